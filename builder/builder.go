@@ -1,0 +1,63 @@
+package builder
+
+import (
+	"log/slog"
+)
+
+// Scratch is the name of the empty base: a stage from it starts without files
+// and without configuration (Dockerfile reference, FROM).
+const Scratch = "scratch"
+
+// Options says where the store is and how registries are reached. The zero
+// value opens the store that Podman and Buildah of the same user would open.
+type Options struct {
+	// Root, RunRoot, Driver and DriverOptions override storage.conf, as the
+	// flags --root, --runroot, --storage-driver and --storage-opt do.
+	Root          string
+	RunRoot       string
+	Driver        string
+	DriverOptions []string
+	// Registry is how images are pulled and pushed unless a call says otherwise.
+	Registry Registry
+	// Events receives progress, one event at a time, never after Close has
+	// returned. It must not call back into the Builder.
+	Events func(Event)
+	// Logger receives diagnostics; nil discards them.
+	Logger *slog.Logger
+}
+
+// Registry says how a registry is reached. The zero value follows
+// registries.conf and the usual auth files.
+type Registry struct {
+	AuthFile string // path of an auth.json; "" for the default search
+	Username string
+	Password string
+	CertDir  string // directory with client certificates and CAs
+	// TLSVerify, when not nil, overrides registries.conf's "insecure".
+	TLSVerify *bool
+	// SignaturePolicy is the path of a policy.json; "" for the default search.
+	SignaturePolicy string
+}
+
+// PullPolicy says when a base image is looked for in its registry.
+type PullPolicy string
+
+// The policies of buildah's --pull.
+const (
+	PullMissing PullPolicy = ""       // only when it is not in the store
+	PullAlways  PullPolicy = "always" // always; an unreachable registry is an error
+	PullNewer   PullPolicy = "newer"  // when the registry's differs; unreachable is no error
+	PullNever   PullPolicy = "never"  // the store only
+)
+
+// StageOptions is how a stage starts. The zero value pulls a missing base and
+// uses the layer cache.
+type StageOptions struct {
+	// Name labels the stage's events; it has no other meaning.
+	Name string
+	// Pull says when a base image is pulled.
+	Pull PullPolicy
+	// NoCache makes every step of the stage run, whatever the cache knows.
+	NoCache bool
+}
+

@@ -1,0 +1,64 @@
+package builder
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Config is what an image says about how its containers run: the OCI image
+// configuration's "config" object with the three Docker extensions (Healthcheck,
+// OnBuild, Shell) that BuildKit also writes into OCI images.
+type Config struct {
+	User         string              `json:"User,omitempty"`
+	ExposedPorts map[string]struct{} `json:"ExposedPorts,omitempty"`
+	Env          []string            `json:"Env,omitempty"`
+	Entrypoint   []string            `json:"Entrypoint,omitempty"`
+	Cmd          []string            `json:"Cmd,omitempty"`
+	Volumes      map[string]struct{} `json:"Volumes,omitempty"`
+	WorkingDir   string              `json:"WorkingDir,omitempty"`
+	Labels       map[string]string   `json:"Labels,omitempty"`
+	StopSignal   string              `json:"StopSignal,omitempty"`
+	Healthcheck  *Healthcheck        `json:"Healthcheck,omitempty"`
+	OnBuild      []string            `json:"OnBuild,omitempty"`
+	Shell        []string            `json:"Shell,omitempty"`
+}
+
+// Healthcheck is the Docker extension of the same name. Durations are encoded in
+// nanoseconds; zero means inherited.
+type Healthcheck struct {
+	// Test is nil to inherit, {"NONE"}, {"CMD", args...} or {"CMD-SHELL", command}.
+	Test          []string      `json:"Test,omitempty"`
+	Interval      time.Duration `json:"Interval,omitempty"`
+	Timeout       time.Duration `json:"Timeout,omitempty"`
+	StartPeriod   time.Duration `json:"StartPeriod,omitempty"`
+	StartInterval time.Duration `json:"StartInterval,omitempty"`
+	Retries       int           `json:"Retries,omitempty"`
+}
+
+// Clone returns a deep copy.
+func (c Config) Clone() Config {
+	c.ExposedPorts = maps.Clone(c.ExposedPorts)
+	c.Env = slices.Clone(c.Env)
+	c.Entrypoint = slices.Clone(c.Entrypoint)
+	c.Cmd = slices.Clone(c.Cmd)
+	c.Volumes = maps.Clone(c.Volumes)
+	c.Labels = maps.Clone(c.Labels)
+	if c.Healthcheck != nil {
+		h := *c.Healthcheck
+		h.Test = slices.Clone(h.Test)
+		c.Healthcheck = &h
+	}
+	c.OnBuild = slices.Clone(c.OnBuild)
+	c.Shell = slices.Clone(c.Shell)
+	return c
+}
+
+// History is one entry of an image's history (OCI image configuration, "history").
+type History struct {
+	Created    *time.Time `json:"created,omitempty"`
+	CreatedBy  string     `json:"created_by,omitempty"`
+	Author     string     `json:"author,omitempty"`
+	Comment    string     `json:"comment,omitempty"`
+	EmptyLayer bool       `json:"empty_layer,omitempty"`
+}

@@ -1,0 +1,56 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Errors to branch on with errors.Is.
+var (
+	// ErrImageNotFound: no image of that name is in the store, nor could one be pulled.
+	ErrImageNotFound = errors.New("image not found")
+	// ErrReference: a text is not a valid image reference.
+	ErrReference = errors.New("invalid image reference")
+	// ErrRegistry: a registry could not be reached or refused the request.
+	ErrRegistry = errors.New("registry request failed")
+	// ErrInUse: an image cannot be removed because something depends on it.
+	ErrInUse = errors.New("image is in use")
+	// ErrNotFound: a file that a step reads does not exist.
+	ErrNotFound = errors.New("no such file or directory")
+	// ErrUserNotFound: a user or group name is not in the stage's passwd or group file.
+	ErrUserNotFound = errors.New("no such user or group in the stage")
+	// ErrInvalid: an argument is not valid.
+	ErrInvalid = errors.New("invalid argument")
+	// ErrHost: this machine does not allow what was asked. The error is a *HostError.
+	ErrHost = errors.New("not possible on this host")
+	// ErrClosed: the Builder or Stage is closed, or its worker has died.
+	ErrClosed = errors.New("builder is closed")
+)
+
+// ExitError is a command that ran and failed.
+type ExitError struct {
+	Args   []string
+	Code   int    // exit status; 128+n when killed by signal n
+	Output []byte // the last lines it wrote, at most 8 KiB
+}
+
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("command %q: exit status %d", strings.Join(e.Args, " "), e.Code)
+}
+
+// HostError says what this machine lacks and how to mend it. It matches ErrHost.
+type HostError struct {
+	Missing string // what is missing, one sentence
+	Fix     string // a command or setting that mends it; may be empty
+}
+
+func (e *HostError) Error() string {
+	if e.Fix == "" {
+		return e.Missing
+	}
+	return e.Missing + "; to mend it: " + e.Fix
+}
+
+// Is makes errors.Is(err, ErrHost) true.
+func (e *HostError) Is(target error) bool { return target == ErrHost }

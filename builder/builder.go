@@ -60,4 +60,3 @@ type StageOptions struct {
 	// NoCache makes every step of the stage run, whatever the cache knows.
 	NoCache bool
 }
-

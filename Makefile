@@ -1,0 +1,55 @@
+# make help lists the targets.
+
+include hack/versions
+
+tags := containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_zfs,seccomp
+# Building steps needs libcontainer, which needs cgo.
+export CGO_ENABLED := 1
+export GOFLAGS := $(shell go env GOFLAGS) -tags=$(tags)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+ldflags := -s -w -X main.version=$(VERSION)
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+.PHONY: build
+build: ## build bin/oakum
+	go build -trimpath -ldflags '$(ldflags)' -o bin/oakum ./cmd/oakum
+
+.PHONY: static
+static: ## build bin/oakum as one static file
+	go build -trimpath -tags=$(tags),netgo,osusergo -ldflags '$(ldflags) -extldflags -static' -o bin/oakum ./cmd/oakum
+
+.PHONY: test
+test: deps lint build ## install what is missing, lint, and run all tests; as root, also as an ordinary user
+	hack/test
+
+.PHONY: lint
+lint: ## check format, vet, staticcheck, layering and banned calls
+	@out=$$(gofmt -l .); \
+		test -z "$$out" || { echo "not gofmt-ed:"; echo "$$out"; exit 1; }
+	go vet ./...
+	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...
+	go test ./hack/lint
+
+.PHONY: bases
+bases: deps ## make the base images in .cache
+	go run ./hack/bases make
+
+.PHONY: demo
+demo: deps build ## build examples/multistage-go as an ordinary user and run it
+	hack/demo
+
+.PHONY: bench
+bench: deps build ## compare oakum with Debian's buildah on this machine
+	hack/bench/run
+
+.PHONY: deps
+deps:
+	@hack/deps
+
+.PHONY: clean
+clean: ## remove what make built, and the base images
+	rm -rf bin .cache

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile"
+)
+
+func buildCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "build",
+		Aliases:   []string{"bud"},
+		Usage:     "build an image from a Dockerfile",
+		ArgsUsage: "[CONTEXT]",
+		Description: "Builds the Dockerfile in the directory CONTEXT (the current one when it is not given) " +
+			"and writes the image's id to standard output; progress goes to standard error.",
+		Flags:  withStore(buildFlags(), registryFlags()),
+		Action: func(c *cli.Context) error { return build(c, std) },
+	}
+}
+
+func buildFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "tag", Aliases: []string{"t"}, Usage: "name the image `NAME[:TAG]`; repeatable"},
+		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the Dockerfile `FILE` (default: Dockerfile, dockerfile or Containerfile in the context)"},
+		&cli.StringFlag{Name: "target", Usage: "build the stage `NAME` instead of the last"},
+		&cli.StringSliceFlag{Name: "build-arg", Usage: "set a build argument, `NAME=VALUE`, or NAME to take it from the environment; repeatable"},
+		&cli.StringSliceFlag{Name: "label", Usage: "add the label `NAME=VALUE`; repeatable"},
+		&cli.BoolFlag{Name: "no-cache", Usage: "run every step, even when its result is in the layer cache"},
+		&cli.GenericFlag{Name: "pull", Value: new(pullPolicy), Usage: "`always|missing|never|newer` when to pull base images; without a value always, without the flag missing"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the image id"},
+		&cli.StringFlag{Name: "iidfile", Usage: "write the image id, as sha256:ID, to `FILE`"},
+		&cli.IntFlag{Name: "jobs", Usage: "build at most `N` stages side by side (default: as many as there are processors)"},
+		&cli.StringFlag{Name: "format", Value: "oci", Usage: "`oci|docker` the format of the image"},
+		&cli.StringFlag{Name: "progress", Value: "auto", EnvVars: []string{"BUILDKIT_PROGRESS"}, Usage: "`auto|plain|quiet` how to show progress"},
+		&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "`type=oci|docker,dest=FILE` also write the image to an archive; repeatable"},
+	}
+}
+
+// pullPolicy is the value of --pull.
+type pullPolicy builder.PullPolicy
+
+// Set reads the values of buildah's --pull; "true" is --pull without a value.
+func (p *pullPolicy) Set(text string) error {
+	switch text {
+	case "true", "always":
+		*p = pullPolicy(builder.PullAlways)
+	case "false", "missing", "ifmissing":
+		*p = pullPolicy(builder.PullMissing)
+	case "never":
+		*p = pullPolicy(builder.PullNever)
+	case "newer", "ifnewer":
+		*p = pullPolicy(builder.PullNewer)
+	default:
+		return errors.New("must be always, missing, never or newer")
+	}
+	return nil
+}
+
+func (p *pullPolicy) String() string   { return string(*p) }
+func (p *pullPolicy) IsBoolFlag() bool { return true }
+
+// buildRequest is what the flags of build ask for.
+type buildRequest struct {
+	options  dockerfile.Options
+	registry builder.Registry
+	outputs  []output
+	quiet    bool
+	iidFile  string
+}
+
+// build carries out the verb: everything that the flags can get wrong is found
+// before the store is opened.
+func build(c *cli.Context, std streams) (err error) {
+	req, err := readBuildFlags(c)
+	if err != nil {
+		return err
+	}
+	progress := newProgress(std.err, req.quiet)
+	req.options.Progress = progress.step
+	b, err := open(c, builder.Options{Registry: req.registry, Events: progress.event})
+	if err != nil {
+		return err
+	}
+	defer closeBuilder(b, &err)
+	img, err := dockerfile.Build(c.Context, b, req.options)
+	if err != nil && req.quiet {
+		return quietError{err}
+	}
+	if err != nil {
+		return err
+	}
+	for _, out := range req.outputs {
+		if err := out.write(c.Context, b, img, req.options); err != nil {
+			return err
+		}
+	}
+	if req.iidFile != "" {
+		if err := os.WriteFile(req.iidFile, []byte("sha256:"+img.ID), 0o666); err != nil {
+			return fmt.Errorf("--iidfile: %w", err)
+		}
+	}
+	progress.tagged(req.options.Names)
+	_, err = fmt.Fprintln(std.out, img.ID)
+	return err
+}
+
+func readBuildFlags(c *cli.Context) (buildRequest, error) {
+	var req buildRequest
+	if err := wantArgs(c, 0, 1); err != nil {
+		return req, err
+	}
+	if err := readStreamFlags(c, &req); err != nil {
+		return req, err
+	}
+	registry, err := registry(c)
+	if err != nil {
+		return req, err
+	}
+	args, err := keyValues("build-arg", c.StringSlice("build-arg"))
+	if err != nil {
+		return req, err
+	}
+	labels, err := labels(c.StringSlice("label"))
+	if err != nil {
+		return req, err
+	}
+	if req.options, err = contextAndFile(c); err != nil {
+		return req, err
+	}
+	o := &req.options
+	o.Target = c.String("target")
+	o.BuildArgs, o.LookupEnv = args, os.LookupEnv
+	o.Names, o.Labels = c.StringSlice("tag"), labels
+	o.Pull = builder.PullPolicy(*c.Generic("pull").(*pullPolicy))
+	o.NoCache = c.Bool("no-cache")
+	if o.Jobs = c.Int("jobs"); o.Jobs < 0 {
+		return req, usagef("--jobs must not be negative")
+	}
+	if o.Format, err = oneOf(c, "format", "oci", "docker"); err != nil {
+		return req, err
+	}
+	req.registry = registry
+	req.iidFile = c.String("iidfile")
+	return req, nil
+}
+
+// readStreamFlags reads where the progress and the outputs go.
+func readStreamFlags(c *cli.Context, req *buildRequest) error {
+	for _, text := range c.StringSlice("output") {
+		out, err := parseOutput(text)
+		if err != nil {
+			return err
+		}
+		req.outputs = append(req.outputs, out)
+	}
+	switch progress := c.String("progress"); progress {
+	case "auto", "plain":
+	case "quiet", "none": // docker's name for it
+		req.quiet = true
+	default:
+		// The variable is BuildKit's, and may well hold a mode of BuildKit's alone.
+		if progress != os.Getenv("BUILDKIT_PROGRESS") {
+			return usagef("--progress must be auto, plain or quiet, not %q", progress)
+		}
+	}
+	req.quiet = req.quiet || c.Bool("quiet")
+	return nil
+}
+
+// contextAndFile finds the build context and the Dockerfile. As in buildah, a
+// relative --file that is not in the working directory is looked for in the context.
+func contextAndFile(c *cli.Context) (dockerfile.Options, error) {
+	o := dockerfile.Options{ContextDir: c.Args().First(), File: c.String("file")}
+	if o.ContextDir == "" {
+		o.ContextDir = "."
+	}
+	switch {
+	case o.ContextDir == "-" || o.File == "-":
+		return o, errors.New("reading the context or the Dockerfile from standard input is not supported yet")
+	case strings.Contains(o.ContextDir, "://") || strings.HasPrefix(o.ContextDir, "git@"):
+		return o, fmt.Errorf("context %s: contexts from the network are not supported yet", o.ContextDir)
+	}
+	info, err := os.Stat(o.ContextDir)
+	if err != nil {
+		return o, fmt.Errorf("context: %w", err)
+	}
+	if !info.IsDir() {
+		return o, fmt.Errorf("context %s is not a directory", o.ContextDir)
+	}
+	if o.File != "" && !filepath.IsAbs(o.File) {
+		if _, err := os.Stat(o.File); errors.Is(err, fs.ErrNotExist) {
+			if inContext := filepath.Join(o.ContextDir, o.File); isFile(inContext) {
+				o.File = inContext
+			}
+		}
+	}
+	return o, nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// labels reads --label; a name without = is an empty label, as in docker.
+func labels(texts []string) (map[string]string, error) {
+	pairs, err := keyValues("label", texts)
+	m := make(map[string]string, len(pairs))
+	for k, v := range pairs {
+		m[k] = ""
+		if v != nil {
+			m[k] = *v
+		}
+	}
+	return m, err
+}
+
+// oneOf reads a flag that has a few permitted values.
+func oneOf(c *cli.Context, flag string, permitted ...string) (string, error) {
+	value := c.String(flag)
+	if !slices.Contains(permitted, value) {
+		return "", usagef("--%s must be %s, not %q", flag, strings.Join(permitted, " or "), value)
+	}
+	return value, nil
+}
+
+// parseOutput reads --output: comma-separated attributes, quoted as in CSV.
+func parseOutput(text string) (output, error) {
+	var out output
+	fields, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return out, usagef("--output %q: %v", text, err)
+	}
+	for _, field := range fields {
+		key, value, _ := strings.Cut(field, "=")
+		switch key {
+		case "type":
+			out.kind = value
+		case "dest":
+			out.dest = value
+		default:
+			return out, usagef("--output %q: %q is not supported; use type=oci|docker,dest=FILE", text, field)
+		}
+	}
+	switch {
+	case out.kind != "oci" && out.kind != "docker":
+		return out, usagef("--output %q: type must be oci or docker", text)
+	case out.dest == "":
+		return out, usagef("--output %q: dest=FILE is missing", text)
+	case out.dest == "-":
+		return out, usagef("--output %q: writing to standard output is not supported yet", text)
+	}
+	return out, nil
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+func TestParseOutput(t *testing.T) {
+	for in, want := range map[string]output{
+		"type=oci,dest=a.tar":        {"oci", "a.tar"},
+		"dest=a.tar,type=docker":     {"docker", "a.tar"},
+		`type=oci,"dest=a,b=c.tar"`:  {"oci", "a,b=c.tar"},
+		"type=oci,dest=dir/a=b.tar ": {"oci", "dir/a=b.tar "},
+	} {
+		if got, err := parseOutput(in); err != nil || got != want {
+			t.Errorf("parseOutput(%q) = %v, %v, want %v", in, got, err, want)
+		}
+	}
+	for _, in := range []string{
+		"", "a.tar", "type=oci", "type=oci,dest=", "dest=a", "type=tar,dest=a", "type=oci,dest=-",
+		"type=oci,dest=a,compression=zstd", `type=oci,"dest=a`,
+	} {
+		var usage *usageError
+		if got, err := parseOutput(in); !errors.As(err, &usage) {
+			t.Errorf("parseOutput(%q) = %v, %v, want a usage error", in, got, err)
+		}
+	}
+}
+
+func TestArchiveName(t *testing.T) {
+	names := []string{"localhost/old:latest", "localhost/app:latest", "localhost/app:2"}
+	for tag, want := range map[string]string{
+		"app":               "localhost/app:latest",
+		"app:2":             "localhost/app:2",
+		"localhost/app":     "localhost/app:latest",
+		"localhost/app:2":   "localhost/app:2",
+		"quay.io/other/app": "quay.io/other/app",
+	} {
+		if got := archiveName(tag, names); got != want {
+			t.Errorf("archiveName(%q) = %q, want %q", tag, got, want)
+		}
+	}
+}
+
+func TestPullPolicy(t *testing.T) {
+	for in, want := range map[string]builder.PullPolicy{
+		"true": builder.PullAlways, "always": builder.PullAlways, "false": builder.PullMissing,
+		"missing": builder.PullMissing, "never": builder.PullNever, "newer": builder.PullNewer,
+	} {
+		var p pullPolicy
+		if err := p.Set(in); err != nil || builder.PullPolicy(p) != want {
+			t.Errorf("--pull=%s: %q, %v, want %q", in, p, err, want)
+		}
+	}
+	if err := new(pullPolicy).Set("sometimes"); err == nil {
+		t.Error("--pull=sometimes is accepted")
+	}
+}
+
+func TestKeyValues(t *testing.T) {
+	got, err := keyValues("build-arg", []string{"A=1", "B=x=y,z", "C=", "D"})
+	if err != nil || *got["A"] != "1" || *got["B"] != "x=y,z" || *got["C"] != "" || got["D"] != nil || len(got) != 4 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := keyValues("build-arg", []string{"=1"}); exitCode(t.Context(), err) != exitUsage {
+		t.Errorf("no name: %v", err)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("OAKUM_TEST_SET", "value")
+	got, err := environment([]string{"A=1", "OAKUM_TEST_SET", "OAKUM_TEST_UNSET", "B="})
+	if want := []string{"A=1", "OAKUM_TEST_SET=value", "B="}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+}
+
+func TestParseEntrypoint(t *testing.T) {
+	for in, want := range map[string][]string{
+		"": nil, "/bin/sh": {"/bin/sh"}, `["sh","-c"]`: {"sh", "-c"}, "[": {"["}, "a b": {"a b"},
+	} {
+		if got := parseEntrypoint(in); !slices.Equal(got, want) {
+			t.Errorf("parseEntrypoint(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile"
+)
+
+// Exit codes. A RUN or "oakum run" command that fails gives its own instead.
+const (
+	exitOK        = 0
+	exitUsage     = 2
+	exitHost      = 4
+	exitError     = 125
+	exitCancelled = 130
+)
+
+// exitCodes explains the codes in the help and in docs/cli.md.
+func exitCodes() [][2]string {
+	return [][2]string{
+		{"0", "success"},
+		{"2", "the command line is wrong"},
+		{"4", "this machine lacks something; the message says what, and how to mend it"},
+		{"125", "any other error"},
+		{"130", "cancelled by SIGINT or SIGTERM"},
+		{"other", "the exit status of the RUN instruction, or of the command of oakum run, that failed; 128+n when signal n ended it"},
+	}
+}
+
+// usageError is a command line that is wrong.
+type usageError struct {
+	text string
+	hint string // one sentence; may be empty
+}
+
+func usagef(format string, args ...any) *usageError {
+	return &usageError{text: fmt.Sprintf(format, args...)}
+}
+
+func (e *usageError) Error() string { return e.text }
+
+// statusError ends the program with the status of a command that "oakum run" ran.
+// Nothing is printed: what there is to say, the command has said.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// quietError is an error of a build whose output has not been shown.
+type quietError struct{ error }
+
+func (e quietError) Unwrap() error { return e.error }
+
+// exitCode maps err, after ctx, to the exit code.
+func exitCode(ctx context.Context, err error) int {
+	var usage *usageError
+	var status statusError
+	var exit *builder.ExitError
+	switch {
+	case err == nil:
+		return exitOK
+	case ctx.Err() != nil:
+		return exitCancelled
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &exit) && exit.Code > 0 && exit.Code < 256:
+		return exit.Code
+	case errors.Is(err, builder.ErrHost):
+		return exitHost
+	}
+	return exitError
+}
+
+// report prints err, so that it ends the output, and returns the exit code.
+func report(ctx context.Context, err error, w io.Writer) int {
+	code := exitCode(ctx, err)
+	var status statusError
+	switch {
+	case err == nil || errors.As(err, &status):
+		return code
+	case code == exitCancelled:
+		fmt.Fprintln(w, "error: cancelled")
+		return code
+	}
+	hint := ""
+	var usage *usageError
+	if errors.As(err, &usage) {
+		hint = usage.hint
+	}
+	var at *dockerfile.Error
+	if errors.As(err, &at) {
+		io.WriteString(w, at.Excerpt)
+		hint = at.Hint
+	}
+	fmt.Fprintf(w, "error: %s\n", strings.TrimSpace(err.Error()))
+	var quiet quietError
+	var exit *builder.ExitError
+	if errors.As(err, &quiet) && errors.As(err, &exit) {
+		w.Write(lastLines(exit.Output, 20))
+	}
+	if hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", hint)
+	}
+	return code
+}
+
+// lastLines is the end of output, at most n lines, ending in a newline.
+func lastLines(output []byte, n int) []byte {
+	output = bytes.TrimRight(output, "\n")
+	if len(output) == 0 {
+		return nil
+	}
+	lines := bytes.Split(output, []byte("\n"))
+	lines = lines[max(0, len(lines)-n):]
+	return append(bytes.Join(lines, []byte("\n")), '\n')
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile"
+)
+
+func TestReport(t *testing.T) {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	failed := &dockerfile.Error{
+		Excerpt: "> 2 | RUN false\n", Hint: "try true",
+		Err: fmt.Errorf("Dockerfile:2: %w", &builder.ExitError{Args: []string{"false"}, Code: 3, Output: []byte("one\ntwo\n")}),
+	}
+	const message = "> 2 | RUN false\nerror: Dockerfile:2: command \"false\": exit status 3\n"
+	tests := []struct {
+		name string
+		ctx  context.Context
+		err  error
+		code int
+		text string
+	}{
+		{"success", t.Context(), nil, 0, ""},
+		{"usage", t.Context(), usagef("bad %d", 1), 2, "error: bad 1\n"},
+		{"usage with hint", t.Context(), &usageError{"bad", "good"}, 2, "error: bad\nhint: good\n"},
+		{"host", t.Context(), fmt.Errorf("x: %w", &builder.HostError{Missing: "no subuids", Fix: "usermod"}), 4, "error: x: no subuids; to mend it: usermod\n"},
+		{"failed step", t.Context(), failed, 3, message + "hint: try true\n"},
+		{"failed step, output not shown", t.Context(), quietError{failed}, 3, message + "one\ntwo\nhint: try true\n"},
+		{"code out of range", t.Context(), &builder.ExitError{Args: []string{"x"}, Code: 256}, 125, "error: command \"x\": exit status 256\n"},
+		{"status of a command", t.Context(), statusError(7), 7, ""},
+		{"other", t.Context(), errors.New("no"), 125, "error: no\n"},
+		{"cancelled", cancelled, failed, 130, "error: cancelled\n"},
+		{"done before the signal", cancelled, nil, 0, ""},
+	}
+	for _, test := range tests {
+		var out strings.Builder
+		if code := report(test.ctx, test.err, &out); code != test.code || out.String() != test.text {
+			t.Errorf("%s: %d %q, want %d %q", test.name, code, out.String(), test.code, test.text)
+		}
+	}
+}
+
+func TestLastLines(t *testing.T) {
+	for _, test := range []struct {
+		in   string
+		n    int
+		want string
+	}{
+		{"", 2, ""},
+		{"\n", 2, ""},
+		{"a", 2, "a\n"},
+		{"a\nb\nc\n", 2, "b\nc\n"},
+	} {
+		if got := string(lastLines([]byte(test.in), test.n)); got != test.want {
+			t.Errorf("lastLines(%q, %d) = %q, want %q", test.in, test.n, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/urfave/cli/v2"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+func inspectCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:        "inspect",
+		Usage:       "show all about images",
+		ArgsUsage:   "IMAGE...",
+		Description: "Prints a JSON array. Template fields of --format are the array's keys, as in {{.Config.Env}} or {{json .History}}.",
+		Flags: withStore([]cli.Flag{
+			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`json|TEMPLATE` print this for each image"},
+		}),
+		Action: func(c *cli.Context) error { return inspect(c, std) },
+	}
+}
+
+// inspection is an entry of inspect, with the keys of podman's and docker's.
+type inspection struct {
+	ID           string `json:"Id"`
+	Digest       digest.Digest
+	RepoTags     []string
+	RepoDigests  []string
+	Created      time.Time
+	Author       string
+	Architecture string
+	Variant      string `json:",omitempty"`
+	Os           string
+	Size         int64
+	Config       builder.Config
+	RootFS       rootFS
+	Labels       map[string]string
+	ManifestType string
+	History      []builder.History
+}
+
+// Id is the name that templates written for docker and podman use.
+func (i inspection) Id() string { return i.ID }
+
+// rootFS is the layers of an image, base first.
+type rootFS struct {
+	Type   string
+	Layers []digest.Digest
+}
+
+func inspect(c *cli.Context, std streams) error {
+	if err := wantArgs(c, 1, -1); err != nil {
+		return err
+	}
+	f, err := parseFormat(c.String("format"), "")
+	if err != nil {
+		return err
+	}
+	return withBuilder(c, func(ctx context.Context, b *builder.Builder) error {
+		var found []inspection
+		for _, ref := range c.Args().Slice() {
+			d, err := b.Inspect(ctx, ref)
+			if err != nil {
+				return err
+			}
+			found = append(found, newInspection(d))
+		}
+		return list[inspection]{rows: found, json: found}.print(std.out, f)
+	})
+}
+
+func newInspection(d builder.ImageDetail) inspection {
+	tags, digests := []string{}, []string{}
+	for _, name := range d.Names {
+		repository, tag, dig := splitName(name)
+		if tag != "" {
+			tags = append(tags, repository+":"+tag)
+		}
+		if dig == "" {
+			dig = d.Digest.String()
+		}
+		digests = append(digests, repository+"@"+dig)
+	}
+	return inspection{
+		ID: d.ID, Digest: d.Digest, RepoTags: tags, RepoDigests: unique(digests), Created: d.Created,
+		Author: d.Author, Architecture: d.Architecture, Variant: d.Variant, Os: d.OS, Size: d.Size,
+		Config: d.Config, RootFS: rootFS{Type: "layers", Layers: d.Layers}, Labels: d.Config.Labels,
+		ManifestType: d.MediaType, History: d.History,
+	}
+}
+
+// unique drops repetitions and keeps the order.
+func unique(list []string) []string {
+	seen := map[string]bool{}
+	kept := []string{}
+	for _, s := range list {
+		if !seen[s] {
+			kept = append(kept, s)
+		}
+		seen[s] = true
+	}
+	return kept
+}

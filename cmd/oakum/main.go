@@ -1,0 +1,39 @@
+// Command oakum builds OCI images from Dockerfiles without a daemon and without
+// root, and keeps them in the store that Podman and Buildah use.
+//
+// It holds flags, terminal output and exit codes only; what it does is done by the
+// packages dockerfile and builder.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+//go:generate go test -run TestReference . -update
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // so that a second signal ends the program at once
+	os.Exit(run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+}
+
+// streams are the three standard streams. Results go to out, all else to err.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run carries out one command line, without the program's name, and returns the
+// exit code.
+func run(ctx context.Context, args []string, std streams) int {
+	app := newApp(std)
+	args, err := arrange(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, append([]string{app.Name}, args...))
+	}
+	return report(ctx, err, std.err)
+}

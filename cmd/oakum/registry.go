@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+func pushCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:      "push",
+		Usage:     "send an image to a registry or an archive",
+		ArgsUsage: "IMAGE [DESTINATION]",
+		Description: "DESTINATION is a name in a registry (default: the image's own name) or a reference with a transport, " +
+			"such as oci-archive:FILE:NAME, docker-archive:FILE:NAME, oci:DIR:NAME or dir:DIR. Prints the manifest's digest.",
+		Flags: withStore([]cli.Flag{
+			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`oci|docker` convert the image to this format"},
+		}, registryFlags()),
+		Action: func(c *cli.Context) error { return push(c, std) },
+	}
+}
+
+func push(c *cli.Context, std streams) (err error) {
+	if err := wantArgs(c, 1, 2); err != nil {
+		return err
+	}
+	var opts builder.PushOptions
+	if opts.Registry, err = registry(c); err != nil {
+		return err
+	}
+	if c.IsSet("format") {
+		if opts.Format, err = oneOf(c, "format", "oci", "docker"); err != nil {
+			return err
+		}
+	}
+	b, err := open(c, builder.Options{Events: newProgress(std.err, false).event})
+	if err != nil {
+		return err
+	}
+	defer closeBuilder(b, &err)
+	digest, err := b.Push(c.Context, c.Args().Get(0), c.Args().Get(1), opts)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(std.out, digest)
+	return err
+}
+
+func pullCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:        "pull",
+		Usage:       "fetch images from a registry or an archive",
+		ArgsUsage:   "IMAGE...",
+		Description: "IMAGE is a name, or a reference with a transport such as oci-archive:FILE. Prints the images' ids.",
+		Flags: withStore([]cli.Flag{
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the ids"},
+		}, registryFlags()),
+		Action: func(c *cli.Context) error { return pull(c, std) },
+	}
+}
+
+func pull(c *cli.Context, std streams) (err error) {
+	if err := wantArgs(c, 1, -1); err != nil {
+		return err
+	}
+	reg, err := registry(c)
+	if err != nil {
+		return err
+	}
+	b, err := open(c, builder.Options{Events: newProgress(std.err, c.Bool("quiet")).event})
+	if err != nil {
+		return err
+	}
+	defer closeBuilder(b, &err)
+	for _, ref := range c.Args().Slice() {
+		img, err := b.Pull(c.Context, ref, reg)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(std.out, img.ID)
+	}
+	return nil
+}

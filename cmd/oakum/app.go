@@ -43,8 +43,8 @@ func newApp(std streams) *cli.App {
 	for _, cmd := range app.Commands {
 		cmd.HideHelp = true
 		cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
-			// Package flag writes -name; every flag here is written --name.
-			return usagef("%s", strings.Replace(err.Error(), "for flag -", "for flag --", 1))
+			// Package flag writes "flag -name", or "-name" alone, for --name.
+			return usagef("%s", strings.NewReplacer("for flag -", "for --", "for -", "for --").Replace(err.Error()))
 		}
 	}
 	return app

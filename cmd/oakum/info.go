@@ -51,7 +51,7 @@ func info(c *cli.Context, std streams) error {
 func printInfo(out io.Writer, i builder.Info) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	line := func(key string, value any) { fmt.Fprintf(w, "%s:\t%v\n", key, value) }
-	line("version", version())
+	line("version", versionText())
 	line("kernel", i.Kernel)
 	line("architecture", i.Arch)
 	line("rootless", i.Rootless)
@@ -87,20 +87,20 @@ func versionCommand(std streams) *cli.Command {
 			if err := wantArgs(c, 0, 0); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(std.out, "oakum %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(std.out, "oakum %s (%s, %s/%s)\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}
 }
 
-// release is set by the release build: -ldflags "-X main.release=v1.2.3".
-var release string
+// version is set by the Makefile: -ldflags "-X main.version=v1.2.3".
+var version string
 
-// version is the release, else what the Go command recorded: the module's version
-// and the commit.
-func version() string {
-	if release != "" {
-		return release
+// versionText is the version, else what the Go command recorded: the module's
+// version and the commit.
+func versionText() string {
+	if version != "" {
+		return version
 	}
 	build, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"oakum": main})
+}
+
+// TestScript types commands as a user does. Each script has a store and a home of
+// its own, and finds a static busybox in its directory to make images of.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setUpScript,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":       exits,
+			"nothingleft": nothingLeft,
+		},
+	})
+}
+
+// setUpScript keeps the script away from the user's own files, and copies busybox.
+func setUpScript(env *testscript.Env) error {
+	for _, name := range []string{"HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "XDG_CONFIG_HOME"} {
+		dir := filepath.Join(env.WorkDir, ".user", strings.ToLower(name))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		env.Setenv(name, dir)
+	}
+	conf := filepath.Join(env.WorkDir, ".user", "storage.conf")
+	store := fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrootless_storage_path = %[1]q\nrunroot = %q\n",
+		storeDir(env.WorkDir), filepath.Join(env.WorkDir, ".user", "runroot"))
+	if err := os.WriteFile(conf, []byte(store), 0o600); err != nil {
+		return err
+	}
+	env.Setenv("CONTAINERS_STORAGE_CONF", conf)
+	env.Setenv("BUILDKIT_PROGRESS", "")
+	return copyBusybox(filepath.Join(env.WorkDir, "busybox"))
+}
+
+func storeDir(work string) string { return filepath.Join(work, ".user", "store") }
+
+func copyBusybox(dest string) error {
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		return fmt.Errorf("%w; hack/deps installs it", err)
+	}
+	from, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.OpenFile(dest, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	return errors.Join(err, to.Close())
+}
+
+// exits is "exits CODE PROGRAM ARGUMENT...": exec with an exact exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARGUMENT...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// nothingLeft checks that no process of oakum is left, for each has a mount below
+// the script's directory, and no layer half made.
+func nothingLeft(ts *testscript.TestScript, neg bool, args []string) {
+	work := ts.Getenv("WORK")
+	namespaces, err := filepath.Glob("/proc/[0-9]*/mountinfo")
+	ts.Check(err)
+	for _, path := range namespaces {
+		mounts, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(mounts), work) {
+			ts.Fatalf("%s has a mount below %s", path, work)
+		}
+	}
+	staged, err := filepath.Glob(filepath.Join(storeDir(work), "overlay", "staging", "*"))
+	ts.Check(err)
+	if len(staged) > 0 {
+		ts.Fatalf("staging directories are left: %q", staged)
+	}
+}

@@ -1,11 +1,34 @@
+//go:build linux
+
 package builder
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
+	"fmt"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
+
+	"github.com/oakum-build/oakum/builder/internal/worker"
+	"github.com/oakum-build/oakum/storage"
 )
+
+// Image is an image in the store.
+type Image struct {
+	ID      string        // hex, without algorithm
+	Digest  digest.Digest // of its manifest
+	Names   []string
+	Created time.Time
+	Size    int64 // bytes, uncompressed, with its base
+}
+
+// imageRecord is an image as the worker gives it.
+type imageRecord storage.Image
+
+func (r imageRecord) image() Image {
+	return Image{ID: r.ID, Digest: r.Digest, Names: r.Names, Created: r.Created, Size: r.Size}
+}
 
 // ImageDetail is all that the store knows of an image.
 type ImageDetail struct {
@@ -21,25 +44,60 @@ type ImageDetail struct {
 	History      []History
 }
 
+func (r Registry) access() storage.Access {
+	return storage.Access{AuthFile: r.AuthFile, Username: r.Username, Password: r.Password, CertDir: r.CertDir,
+		TLSVerify: r.TLSVerify, SignaturePolicy: r.SignaturePolicy}
+}
+
+// or gives the call's registry options, or else the Builder's.
+func (r Registry) or(fallback Registry) Registry {
+	if r == (Registry{}) {
+		return fallback
+	}
+	return r
+}
+
 // Images lists the images of the store, newest first.
 func (b *Builder) Images(ctx context.Context) ([]Image, error) {
-	return nil, errors.New("unimplemented")
+	var records []imageRecord
+	if err := b.call(ctx, "images", nil, &records, nil); err != nil {
+		return nil, err
+	}
+	images := make([]Image, len(records))
+	for i, r := range records {
+		images[i] = r.image()
+	}
+	return images, nil
 }
 
 // Inspect finds an image by name, short name, id, id prefix or name@digest.
 func (b *Builder) Inspect(ctx context.Context, ref string) (ImageDetail, error) {
-	return ImageDetail{}, errors.New("unimplemented")
+	var d storage.Detail
+	if err := b.call(ctx, "inspect", worker.Ref{Ref: ref}, &d, nil); err != nil {
+		return ImageDetail{}, err
+	}
+	var c struct {
+		baseImage
+		History []History `json:"history"`
+	}
+	if err := json.Unmarshal(d.Config, &c); err != nil {
+		return ImageDetail{}, fmt.Errorf("image configuration of %s: %w", ref, err)
+	}
+	return ImageDetail{
+		Image: imageRecord(d.Image).image(), Author: c.Author, Architecture: c.Architecture, Variant: c.Variant, OS: c.OS,
+		MediaType: d.MediaType, Config: c.Config, Layers: d.Layers, LayerSizes: d.LayerSizes, History: c.History,
+	}, nil
 }
 
 // Tag adds names to an image.
 func (b *Builder) Tag(ctx context.Context, ref string, names ...string) error {
-	return errors.New("unimplemented")
+	return b.call(ctx, "tag", worker.Ref{Ref: ref, Names: names}, nil, nil)
 }
 
 // RemoveOptions is how Remove goes about it. The zero value refuses to remove an
 // image id with several names, or one that a container uses.
 type RemoveOptions struct {
-	Force bool // remove all names, and containers' use notwithstanding
+	Force bool // remove all names, and containers that use the image
 }
 
 // Removed is what Remove did.
@@ -50,18 +108,23 @@ type Removed struct {
 
 // Remove removes a name, and the image when it was its last.
 func (b *Builder) Remove(ctx context.Context, ref string, opts RemoveOptions) (Removed, error) {
-	return Removed{}, errors.New("unimplemented")
+	var out worker.Removed
+	err := b.call(ctx, "remove", worker.Ref{Ref: ref, Force: opts.Force}, &out, nil)
+	return Removed(out), err
 }
 
 // Pull fetches an image into the store. ref is a name, or a reference with a
-// transport (docker://, oci:, oci-archive:, docker-archive:, dir:).
+// transport (docker://, oci:, oci-archive:, docker-archive:, dir:). The zero Registry
+// is the Builder's.
 func (b *Builder) Pull(ctx context.Context, ref string, reg Registry) (Image, error) {
-	return Image{}, errors.New("unimplemented")
+	var out imageRecord
+	err := b.call(ctx, "pull", worker.Ref{Ref: ref, Access: reg.or(b.opts.Registry).access()}, &out, nil)
+	return out.image(), err
 }
 
 // PushOptions is how Push sends an image.
 type PushOptions struct {
-	Registry Registry
+	Registry Registry // the zero value is the Builder's
 	// Format converts the manifest: "oci", "docker" or "" to keep it.
 	Format string
 }
@@ -70,5 +133,7 @@ type PushOptions struct {
 // with a transport (docker://, oci:, oci-archive:, docker-archive:, dir:). "" is the
 // image's own name. It returns the digest of the manifest as sent.
 func (b *Builder) Push(ctx context.Context, ref, dest string, opts PushOptions) (digest.Digest, error) {
-	return "", errors.New("unimplemented")
+	var out worker.Pushed
+	err := b.call(ctx, "push", worker.Ref{Ref: ref, Dest: dest, Format: opts.Format, Access: opts.Registry.or(b.opts.Registry).access()}, &out, nil)
+	return out.Digest, err
 }

@@ -1,6 +1,21 @@
+//go:build linux
+
 package builder
 
-import "io/fs"
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/oakum-build/oakum/builder/internal/worker"
+)
 
 // Source is something to copy from: files, with the way they are taken. The
 // methods return changed copies, so that they chain:
@@ -25,8 +40,8 @@ func Dir(path string) Source { return Source{dir: path} }
 func FS(fsys fs.FS) Source { return Source{fsys: fsys} }
 
 // Select takes only what the patterns name, relative to the source's root, as
-// COPY's sources do: path/filepath.Match within each component; a directory means
-// its contents. Without Select the whole source is taken.
+// COPY's sources do: path.Match within each component; a directory means its
+// contents. Without Select the whole source is taken.
 func (s Source) Select(patterns ...string) Source { s.patterns = patterns; return s }
 
 // Ignore leaves out what .dockerignore patterns match, as if it were not there
@@ -42,3 +57,136 @@ func (s Source) Chown(owner string) Source { s.chown = owner; return s }
 
 // Chmod sets the mode of everything copied, in octal.
 func (s Source) Chmod(mode string) Source { s.chmod = mode; return s }
+
+func describeSources(sources []Source) string {
+	var words []string
+	for _, s := range sources {
+		if len(s.patterns) == 0 {
+			words = append(words, ".")
+		}
+		words = append(words, s.patterns...)
+	}
+	return strings.Join(words, " ")
+}
+
+// streams carry file systems of this process to the worker.
+type streams struct {
+	readers []*os.File
+	wg      sync.WaitGroup
+	mu      sync.Mutex
+	errs    []error
+}
+
+// openStreams fills in a Copy's sources.
+func openStreams(sources []Source, params *worker.Copy) (*streams, error) {
+	st := &streams{}
+	total := 0
+	for _, src := range sources {
+		w := worker.CopySource{Patterns: src.patterns, Ignore: src.ignore, Exclude: src.exclude, Chown: src.chown, Chmod: src.chmod}
+		total += max(1, len(src.patterns))
+		switch {
+		case src.stage != nil:
+			w.Stage = src.stage.id
+		case src.fsys != nil:
+			if err := st.add(src.fsys); err != nil {
+				st.close()
+				return nil, err
+			}
+			w.File = len(st.readers)
+		case src.dir != "":
+			dir, err := filepath.Abs(src.dir)
+			if err != nil {
+				st.close()
+				return nil, err
+			}
+			w.Dir = dir
+		default:
+			st.close()
+			return nil, fmt.Errorf("%w: an empty Source", ErrInvalid)
+		}
+		params.Sources = append(params.Sources, w)
+	}
+	params.Dir = params.Dir || total > 1
+	return st, nil
+}
+
+func (st *streams) add(fsys fs.FS) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	st.readers = append(st.readers, r)
+	st.wg.Go(func() {
+		err := errors.Join(writeTar(w, fsys), w.Close())
+		// The worker may not have to read it all, or to the end.
+		if err != nil && !errors.Is(err, syscall.EPIPE) {
+			st.mu.Lock()
+			st.errs = append(st.errs, err)
+			st.mu.Unlock()
+		}
+	})
+	return nil
+}
+
+func (st *streams) files() []*os.File { return st.readers }
+
+func (st *streams) close() {
+	for _, r := range st.readers {
+		r.Close()
+	}
+}
+
+// wait closes our ends, so that the writers end, and gives their errors.
+func (st *streams) wait() error {
+	st.close()
+	st.wg.Wait()
+	return errors.Join(st.errs...)
+}
+
+// writeTar writes a file system's directories, regular files and links as a tar.
+func writeTar(w io.Writer, fsys fs.FS) error {
+	tw := tar.NewWriter(w)
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || name == "." {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		return writeEntry(tw, fsys, name, info)
+	})
+	return errors.Join(err, tw.Close())
+}
+
+func writeEntry(tw *tar.Writer, fsys fs.FS, name string, info fs.FileInfo) error {
+	link := ""
+	switch info.Mode().Type() {
+	case 0, fs.ModeDir:
+	case fs.ModeSymlink:
+		var err error
+		if link, err = fs.ReadLink(fsys, name); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("%w: %s is a special file", ErrInvalid, name)
+	}
+	hdr, err := tar.FileInfoHeader(info, link)
+	if err != nil {
+		return err
+	}
+	hdr.Name, hdr.Uid, hdr.Gid, hdr.Uname, hdr.Gname = name, 0, 0, "", ""
+	if err := tw.WriteHeader(hdr); err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return nil
+	}
+	f, err := fsys.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(tw, f)
+	return err
+}

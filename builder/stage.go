@@ -1,120 +1,168 @@
+//go:build linux
+
 package builder
 
 import (
 	"context"
-	"errors"
-	"io"
+	"encoding/json"
+	"fmt"
+	"path"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
-	digest "github.com/opencontainers/go-digest"
+	"github.com/oakum-build/oakum/builder/internal/worker"
 )
 
-// Builder is a handle on a store and on the worker that builds in it.
-type Builder struct{}
-
-// Open starts a Builder: it checks what this machine allows and starts the worker.
-// The context bounds Open alone. Close must be called.
-func Open(ctx context.Context, opts Options) (*Builder, error) {
-	return nil, errors.New("unimplemented")
+// Stage is a filesystem being built, with its configuration. It belongs to one
+// goroutine at a time.
+type Stage struct {
+	b       *Builder
+	id      string
+	name    string
+	noCache bool
+	image   baseImage
+	config  Config
+	history []worker.HistoryEntry
+	next    string // what Describe said
+	last    Step
+	closed  bool
 }
 
-// Close ends the worker, and with it all that is still running or mounted. It is
-// idempotent. Stages of the Builder are closed by it.
-func (b *Builder) Close() error { return nil }
+// baseImage is what an image configuration says beside its config.
+type baseImage struct {
+	Author       string                `json:"author,omitempty"`
+	Architecture string                `json:"architecture"`
+	Variant      string                `json:"variant,omitempty"`
+	OS           string                `json:"os"`
+	OSVersion    string                `json:"os.version,omitempty"`
+	OSFeatures   []string              `json:"os.features,omitempty"`
+	Config       Config                `json:"config"`
+	History      []worker.HistoryEntry `json:"history,omitempty"`
+}
+
+func hostArch() string { return runtime.GOARCH }
 
 // Stage starts a filesystem and a configuration from an image of the store or a
 // registry, or from Scratch. The stage must be closed.
 func (b *Builder) Stage(ctx context.Context, from string, opts StageOptions) (*Stage, error) {
-	return nil, errors.New("unimplemented")
+	s := b.newStage(opts)
+	open := worker.Open{Stage: s.id, From: from, NoCache: opts.NoCache, Pull: string(opts.Pull), Access: b.opts.Registry.access()}
+	if from == Scratch {
+		open.From = ""
+	} else if from == "" {
+		return nil, fmt.Errorf("%w: it is empty", ErrReference)
+	}
+	var opened worker.Opened
+	if err := b.call(ctx, "open", open, &opened, nil); err != nil {
+		return nil, err
+	}
+	s.image = baseImage{Architecture: hostArch(), OS: "linux"}
+	if len(opened.Config) > 0 {
+		if err := json.Unmarshal(opened.Config, &s.image); err != nil {
+			return nil, fmt.Errorf("image configuration of %s: %w", from, err)
+		}
+	}
+	s.config, s.history = s.image.Config, s.image.History
+	return s, nil
 }
 
-// Info describes the store and what was probed of this machine.
-func (b *Builder) Info(ctx context.Context) (Info, error) {
-	return Info{}, errors.New("unimplemented")
+func (b *Builder) newStage(opts StageOptions) *Stage {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.serial++
+	return &Stage{b: b, id: strconv.Itoa(b.serial), name: opts.Name, noCache: opts.NoCache}
 }
 
-// Info is what Builder.Info found.
-type Info struct {
-	Root, RunRoot, Driver string
-	DriverStatus          [][2]string
-	Rootless              bool
-	UIDMap, GIDMap        []IDMap
-	Kernel, Arch          string
-	Images, Layers        int
-}
-
-// IDMap is one line of a user namespace's id map.
-type IDMap struct{ Inside, Outside, Count uint32 }
-
-// Stage is a filesystem being built, with its configuration. It belongs to one
-// goroutine at a time.
-type Stage struct{}
-
-// Fork starts a new stage from this stage's present files and configuration.
+// Fork starts a new stage from this stage's present files and configuration. opts.Pull
+// has no meaning here.
 func (s *Stage) Fork(ctx context.Context, opts StageOptions) (*Stage, error) {
-	return nil, errors.New("unimplemented")
+	f := s.b.newStage(opts)
+	f.image, f.config, f.history = s.image, s.config.Clone(), slices.Clone(s.history)
+	err := s.b.call(ctx, "open", worker.Open{Stage: f.id, Fork: s.id, NoCache: opts.NoCache}, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // Config returns a copy of the stage's present configuration.
-func (s *Stage) Config() Config { return Config{} }
+func (s *Stage) Config() Config { return s.config.Clone() }
 
 // Describe sets the text that the image's history will show for the next
 // operation on the stage. Without it Copy, Add, Run and Workdir describe themselves.
-func (s *Stage) Describe(createdBy string) {}
+func (s *Stage) Describe(createdBy string) { s.next = createdBy }
 
 // Configure changes the configuration. When Describe named the change, the history
 // gets an entry without a layer.
-func (s *Stage) Configure(change func(*Config)) {}
+func (s *Stage) Configure(change func(*Config)) {
+	change(&s.config)
+	if s.next != "" {
+		s.history = append(s.history, worker.HistoryEntry{CreatedBy: s.next, EmptyLayer: true})
+		s.next = ""
+	}
+}
 
-// Workdir creates the directory dir (absolute, or relative to the working
-// directory so far) when it is missing, owned by the configured user, and makes it
-// the configuration's working directory.
+// Workdir makes the directory dir (absolute, or relative to the working directory so
+// far) when it is missing, owned by the configured user, and makes it the
+// configuration's working directory.
 func (s *Stage) Workdir(ctx context.Context, dir string) error {
-	return errors.New("unimplemented")
+	dir = s.abs(dir)
+	err := s.step(ctx, "WORKDIR "+dir, func(out *worker.Stepped) error {
+		return s.b.call(ctx, "mkdir", worker.Mkdir{Stage: s.id, Dir: dir, User: s.config.User}, out, nil)
+	})
+	if err == nil {
+		s.config.WorkingDir = dir
+	}
+	return err
+}
+
+// abs makes a path of the stage absolute by the working directory. A trailing slash is
+// dropped.
+func (s *Stage) abs(p string) string {
+	if path.IsAbs(p) {
+		return path.Clean(p)
+	}
+	return path.Join("/", s.config.WorkingDir, p)
 }
 
 // Copy copies sources to dest, as the Dockerfile instruction COPY does: a directory
 // source gives its contents; dest is relative to the working directory; with
 // several files, or ending in a slash, dest is a directory. Missing directories are
-// made. A source that matches nothing is an error that matches ErrNotFound.
+// made. A source that is not there is an error that matches ErrNotFound.
 func (s *Stage) Copy(ctx context.Context, dest string, sources ...Source) error {
-	return errors.New("unimplemented")
+	return s.copy(ctx, "COPY", dest, sources)
 }
 
 // Add is Copy, except that a source file that is a local tar archive (plain, gzip,
 // bzip2, xz or zstd) is unpacked into dest (Dockerfile reference, ADD).
 func (s *Stage) Add(ctx context.Context, dest string, sources ...Source) error {
-	return errors.New("unimplemented")
+	return s.copy(ctx, "ADD", dest, sources)
 }
 
-// Cmd is a command to run in a stage; its fields are those of os/exec.Cmd.
-type Cmd struct {
-	// Args is the command and its arguments. A name without a slash is searched in
-	// the PATH of the command's environment, inside the stage.
-	Args []string
-	// Env is added to the configuration's environment and is part of the cache key.
-	Env []string
-	// UncachedEnv is added too but is left out of the cache key (proxy settings).
-	UncachedEnv []string
-	// Dir is the working directory; "" is the configuration's, else /.
-	Dir string
-	// User is user[:group] by name or number; "" is the configuration's, else root.
-	User string
-	// Stdin is the standard input; nil is empty.
-	Stdin io.Reader
-	// Stdout and Stderr receive the output; nil discards it. An *os.File is given to
-	// the command itself.
-	Stdout, Stderr io.Writer
-	// Ephemeral throws the command's changes to the files away, and bypasses the cache.
-	Ephemeral bool
-}
-
-// Run runs a command in the stage, in new mount, PID, IPC and UTS namespaces, with
-// Docker's default capabilities and seccomp filter. When it returns, every process
-// of the command is gone. A command that fails is an *ExitError, and leaves the
-// stage as it was.
-func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
-	return errors.New("unimplemented")
+func (s *Stage) copy(ctx context.Context, verb, dest string, sources []Source) error {
+	if len(sources) == 0 {
+		return fmt.Errorf("%w: %s needs a source", ErrInvalid, verb)
+	}
+	params := worker.Copy{
+		Stage: s.id, Dest: s.abs(dest), Unpack: verb == "ADD",
+		Dir: dest == "" || dest == "." || strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/."),
+	}
+	streams, err := openStreams(sources, &params)
+	if err != nil {
+		return err
+	}
+	defer streams.close()
+	text := verb + " " + describeSources(sources) + " " + dest
+	return s.step(ctx, text, func(out *worker.Stepped) error {
+		err := s.b.call(ctx, "copy", params, out, streams.files())
+		if writeErr := streams.wait(); err == nil && writeErr != nil {
+			return writeErr
+		}
+		return err
+	})
 }
 
 // Step is the outcome of an operation on a stage.
@@ -124,21 +172,44 @@ type Step struct {
 }
 
 // Last is the outcome of the last Copy, Add, Run or Workdir that succeeded.
-func (s *Stage) Last() Step { return Step{} }
+func (s *Stage) Last() Step { return s.last }
+
+// step does an operation between its events and adds it to the history.
+func (s *Stage) step(_ context.Context, text string, do func(*worker.Stepped) error) error {
+	if s.closed {
+		return ErrClosed
+	}
+	if s.next != "" {
+		text, s.next = s.next, ""
+	}
+	start := time.Now()
+	s.b.event(Event{Kind: EventStepStarted, Stage: s.name, Step: text})
+	var out worker.Stepped
+	err := do(&out)
+	took := time.Since(start)
+	s.b.event(Event{Kind: EventStepFinished, Stage: s.name, Step: text, Cached: out.Cached, Duration: took, Err: err})
+	if err != nil {
+		return err
+	}
+	s.last = Step{Cached: out.Cached, Duration: took}
+	s.history = append(s.history, worker.HistoryEntry{CreatedBy: text, EmptyLayer: !out.Changed})
+	return nil
+}
 
 // Path is a source for another stage's Copy: what the patterns (Dockerfile
 // reference, COPY; relative to the root) name in this stage's present files.
 // Owners and modes are kept.
-func (s *Stage) Path(patterns ...string) Source { return Source{} }
+func (s *Stage) Path(patterns ...string) Source { return Source{stage: s, patterns: patterns} }
 
 // CommitOptions is what Commit writes beside the stage itself. The zero value is an
-// OCI image created now.
+// OCI image dated by its last layer.
 type CommitOptions struct {
 	// Names are further names for the image.
 	Names []string
 	// Format is "oci" (the default) or "docker".
 	Format string
-	// Created is the image's creation time; nil is now.
+	// Created is the image's creation time; nil is that of its last layer, so that an
+	// unchanged build gives the same image.
 	Created *time.Time
 	Author  string
 	Comment string
@@ -147,18 +218,48 @@ type CommitOptions struct {
 // Commit writes the stage as an image into the store, under name (which may be "")
 // and opts.Names. The stage can be used further.
 func (s *Stage) Commit(ctx context.Context, name string, opts CommitOptions) (Image, error) {
-	return Image{}, errors.New("unimplemented")
+	if s.closed {
+		return Image{}, ErrClosed
+	}
+	if opts.Format != "" && opts.Format != "oci" && opts.Format != "docker" {
+		return Image{}, fmt.Errorf("%w: image format %q is neither oci nor docker", ErrInvalid, opts.Format)
+	}
+	img := s.image
+	img.Config, img.History = s.config, nil
+	if opts.Author != "" {
+		img.Author = opts.Author
+	}
+	raw, err := json.Marshal(img)
+	if err != nil {
+		return Image{}, err
+	}
+	history := slices.Clone(s.history)
+	if opts.Comment != "" && len(history) > 0 {
+		history[len(history)-1].Comment = opts.Comment
+	}
+	params := worker.Commit{Stage: s.id, Docker: opts.Format == "docker", Created: opts.Created, Image: raw, History: history}
+	if name != "" {
+		params.Names = append(params.Names, name)
+	}
+	params.Names = append(params.Names, opts.Names...)
+	var out imageRecord
+	if err := s.b.call(ctx, "commit", params, &out, nil); err != nil {
+		return Image{}, err
+	}
+	s.b.event(Event{Kind: EventCommitted, Stage: s.name, Ref: out.ID})
+	return out.image(), nil
 }
 
-// Close ends the stage and undoes what is not committed. It is idempotent and
-// harmless after Commit.
-func (s *Stage) Close() error { return nil }
-
-// Image is an image in the store.
-type Image struct {
-	ID      string        // hex, without algorithm
-	Digest  digest.Digest // of its manifest
-	Names   []string
-	Created time.Time
-	Size    int64 // bytes, uncompressed, with its base
+// Close ends the stage and forgets what is not committed, except for the layer cache.
+// It is idempotent and harmless after Commit.
+func (s *Stage) Close() error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	err := s.b.call(context.Background(), "close", s.id, nil, nil)
+	if err == ErrClosed {
+		return nil
+	}
+	return err
 }

@@ -1,0 +1,484 @@
+//go:build linux
+
+package filecopy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/zeebo/blake3"
+	"golang.org/x/sys/unix"
+)
+
+// Target is where a copy goes.
+type Target struct {
+	Root *os.File // the root of the file system copied into
+	// Dest is a path in Root. It is a directory when it ends in a slash, or is one
+	// already, or Dir is set.
+	Dest string
+	Dir  bool
+	// Owner is that of directories made on the way.
+	Owner IDs
+	// Unpack, when not nil, unpacks each selected single file that is a tar archive
+	// into the directory Dest. owner is nil to keep the archive's owners.
+	Unpack func(file, dir *os.File, owner *IDs) error
+}
+
+// Copy copies sources to a target and gives the digest of what it read, the same that
+// Digest would have given. sums may be nil.
+func Copy(ctx context.Context, to Target, sources []Source, sums FileSums) (string, error) {
+	c := &copier{digester: newDigester(sums), to: to, links: map[[2]uint64]link{}}
+	defer c.close()
+	if err := walk(ctx, sources, c); err != nil {
+		return "", err
+	}
+	return c.digester.sum(), nil
+}
+
+type copier struct {
+	*digester
+	to    Target
+	links map[[2]uint64]link // the first copy of each inode with several names
+	// The present top item: base is its directory in the target, open as stack[0].
+	base  string
+	name  string // of a single file in base
+	stack []level
+}
+
+type link struct {
+	path string // in the target
+	sum  [32]byte
+}
+
+// level is an open target directory.
+type level struct {
+	rel  string
+	dir  *os.File
+	made bool
+}
+
+func (c *copier) close() {
+	for _, l := range c.stack {
+		l.dir.Close()
+	}
+	c.stack = nil
+}
+
+// top finds the directory in the target that an item goes to.
+func (c *copier) top(src *Source, name string, isDir bool) error {
+	if err := c.digester.top(src, name, isDir); err != nil {
+		return err
+	}
+	c.close()
+	dest := path.Clean("/" + c.to.Dest)
+	c.base, c.name = dest, name
+	if !isDir && !c.destIsDir(dest) {
+		c.base, c.name = path.Split(c.followed(dest))
+	}
+	dir, made, err := c.mkdirs(c.base)
+	if err != nil {
+		return err
+	}
+	c.stack = []level{{rel: "", dir: dir, made: made}}
+	return nil
+}
+
+// followed is where an existing file dest really is: a link to a file stands for the
+// file.
+func (c *copier) followed(dest string) string {
+	f, err := openIn(c.to.Root, dest, unix.O_PATH)
+	if err != nil {
+		return dest
+	}
+	defer f.Close()
+	real, err := os.Readlink(procPath(f))
+	if err != nil {
+		return dest
+	}
+	root, err := os.Readlink(procPath(c.to.Root))
+	if err != nil || !within(root, real) {
+		return dest
+	}
+	return path.Clean("/" + strings.TrimPrefix(real, root))
+}
+
+func (c *copier) destIsDir(dest string) bool {
+	if c.to.Dir || strings.HasSuffix(c.to.Dest, "/") || strings.HasSuffix(c.to.Dest, "/.") || dest == "/" {
+		return true
+	}
+	f, err := openIn(c.to.Root, dest, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+// mkdirs opens a directory of the target, making what is missing with the target's
+// owner.
+func (c *copier) mkdirs(dir string) (*os.File, bool, error) {
+	if f, err := openIn(c.to.Root, dir, unix.O_RDONLY|unix.O_DIRECTORY); err == nil {
+		return f, false, nil
+	} else if errors.Is(err, unix.ENOTDIR) {
+		return nil, false, fmt.Errorf("cannot copy into %s: not a directory", dir)
+	}
+	f, err := MakeDirs(c.to.Root, dir, c.to.Owner)
+	return f, true, err
+}
+
+// MakeDirs makes dir in root with its missing parents, mode 0755, and opens it. Only
+// directories that it makes get the owner.
+func MakeDirs(root *os.File, dir string, owner IDs) (*os.File, error) {
+	missing := []string{}
+	at := path.Clean("/" + dir)
+	for at != "/" {
+		f, err := openIn(root, at, unix.O_PATH|unix.O_DIRECTORY)
+		if err == nil {
+			f.Close()
+			break
+		}
+		missing = append(missing, at)
+		at = path.Dir(at)
+	}
+	h, err := MkdirAll(root, dir, 0o755)
+	if err != nil {
+		return nil, err
+	}
+	h.Close()
+	for _, m := range missing {
+		d, err := openIn(root, m, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: m, Err: err}
+		}
+		err = errors.Join(d.Chown(owner.UID, owner.GID), d.Chmod(0o755))
+		d.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	f, err := openIn(root, dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return f, nil
+}
+
+// at opens the target directory for an entry's parent, making directories that the
+// walk left out.
+func (c *copier) at(rel string) (*os.File, error) {
+	for len(c.stack) > 1 && !within(c.stack[len(c.stack)-1].rel, rel) {
+		c.stack[len(c.stack)-1].dir.Close()
+		c.stack = c.stack[:len(c.stack)-1]
+	}
+	last := c.stack[len(c.stack)-1]
+	for last.rel != rel {
+		next, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(rel, last.rel), "/"), "/")
+		l, err := c.enter(last, next)
+		if err != nil {
+			return nil, err
+		}
+		c.stack = append(c.stack, l)
+		last = l
+	}
+	return last.dir, nil
+}
+
+func within(dir, rel string) bool {
+	return dir == "" || rel == dir || strings.HasPrefix(rel, dir+"/")
+}
+
+func (c *copier) enter(parent level, name string) (level, error) {
+	rel := path.Join(parent.rel, name)
+	err := unix.Mkdirat(int(parent.dir.Fd()), name, 0o755)
+	made := err == nil
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return level{}, &os.PathError{Op: "mkdir", Path: rel, Err: err}
+	}
+	d, err := openChild(parent.dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+		// A link to a directory inside the root is entered, as BuildKit does.
+		d, err = openIn(c.to.Root, path.Join(c.base, rel), unix.O_RDONLY|unix.O_DIRECTORY)
+	}
+	if err != nil {
+		return level{}, fmt.Errorf("cannot copy a directory over %s: %w", path.Join(c.base, rel), err)
+	}
+	if made {
+		if err := d.Chown(c.to.Owner.UID, c.to.Owner.GID); err != nil {
+			d.Close()
+			return level{}, err
+		}
+	}
+	return level{rel: rel, dir: d, made: made}, nil
+}
+
+func (c *copier) visit(src *Source, e *entry) error {
+	if err := c.digester.meta(src, e); err != nil {
+		return err
+	}
+	if e.kind() == unix.S_IFDIR {
+		_, err := c.at(e.rel)
+		return err
+	}
+	if e.rel == "" && e.kind() == unix.S_IFREG && c.to.Unpack != nil {
+		if done, err := c.unpack(src, e); done || err != nil {
+			return err
+		}
+	}
+	parentRel, name := "", c.name
+	if e.rel != "" {
+		parentRel, name = path.Split(e.rel)
+		parentRel = strings.TrimSuffix(parentRel, "/")
+	}
+	dir, err := c.at(parentRel)
+	if err != nil {
+		return err
+	}
+	if err := c.clear(dir, name); err != nil {
+		return err
+	}
+	switch e.kind() {
+	case unix.S_IFREG:
+		return c.regular(src, e, dir, name)
+	case unix.S_IFLNK:
+		return c.symlink(src, e, dir, name)
+	default:
+		return c.special(src, e, dir, name)
+	}
+}
+
+// unpack unpacks a file if it is an archive, and says whether it was.
+func (c *copier) unpack(src *Source, e *entry) (bool, error) {
+	f, err := e.open()
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if isTar, err := IsTar(f); err != nil || !isTar {
+		return false, err
+	}
+	dir, _, err := c.mkdirs(path.Clean("/" + c.to.Dest))
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	var owner *IDs
+	if src.Owner != nil && src.ChownArchives {
+		owner = src.Owner
+	}
+	if err := c.to.Unpack(f, dir, owner); err != nil {
+		return false, fmt.Errorf("%s: %w", e.label(), err)
+	}
+	sum, err := c.fileSum(e)
+	if err != nil {
+		return false, err
+	}
+	c.content(sum)
+	return true, nil
+}
+
+// clear removes what is in the way of a file.
+func (c *copier) clear(dir *os.File, name string) error {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return fmt.Errorf("cannot copy a file over the directory %s", path.Join(c.base, name))
+	}
+	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil {
+		return &os.PathError{Op: "unlink", Path: name, Err: err}
+	}
+	return nil
+}
+
+func (c *copier) regular(src *Source, e *entry, dir *os.File, name string) error {
+	key := [2]uint64{e.st.Dev, e.st.Ino}
+	target := path.Join(c.base, path.Dir(e.rel), name)
+	if e.rel == "" {
+		target = path.Join(c.base, name)
+	}
+	if e.st.Nlink > 1 {
+		if first, ok := c.links[key]; ok {
+			c.content(first.sum)
+			return c.hardlink(first.path, dir, name)
+		}
+	}
+	in, err := e.open()
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return &os.PathError{Op: "create", Path: target, Err: err}
+	}
+	out := os.NewFile(uintptr(fd), target)
+	defer out.Close()
+	sum, err := pour(in, out, e.st.Size)
+	if err != nil {
+		return fmt.Errorf("copying %s: %w", e.label(), err)
+	}
+	c.content(sum)
+	if e.st.Nlink > 1 {
+		c.links[key] = link{target, sum}
+	}
+	if c.sums != nil {
+		c.sums.Put(e.st, sum)
+	}
+	return c.attributes(src, e, out)
+}
+
+func (c *copier) hardlink(first string, dir *os.File, name string) error {
+	from, err := openIn(c.to.Root, path.Dir(first), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path.Dir(first), Err: err}
+	}
+	defer from.Close()
+	if err := unix.Linkat(int(from.Fd()), path.Base(first), int(dir.Fd()), name, 0); err != nil {
+		return &os.LinkError{Op: "link", Old: first, New: name, Err: err}
+	}
+	return nil
+}
+
+// pour copies a file and digests it on the way. Hashing runs beside the writing of a
+// large file.
+func pour(in, out *os.File, size int64) ([32]byte, error) {
+	h := blake3.New()
+	if size < 4<<20 {
+		buf := buffers.Get().(*[]byte)
+		defer buffers.Put(buf)
+		_, err := io.CopyBuffer(io.MultiWriter(out, h), struct{ io.Reader }{in}, *buf)
+		return [32]byte(h.Sum(nil)), err
+	}
+	free, full := make(chan []byte, 4), make(chan []byte, 4)
+	for range 4 {
+		free <- make([]byte, 1<<20)
+	}
+	hashed := make(chan struct{})
+	go func() {
+		defer close(hashed)
+		for b := range full {
+			_, _ = h.Write(b)
+			free <- b[:cap(b)]
+		}
+	}()
+	err := func() error {
+		defer close(full)
+		for {
+			b := <-free
+			n, err := in.Read(b)
+			if n > 0 {
+				if _, werr := out.Write(b[:n]); werr != nil {
+					return werr
+				}
+				full <- b[:n]
+			}
+			if err == io.EOF {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}()
+	<-hashed
+	return [32]byte(h.Sum(nil)), err
+}
+
+func (c *copier) owner(src *Source, e *entry) (int, int) {
+	if src.Owner != nil {
+		return src.Owner.UID, src.Owner.GID
+	}
+	return int(e.st.Uid), int(e.st.Gid)
+}
+
+func mode(src *Source, e *entry) uint32 {
+	if src.Mode != nil {
+		return *src.Mode & 0o7777
+	}
+	return e.st.Mode & 0o7777
+}
+
+// attributes sets the owner before the mode and the capabilities, for a change of
+// owner clears both.
+func (c *copier) attributes(src *Source, e *entry, out *os.File) error {
+	uid, gid := c.owner(src, e)
+	if err := out.Chown(uid, gid); err != nil {
+		return ownerError(err, uid, gid)
+	}
+	if err := unix.Fchmod(int(out.Fd()), mode(src, e)); err != nil {
+		return &os.PathError{Op: "chmod", Path: e.label(), Err: err}
+	}
+	attrs, err := readXattrs(e)
+	if err != nil {
+		return err
+	}
+	for _, a := range attrs {
+		if err := unix.Fsetxattr(int(out.Fd()), a.name, a.value, 0); err != nil && !errors.Is(err, unix.ENOTSUP) {
+			return &os.PathError{Op: "setxattr " + a.name, Path: e.label(), Err: err}
+		}
+	}
+	ts := []unix.Timespec{e.st.Mtim, e.st.Mtim}
+	if err := unix.UtimesNanoAt(int(out.Fd()), "", ts, unix.AT_EMPTY_PATH); err != nil {
+		return &os.PathError{Op: "utimensat", Path: e.label(), Err: err}
+	}
+	return nil
+}
+
+func ownerError(err error, uid, gid int) error {
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("owner %d:%d is not mapped: more subordinate ids are needed in /etc/subuid and /etc/subgid: %w", uid, gid, err)
+	}
+	return err
+}
+
+func (c *copier) symlink(src *Source, e *entry, dir *os.File, name string) error {
+	target, err := readlink(e)
+	if err != nil {
+		return err
+	}
+	if err := unix.Symlinkat(target, int(dir.Fd()), name); err != nil {
+		return &os.LinkError{Op: "symlink", Old: target, New: name, Err: err}
+	}
+	return c.plainAttributes(src, e, dir, name)
+}
+
+func (c *copier) special(src *Source, e *entry, dir *os.File, name string) error {
+	if err := unix.Mknodat(int(dir.Fd()), name, e.st.Mode, int(e.st.Rdev)); err != nil {
+		return fmt.Errorf("copying the special file %s: %w", e.label(), err)
+	}
+	if err := c.plainAttributes(src, e, dir, name); err != nil {
+		return err
+	}
+	return unix.Fchmodat(int(dir.Fd()), name, mode(src, e), 0)
+}
+
+func (c *copier) plainAttributes(src *Source, e *entry, dir *os.File, name string) error {
+	uid, gid := c.owner(src, e)
+	if err := unix.Fchownat(int(dir.Fd()), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return ownerError(err, uid, gid)
+	}
+	return unix.UtimesNanoAt(int(dir.Fd()), name, []unix.Timespec{e.st.Mtim, e.st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// leave sets a directory's attributes once its content no longer changes them. A
+// directory that was there keeps its own: only its content is added to.
+func (c *copier) leave(src *Source, e *entry) error {
+	dir, err := c.at(e.rel)
+	if err != nil {
+		return err
+	}
+	if !c.stack[len(c.stack)-1].made {
+		return nil
+	}
+	return c.attributes(src, e, dir)
+}

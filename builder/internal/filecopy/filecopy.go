@@ -1,0 +1,474 @@
+//go:build linux
+
+// Package filecopy selects files of a directory tree by the rules of COPY, digests
+// them for a cache key, and copies them into a root file system.
+//
+// Source and destination are hostile: every path is walked by descriptor, one
+// component at a time without following links, or resolved by openat2 inside its
+// root. Digesting and copying are one walk: a copy gives the digest of what it
+// copied, so that nothing is read twice.
+package filecopy
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/cyphar/filepath-securejoin/pathrs-lite"
+	"github.com/moby/patternmatcher"
+	"github.com/zeebo/blake3"
+	"golang.org/x/sys/unix"
+)
+
+// IDs is an owner.
+type IDs struct{ UID, GID int }
+
+// Source is a tree and what is taken of it.
+type Source struct {
+	Root     *os.File // a directory
+	Patterns []string // path.Match per component, relative to Root; none is all of it
+	Ignore   []string // .dockerignore patterns, relative to Root
+	Exclude  []string // the same, of COPY --exclude, relative to each selected directory
+	Owner    *IDs     // nil keeps the owners
+	Mode     *uint32  // nil keeps the modes
+	// ChownArchives gives Owner to what is unpacked too.
+	ChownArchives bool
+}
+
+// NotFoundError is a source that is not there.
+type NotFoundError struct{ Path, Why string }
+
+func (e *NotFoundError) Error() string { return fmt.Sprintf("%q: %s", e.Path, e.Why) }
+
+// FileSums remembers the digests of files whose stat data have not changed.
+type FileSums interface {
+	Get(st *unix.Stat_t) ([32]byte, bool)
+	Put(st *unix.Stat_t, sum [32]byte)
+}
+
+// entry is a selected file with what opens it.
+type entry struct {
+	dir  *os.File // the directory that holds it
+	name string   // in dir
+	rel  string   // path below the destination
+	st   *unix.Stat_t
+}
+
+func (e *entry) kind() uint32 { return e.st.Mode & unix.S_IFMT }
+
+// visitor is told of each selected file, parents first, in an order that depends on
+// names alone.
+type visitor interface {
+	// top starts one selected item; name is its base name.
+	top(src *Source, name string, isDir bool) error
+	visit(src *Source, e *entry) error
+	// leave ends a directory whose content has been visited.
+	leave(src *Source, e *entry) error
+}
+
+type walker struct {
+	ctx     context.Context
+	src     *Source
+	v       visitor
+	ignore  *patternmatcher.PatternMatcher
+	exclude *patternmatcher.PatternMatcher
+}
+
+func walk(ctx context.Context, sources []Source, v visitor) error {
+	for i := range sources {
+		w := &walker{ctx: ctx, src: &sources[i], v: v}
+		var err error
+		if w.ignore, err = matcher(w.src.Ignore); err != nil {
+			return fmt.Errorf("ignore patterns: %w", err)
+		}
+		if w.exclude, err = matcher(w.src.Exclude); err != nil {
+			return fmt.Errorf("exclude patterns: %w", err)
+		}
+		patterns := w.src.Patterns
+		if len(patterns) == 0 {
+			patterns = []string{"/"}
+		}
+		for _, p := range patterns {
+			if err := w.pattern(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func matcher(patterns []string) (*patternmatcher.PatternMatcher, error) {
+	if len(patterns) == 0 {
+		return nil, nil
+	}
+	return patternmatcher.New(patterns)
+}
+
+// pattern visits what one pattern names. A pattern without wildcards must name
+// something; one with wildcards may match nothing, as in BuildKit.
+func (w *walker) pattern(p string) error {
+	clean := strings.TrimPrefix(path.Clean("/"+p), "/")
+	if !strings.ContainsAny(clean, `*?[\`) {
+		return w.named(p, clean)
+	}
+	names, err := w.expand(strings.Split(clean, "/"), "")
+	if err != nil {
+		return fmt.Errorf("pattern %q: %w", p, err)
+	}
+	for _, name := range names {
+		if ignored, err := w.ignored(name); err != nil {
+			return err
+		} else if ignored {
+			continue
+		}
+		if err := w.named(p, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expand gives the paths that match the components, in lexical order.
+func (w *walker) expand(components []string, base string) ([]string, error) {
+	if len(components) == 0 {
+		return []string{base}, nil
+	}
+	dir, err := openIn(w.src.Root, base, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := readNames(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range names {
+		ok, err := path.Match(components[0], name)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		below, err := w.expand(components[1:], path.Join(base, name))
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range below {
+			if len(components) > 1 && !w.exists(b) {
+				continue
+			}
+			out = append(out, b)
+		}
+	}
+	return out, nil
+}
+
+func (w *walker) exists(name string) bool {
+	f, err := openIn(w.src.Root, name, unix.O_PATH)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+// named visits one selected item. A link that is named itself is followed.
+func (w *walker) named(pattern, name string) error {
+	ignored, err := w.ignored(name)
+	if err != nil {
+		return err
+	}
+	if ignored && !w.ignore.Exclusions() {
+		return &NotFoundError{Path: pattern, Why: "no such file or directory, or left out by the ignore file"}
+	}
+	f, err := openIn(w.src.Root, name, unix.O_PATH)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return &NotFoundError{Path: pattern, Why: "no such file or directory"}
+	}
+	if err != nil {
+		return fmt.Errorf("%q: %w", pattern, err)
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	if ignored && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return &NotFoundError{Path: pattern, Why: "no such file or directory, or left out by the ignore file"}
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return w.topDir(name, &st)
+	}
+	return w.topFile(f, name, &st)
+}
+
+func (w *walker) topDir(name string, st *unix.Stat_t) error {
+	dir, err := openIn(w.src.Root, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return fmt.Errorf("%q: %w", name, err)
+	}
+	defer dir.Close()
+	if err := w.v.top(w.src, path.Base("/"+name), true); err != nil {
+		return err
+	}
+	e := &entry{dir: dir, name: ".", st: st}
+	if err := w.v.visit(w.src, e); err != nil {
+		return err
+	}
+	if err := w.children(dir, name, ""); err != nil {
+		return err
+	}
+	return w.v.leave(w.src, e)
+}
+
+// topFile visits a single file through its own descriptor, for its name may have been
+// a link.
+func (w *walker) topFile(f *os.File, name string, st *unix.Stat_t) error {
+	base := path.Base(name)
+	if w.exclude != nil {
+		if skip, err := w.exclude.MatchesOrParentMatches(base); err != nil || skip {
+			return err
+		}
+	}
+	if err := w.v.top(w.src, base, false); err != nil {
+		return err
+	}
+	return w.v.visit(w.src, &entry{dir: f, name: "", st: st})
+}
+
+// children visits a directory's content. srcRel is its path below the source's root,
+// rel below the destination.
+func (w *walker) children(dir *os.File, srcRel, rel string) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	names, err := readNames(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := w.child(dir, name, path.Join(srcRel, name), path.Join(rel, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) child(dir *os.File, name, srcRel, rel string) error {
+	ignored, err := w.ignored(srcRel)
+	if err != nil {
+		return err
+	}
+	excluded := false
+	if w.exclude != nil {
+		if excluded, err = w.exclude.MatchesOrParentMatches(rel); err != nil {
+			return err
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			return nil // removed while we walk
+		}
+		return &os.PathError{Op: "stat", Path: srcRel, Err: err}
+	}
+	e := &entry{dir: dir, name: name, rel: rel, st: &st}
+	if e.kind() != unix.S_IFDIR {
+		if ignored || excluded || e.kind() == unix.S_IFSOCK {
+			return nil
+		}
+		return w.v.visit(w.src, e)
+	}
+	skipSelf := ignored || excluded
+	if skipSelf && !w.mayReinclude() {
+		return nil
+	}
+	return w.childDir(e, srcRel, rel, skipSelf)
+}
+
+// mayReinclude says whether a "!" pattern may name something in a skipped directory.
+func (w *walker) mayReinclude() bool {
+	return (w.ignore != nil && w.ignore.Exclusions()) || (w.exclude != nil && w.exclude.Exclusions())
+}
+
+func (w *walker) childDir(e *entry, srcRel, rel string, skipSelf bool) error {
+	sub, err := openChild(e.dir, e.name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return fmt.Errorf("%s: %w", srcRel, err)
+	}
+	defer sub.Close()
+	if skipSelf {
+		// Parents of what is re-included are made by the visitor when needed.
+		return w.children(sub, srcRel, rel)
+	}
+	if err := w.v.visit(w.src, e); err != nil {
+		return err
+	}
+	if err := w.children(sub, srcRel, rel); err != nil {
+		return err
+	}
+	return w.v.leave(w.src, e)
+}
+
+func (w *walker) ignored(name string) (bool, error) {
+	if w.ignore == nil || name == "" {
+		return false, nil
+	}
+	return w.ignore.MatchesOrParentMatches(name)
+}
+
+// Digest walks sources and gives the digest of all that a copy would read. sums may be
+// nil.
+func Digest(ctx context.Context, sources []Source, sums FileSums) (string, error) {
+	d := newDigester(sums)
+	if err := walk(ctx, sources, d); err != nil {
+		return "", err
+	}
+	return d.sum(), nil
+}
+
+// digester makes the digest. Times are left out: a fresh clone has the same key.
+type digester struct {
+	h      *blake3.Hasher
+	sums   FileSums
+	inodes map[[2]uint64]uint64
+}
+
+func newDigester(sums FileSums) *digester {
+	return &digester{h: blake3.New(), sums: sums, inodes: map[[2]uint64]uint64{}}
+}
+
+func (d *digester) sum() string {
+	return fmt.Sprintf("%x", d.h.Sum(nil))
+}
+
+func (d *digester) top(_ *Source, name string, isDir bool) error {
+	if isDir {
+		d.text("dir")
+		return nil
+	}
+	d.text("file")
+	d.text(name)
+	return nil
+}
+
+func (d *digester) text(s string) {
+	var n [8]byte
+	binary.LittleEndian.PutUint64(n[:], uint64(len(s)))
+	_, _ = d.h.Write(n[:])
+	_, _ = d.h.WriteString(s)
+}
+
+func (d *digester) numbers(v ...uint64) {
+	for _, n := range v {
+		var b [8]byte
+		binary.LittleEndian.PutUint64(b[:], n)
+		_, _ = d.h.Write(b[:])
+	}
+}
+
+func (d *digester) leave(*Source, *entry) error { return nil }
+
+func (d *digester) visit(src *Source, e *entry) error {
+	if err := d.meta(src, e); err != nil {
+		return err
+	}
+	if e.kind() != unix.S_IFREG {
+		return nil
+	}
+	sum, err := d.fileSum(e)
+	if err != nil {
+		return err
+	}
+	d.content(sum)
+	return nil
+}
+
+func (d *digester) content(sum [32]byte) { _, _ = d.h.Write(sum[:]) }
+
+// meta digests all of an entry but a regular file's content.
+func (d *digester) meta(src *Source, e *entry) error {
+	d.text(e.rel)
+	d.numbers(uint64(e.st.Mode), uint64(e.st.Rdev))
+	if src.Owner == nil {
+		d.numbers(uint64(e.st.Uid), uint64(e.st.Gid))
+	}
+	if e.kind() == unix.S_IFLNK {
+		target, err := readlink(e)
+		if err != nil {
+			return err
+		}
+		d.text(target)
+		return nil
+	}
+	if e.kind() == unix.S_IFREG && e.st.Nlink > 1 {
+		// Which files are one is part of the result; their inode numbers are not.
+		key := [2]uint64{e.st.Dev, e.st.Ino}
+		n, seen := d.inodes[key]
+		if !seen {
+			n = uint64(len(d.inodes) + 1)
+			d.inodes[key] = n
+		}
+		d.numbers(n)
+	}
+	return d.xattrs(e)
+}
+
+func (d *digester) xattrs(e *entry) error {
+	if e.kind() != unix.S_IFREG && e.kind() != unix.S_IFDIR {
+		return nil
+	}
+	attrs, err := readXattrs(e)
+	if err != nil {
+		return err
+	}
+	for _, a := range attrs {
+		d.text(a.name)
+		d.text(string(a.value))
+	}
+	return nil
+}
+
+func (d *digester) fileSum(e *entry) ([32]byte, error) {
+	if d.sums != nil {
+		if sum, ok := d.sums.Get(e.st); ok {
+			return sum, nil
+		}
+	}
+	f, err := e.open()
+	if err != nil {
+		return [32]byte{}, err
+	}
+	defer f.Close()
+	h := blake3.New()
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	if _, err := io.CopyBuffer(h, struct{ io.Reader }{f}, *buf); err != nil {
+		return [32]byte{}, fmt.Errorf("reading %s: %w", e.label(), err)
+	}
+	sum := [32]byte(h.Sum(nil))
+	if d.sums != nil {
+		d.sums.Put(e.st, sum)
+	}
+	return sum, nil
+}
+
+// MkdirAll makes dir and its missing parents inside root, following links as if root
+// were /, and opens it. made is called for each directory that did not exist.
+func MkdirAll(root *os.File, dir string, mode os.FileMode) (*os.File, error) {
+	h, err := pathrs.MkdirAllHandle(root, dir, mode)
+	if err != nil {
+		return nil, fmt.Errorf("making directory %s: %w", dir, err)
+	}
+	return h, nil
+}

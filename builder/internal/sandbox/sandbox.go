@@ -1,0 +1,208 @@
+//go:build linux
+
+// Package sandbox runs a command in a root file system by libcontainer: in new mount,
+// PID, IPC and UTS namespaces, with Docker's default capabilities, seccomp filter,
+// devices and masked paths, on the host's network. It is called by the worker, which
+// is already root of its user namespace and PID 1 of its own PID namespace.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/profiles/seccomp"
+	_ "github.com/opencontainers/cgroups/devices" // libcontainer needs it registered
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Command is what to run and where.
+type Command struct {
+	ID       string // of letters, digits, "-" and "_"; unique in StateDir
+	StateDir string // on a tmpfs
+	Rootfs   string
+	Args     []string
+	Env      []string
+	Dir      string
+	User     User
+	// Files are bound over absolute paths of the root file system: target to source.
+	Files map[string]string
+	// Stdin, Stdout and Stderr are the command's own.
+	Stdin, Stdout, Stderr *os.File
+	// Userns says that the caller's user namespace is not the initial one.
+	Userns bool
+}
+
+// User is a resolved user.
+type User struct {
+	UID, GID int
+	Groups   []int
+	Home     string
+}
+
+// StartError is a command that could not be started: it does not exist or may not be
+// executed. Code is the shell's status for that, 127 or 126.
+type StartError struct {
+	Code int
+	Err  error
+}
+
+func (e *StartError) Error() string { return e.Err.Error() }
+func (e *StartError) Unwrap() error { return e.Err }
+
+// hostname is the same in every build, so that it cannot make two builds differ.
+const hostname = "oakum"
+
+// Run runs a command and gives its exit status, 128+n when signal n ended it. When Run
+// returns every process of the command is gone, also when ctx ended it.
+func Run(ctx context.Context, c Command) (int, error) {
+	config, err := config(c)
+	if err != nil {
+		return 0, err
+	}
+	container, err := libcontainer.Create(c.StateDir, c.ID, config)
+	if err != nil {
+		return 0, fmt.Errorf("creating the container: %w", err)
+	}
+	defer func() { _ = container.Destroy() }()
+	process := &libcontainer.Process{
+		Args: c.Args, Env: c.Env, Cwd: c.Dir, Init: true,
+		UID: c.User.UID, GID: c.User.GID, AdditionalGroups: c.User.Groups,
+		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr,
+		Capabilities: capabilities(c.User.UID),
+	}
+	if err := container.Run(process); err != nil {
+		return 0, startError(err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = container.Signal(unix.SIGKILL) })
+	defer stop()
+	state, err := process.Wait()
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	if err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			return 0, fmt.Errorf("waiting for the command: %w", err)
+		}
+		state = exit.ProcessState
+	}
+	return exitCode(state), nil
+}
+
+func exitCode(state *os.ProcessState) int {
+	if ws, ok := state.Sys().(unix.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	if code := state.ExitCode(); code >= 0 {
+		return code
+	}
+	// ProcessState's WaitStatus is syscall's type.
+	return 128 + int(unix.SIGKILL)
+}
+
+// startError tells a command that cannot be executed from a sandbox that cannot be
+// made. libcontainer reports both as text from its child.
+func startError(err error) error {
+	text := err.Error()
+	if !strings.Contains(text, "exec") {
+		return fmt.Errorf("starting the container: %w", err)
+	}
+	switch {
+	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory"):
+		return &StartError{127, err}
+	case strings.Contains(text, "permission denied"), strings.Contains(text, "exec format error"), strings.Contains(text, "is a directory"):
+		return &StartError{126, err}
+	}
+	return fmt.Errorf("starting the container: %w", err)
+}
+
+func config(c Command) (*configs.Config, error) {
+	spec := &specs.Spec{
+		Version:  specs.Version,
+		Hostname: hostname,
+		Root:     &specs.Root{Path: c.Rootfs},
+		Process:  &specs.Process{Capabilities: specCapabilities()},
+		Mounts:   mounts(c),
+		Linux: &specs.Linux{
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.MountNamespace}, {Type: specs.PIDNamespace},
+				{Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
+			},
+			MaskedPaths:   maskedPaths,
+			ReadonlyPaths: readonlyPaths,
+		},
+	}
+	profile, err := seccomp.GetDefaultProfile(spec)
+	if err != nil {
+		return nil, fmt.Errorf("seccomp profile: %w", err)
+	}
+	spec.Linux.Seccomp = profile
+	// RootlessCgroups: no cgroup is made, so none is left behind when we are killed;
+	// the PID namespace is what ends the processes.
+	conf, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
+		CgroupName: c.ID, Spec: spec, NoNewKeyring: true, RootlessCgroups: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("container configuration: %w", err)
+	}
+	return conf, nil
+}
+
+func mounts(c Command) []specs.Mount {
+	m := []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+		// 755: in a sticky /dev a bound device could not be opened by its owner's others.
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+	}
+	if c.Userns {
+		// A fresh sysfs needs a network namespace of our own.
+		m = append(m, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "rro", "nosuid", "noexec", "nodev"}})
+	} else {
+		m = append(m, specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}})
+	}
+	for target, source := range c.Files {
+		m = append(m, specs.Mount{Destination: filepath.Clean(target), Type: "bind", Source: source, Options: []string{"bind", "nosuid", "noexec", "nodev"}})
+	}
+	return m
+}
+
+// The paths that Docker hides from containers, or makes read-only.
+var (
+	maskedPaths = []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+		"/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+)
+
+// defaultCaps are the capabilities that Docker gives by default.
+var defaultCaps = []string{
+	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+	"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+}
+
+func specCapabilities() *specs.LinuxCapabilities {
+	return &specs.LinuxCapabilities{Bounding: defaultCaps, Effective: defaultCaps, Permitted: defaultCaps}
+}
+
+// capabilities of a user other than root are only those it may gain by set-uid
+// programs. None is inheritable (CVE-2022-29162).
+func capabilities(uid int) *configs.Capabilities {
+	if uid != 0 {
+		return &configs.Capabilities{Bounding: defaultCaps}
+	}
+	return &configs.Capabilities{Bounding: defaultCaps, Effective: defaultCaps, Permitted: defaultCaps}
+}

@@ -1,0 +1,79 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoUser says that a user or group is not in the root file system's files.
+var ErrNoUser = errors.New("no such user or group")
+
+// LookupUser resolves user[:group], names or numbers, by /etc/passwd and /etc/group of
+// a root file system; "" is root (Dockerfile reference, USER).
+func LookupUser(root *os.File, spec string) (User, error) {
+	passwd, err := openFile(root, "/etc/passwd")
+	if err != nil {
+		return User{}, err
+	}
+	defer passwd.Close()
+	group, err := openFile(root, "/etc/group")
+	if err != nil {
+		return User{}, err
+	}
+	defer group.Close()
+	if strings.HasPrefix(spec, "-") {
+		return User{}, fmt.Errorf("%w: %q", ErrNoUser, spec)
+	}
+	u, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, passwd, group)
+	if err != nil {
+		return User{}, fmt.Errorf("%w: %q: %w", ErrNoUser, spec, err)
+	}
+	return User{UID: u.Uid, GID: u.Gid, Groups: u.Sgids, Home: u.Home}, nil
+}
+
+// LookupOwner resolves the owner of --chown: a user without a group is in the group of
+// the same number or name (Dockerfile reference, COPY --chown).
+func LookupOwner(root *os.File, spec string) (uid, gid int, err error) {
+	name, group, hasGroup := strings.Cut(spec, ":")
+	if !hasGroup {
+		if n, err := strconv.ParseUint(name, 10, 31); err == nil {
+			return int(n), int(n), nil
+		}
+		u, err := LookupUser(root, name)
+		return u.UID, u.GID, err
+	}
+	if name == "" {
+		name = "0"
+	}
+	u, err := LookupUser(root, name+":"+group)
+	return u.UID, u.GID, err
+}
+
+// openFile opens a regular file inside root; one that is missing reads as empty.
+func openFile(root *os.File, name string) (*os.File, error) {
+	fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return os.Open(os.DevNull)
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), name)
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	return f, nil
+}

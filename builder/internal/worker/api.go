@@ -1,0 +1,143 @@
+package worker
+
+import (
+	"encoding/json"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/oakum-build/oakum/storage"
+)
+
+// The methods of the worker and what they take and give. They cross the wire as JSON.
+
+// Hello opens the store. It is the first call.
+type Hello struct {
+	Store storage.Options
+	// Hosts and Resolv are the texts of /etc/hosts and /etc/resolv.conf for commands.
+	Hosts, Resolv string
+}
+
+// Open starts a stage.
+type Open struct {
+	Stage   string // the caller's choice, unique
+	From    string // an image, or "" for the empty root
+	Fork    string // a stage to start from instead
+	NoCache bool
+	Pull    string
+	Access  storage.Access
+}
+
+// Opened is the base's image configuration, nil for the empty root.
+type Opened struct{ Config json.RawMessage }
+
+// CopySource is one source of a Copy.
+type CopySource struct {
+	Dir   string // a directory of this machine
+	Stage string // or a stage
+	File  int    // or, from 1, the call's file that gives a tar stream
+	Key   string // digest of the stream's content
+
+	Patterns, Ignore, Exclude []string
+	Chown, Chmod              string
+}
+
+// Copy is Copy and Add.
+type Copy struct {
+	Stage   string
+	Dest    string // absolute
+	Dir     bool   // Dest is a directory
+	Unpack  bool
+	Sources []CopySource
+}
+
+// Mkdir makes a directory unless it is there.
+type Mkdir struct{ Stage, Dir, User string }
+
+// Run runs a command; the call's files are its standard input, output and error.
+type Run struct {
+	Stage       string
+	Args        []string
+	Env         []string
+	UncachedEnv []string
+	Dir, User   string
+	Ephemeral   bool
+}
+
+// Stepped is the outcome of Copy, Mkdir and Run.
+type Stepped struct {
+	Cached  bool
+	Changed bool // a layer was added
+	Code    int  // exit status of a Run
+}
+
+// Commit writes an image.
+type Commit struct {
+	Stage   string
+	Names   []string
+	Docker  bool
+	Created *time.Time
+	Image   json.RawMessage // the image configuration without rootfs, created and history
+	History []HistoryEntry
+}
+
+// HistoryEntry is a history entry. Created is kept when set; else it is the time of
+// its layer, or of the last layer before it.
+type HistoryEntry struct {
+	Created    *time.Time `json:"created,omitempty"`
+	CreatedBy  string     `json:"created_by,omitempty"`
+	Author     string     `json:"author,omitempty"`
+	Comment    string     `json:"comment,omitempty"`
+	EmptyLayer bool       `json:"empty_layer,omitempty"`
+}
+
+// Ref names an image.
+type Ref struct {
+	Ref    string
+	Names  []string
+	Force  bool
+	Access storage.Access
+	Dest   string
+	Format string
+}
+
+// Removed is the outcome of a removal.
+type Removed struct{ Untagged, Deleted []string }
+
+// Pushed is the outcome of a push.
+type Pushed struct{ Digest digest.Digest }
+
+// Info describes the store and the namespaces.
+type Info struct {
+	storage.Status
+	Rootless       bool
+	UIDMap, GIDMap string
+	Kernel         string
+}
+
+// Event tells the caller of something while a call runs.
+type Event struct {
+	Pull    string        `json:",omitempty"` // an image that is being pulled
+	Pulled  string        `json:",omitempty"` // or has been
+	Warning string        `json:",omitempty"`
+	Took    time.Duration `json:",omitempty"`
+}
+
+// Kinds of wire errors.
+const (
+	KindNotFound  = "image-not-found"
+	KindReference = "reference"
+	KindRegistry  = "registry"
+	KindInUse     = "in-use"
+	KindNoFile    = "no-file"
+	KindNoUser    = "no-user"
+	KindInvalid   = "invalid"
+	KindExit      = "exit"
+	KindHost      = "host"
+)
+
+// ExitDetail comes with KindExit.
+type ExitDetail struct {
+	Code    int
+	Message string // why the command could not be started; "" when it ran
+}

@@ -1,0 +1,193 @@
+//go:build linux
+
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"go.podman.io/storage/pkg/archive"
+	"go.podman.io/storage/pkg/chrootarchive"
+
+	"github.com/oakum-build/oakum/builder/internal/filecopy"
+	"github.com/oakum-build/oakum/builder/internal/sandbox"
+	"github.com/oakum-build/oakum/builder/internal/wire"
+	"github.com/oakum-build/oakum/storage"
+)
+
+// copyKey is what of a Copy goes into the key beside the content read: not where the
+// files come from, for the same files from elsewhere are the same step.
+type copyKey struct {
+	Dest        string
+	Dir, Unpack bool
+	Sources     []copySourceKey
+}
+
+type copySourceKey struct {
+	Patterns, Exclude []string
+	Chown, Chmod      string
+	KeepOwner         bool
+}
+
+func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, error) {
+	s, err := w.stage(p.Stage)
+	if err != nil {
+		return Stepped{}, err
+	}
+	what := copyKey{Dest: p.Dest, Dir: p.Dir, Unpack: p.Unpack}
+	for _, src := range p.Sources {
+		what.Sources = append(what.Sources, copySourceKey{src.Patterns, src.Exclude, src.Chown, src.Chmod, src.Stage != ""})
+	}
+	t := &trees{w: w, call: call}
+	defer t.close()
+	sums := w.fileSums(p.Sources)
+	defer sums.save()
+	return w.step(ctx, s, operation{
+		what: what,
+		content: func(ctx context.Context) (string, error) {
+			sources, err := t.open(p.Sources)
+			if err != nil {
+				return "", err
+			}
+			return filecopy.Digest(ctx, sources, sums)
+		},
+		do: func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
+			sources, err := t.open(p.Sources)
+			if err != nil {
+				return "", err
+			}
+			return w.copyInto(ctx, p, sources, sums, below, staging)
+		},
+	})
+}
+
+func (w *worker) copyInto(ctx context.Context, p Copy, sources []filecopy.Source, sums filecopy.FileSums, below *storage.Layer, staging storage.Staging) (content string, err error) {
+	m, err := w.mount(below, &staging, false)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, m.close()) }()
+	to := filecopy.Target{Root: m.root, Dest: p.Dest, Dir: p.Dir}
+	for i, src := range p.Sources {
+		if src.Chown == "" {
+			continue
+		}
+		uid, gid, err := sandbox.LookupOwner(m.root, src.Chown)
+		if err != nil {
+			return "", fmt.Errorf("chown: %w", err)
+		}
+		to.Owner = filecopy.IDs{UID: uid, GID: gid}
+		sources[i].Owner, sources[i].ChownArchives = &filecopy.IDs{UID: uid, GID: gid}, true
+	}
+	if p.Unpack {
+		to.Unpack = func(f, dir *os.File, owner *filecopy.IDs) error { return unpack(m.path, f, dir, owner) }
+	}
+	return filecopy.Copy(ctx, to, sources, sums)
+}
+
+// trees opens the sources of one Copy, once.
+type trees struct {
+	w       *worker
+	call    *wire.Call
+	sources []filecopy.Source
+	closers []func() error
+}
+
+func (t *trees) close() {
+	for _, f := range t.closers {
+		_ = f()
+	}
+}
+
+func (t *trees) open(from []CopySource) ([]filecopy.Source, error) {
+	if t.sources != nil {
+		return t.sources, nil
+	}
+	for _, src := range from {
+		root, err := t.root(src)
+		if err != nil {
+			return nil, err
+		}
+		out := filecopy.Source{Root: root, Patterns: src.Patterns, Ignore: src.Ignore, Exclude: src.Exclude}
+		if src.Stage == "" || src.Chown != "" {
+			out.Owner = &filecopy.IDs{}
+		}
+		if src.Chmod != "" {
+			mode, err := strconv.ParseUint(src.Chmod, 8, 12)
+			if err != nil {
+				return nil, fmt.Errorf("%w: chmod %q is not an octal mode", errInvalid, src.Chmod)
+			}
+			m := uint32(mode)
+			out.Mode = &m
+		}
+		t.sources = append(t.sources, out)
+	}
+	return t.sources, nil
+}
+
+func (t *trees) root(src CopySource) (*os.File, error) {
+	switch {
+	case src.Stage != "":
+		s, err := t.w.stage(src.Stage)
+		if err != nil {
+			return nil, err
+		}
+		m, err := t.w.mount(s.top(), nil, false)
+		if err != nil {
+			return nil, err
+		}
+		t.closers = append(t.closers, m.close)
+		return m.root, nil
+	case src.File > 0:
+		return t.stream(src.File)
+	}
+	f, err := os.Open(src.Dir)
+	if err != nil {
+		return nil, &filecopy.NotFoundError{Path: src.Dir, Why: "cannot be opened: " + errors.Unwrap(err).Error()}
+	}
+	t.closers = append(t.closers, f.Close)
+	if info, err := f.Stat(); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("%w: %s is not a directory", errInvalid, src.Dir)
+	}
+	return f, nil
+}
+
+// stream unpacks the tar stream of a file system that the caller holds in memory.
+func (t *trees) stream(n int) (*os.File, error) {
+	if n > len(t.call.Files) {
+		return nil, fmt.Errorf("%w: no file %d", errInvalid, n)
+	}
+	path := fmt.Sprintf("%s/trees/%d", t.w.mnt, t.w.next())
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return nil, err
+	}
+	t.closers = append(t.closers, func() error { return os.RemoveAll(path) })
+	if err := chrootarchive.UntarUncompressed(t.call.Files[n-1], path, &archive.TarOptions{}); err != nil {
+		return nil, fmt.Errorf("reading the source's files: %w", err)
+	}
+	f, err := os.Open(path)
+	if err == nil {
+		t.closers = append(t.closers, f.Close)
+	}
+	return f, err
+}
+
+// unpack extracts the tar archive f into dir, in a process that has the root
+// file system as its root. Owners are those of the archive unless given.
+func unpack(root string, f, dir *os.File, owner *filecopy.IDs) error {
+	dest, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+	if err != nil {
+		return err
+	}
+	opts := &archive.TarOptions{}
+	if owner != nil {
+		opts.ChownOpts = owner.Pair()
+	}
+	if err := chrootarchive.UntarWithRoot(f, dest, opts, root); err != nil {
+		return fmt.Errorf("unpacking: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+//go:build linux
+
+package worker
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/oakum-build/oakum/builder/internal/filecopy"
+	"github.com/oakum-build/oakum/builder/internal/nsenter"
+	"github.com/oakum-build/oakum/builder/internal/sandbox"
+	"github.com/oakum-build/oakum/builder/internal/wire"
+	"github.com/oakum-build/oakum/storage"
+)
+
+// errInvalid is an argument that cannot be.
+var errInvalid = errors.New("invalid argument")
+
+func hostError(missing, fix string) error {
+	detail, err := json.Marshal(nsenter.Fault{Missing: missing, Fix: fix})
+	if err != nil {
+		return errors.New(missing)
+	}
+	return &wire.Error{Kind: KindHost, Message: missing, Detail: detail}
+}
+
+// wireError gives an error the kind by which the caller knows it.
+func wireError(err error) error {
+	var already *wire.Error
+	if errors.As(err, &already) {
+		return err
+	}
+	var noFile *filecopy.NotFoundError
+	if errors.As(err, &noFile) {
+		return &wire.Error{Kind: KindNoFile, Message: err.Error()}
+	}
+	kinds := []struct {
+		err  error
+		kind string
+	}{
+		{storage.ErrNotFound, KindNotFound}, {storage.ErrReference, KindReference},
+		{storage.ErrRegistry, KindRegistry}, {storage.ErrInUse, KindInUse},
+		{storage.ErrDriver, KindInvalid}, {sandbox.ErrNoUser, KindNoUser}, {errInvalid, KindInvalid},
+	}
+	for _, k := range kinds {
+		if errors.Is(err, k.err) {
+			return &wire.Error{Kind: k.kind, Message: err.Error()}
+		}
+	}
+	return err
+}
+
+func exitError(code int, message string) error {
+	detail, err := json.Marshal(ExitDetail{Code: code, Message: message})
+	if err != nil {
+		return err
+	}
+	return &wire.Error{Kind: KindExit, Message: message, Detail: detail}
+}

@@ -1,0 +1,104 @@
+//go:build linux
+
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage"
+)
+
+// mounted is a mounted overlay.
+type mounted struct {
+	path string
+	root *os.File
+}
+
+func (m *mounted) close() error {
+	m.root.Close()
+	err := unix.Unmount(m.path, 0)
+	if errors.Is(err, unix.EBUSY) {
+		err = unix.Unmount(m.path, unix.MNT_DETACH)
+	}
+	if err != nil {
+		return &os.PathError{Op: "unmount", Path: m.path, Err: err}
+	}
+	return os.Remove(m.path)
+}
+
+// mount mounts an overlay of a layer's directories. With a staging directory it can be
+// written to. The stub layer goes below all when commands will run in it.
+func (w *worker) mount(layer *storage.Layer, staging *storage.Staging, stub bool) (*mounted, error) {
+	lowers, err := layer.Lowers()
+	if err != nil {
+		return nil, err
+	}
+	defer storage.CloseAll(lowers)
+	dirs := lowers
+	if stub {
+		dirs = append(dirs[:len(dirs):len(dirs)], w.store.Stub())
+	}
+	// Overlay wants a lower directory, and two of them when there is no upper one.
+	for len(dirs) == 0 || (staging == nil && len(dirs) < 2) {
+		dirs = append(dirs[:len(dirs):len(dirs)], w.store.Empty())
+	}
+	var upper []*os.File
+	if staging != nil {
+		for _, path := range []string{staging.Upper, staging.Work} {
+			f, err := os.Open(path)
+			if err != nil {
+				storage.CloseAll(upper)
+				return nil, err
+			}
+			upper = append(upper, f)
+		}
+		defer storage.CloseAll(upper)
+	}
+	return w.mountDirs(dirs, upper)
+}
+
+// mountDirs names directories by descriptor: short, so that many layers fit in the one
+// page of mount's options, and safe from renames.
+func (w *worker) mountDirs(dirs, upper []*os.File) (*mounted, error) {
+	names := make([]string, len(dirs))
+	for i, d := range dirs {
+		names[i] = fmt.Sprintf("/proc/self/fd/%d", d.Fd())
+	}
+	opts := []string{"lowerdir=" + strings.Join(names, ":")}
+	if w.rootless {
+		opts = append(opts, "userxattr")
+	} else {
+		opts = append(opts, "redirect_dir=off", "metacopy=off", "index=off")
+	}
+	var flags uintptr = unix.MS_NODEV
+	if upper == nil {
+		flags |= unix.MS_RDONLY
+	} else {
+		// Layers are not synced one by one, so a command's fsync buys nothing.
+		opts = append(opts, "volatile",
+			fmt.Sprintf("upperdir=/proc/self/fd/%d", upper[0].Fd()), fmt.Sprintf("workdir=/proc/self/fd/%d", upper[1].Fd()))
+	}
+	data := strings.Join(opts, ",")
+	if len(data) >= os.Getpagesize() {
+		return nil, fmt.Errorf("%w: too many layers (%d) for one overlay", errInvalid, len(dirs))
+	}
+	path := filepath.Join(w.mnt, fmt.Sprintf("m%d", w.next()))
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return nil, err
+	}
+	if err := unix.Mount("overlay", path, "overlay", flags, data); err != nil {
+		os.Remove(path)
+		return nil, fmt.Errorf("mounting overlay (%s): %w", data, err)
+	}
+	root, err := os.Open(path)
+	if err != nil {
+		return nil, errors.Join(err, unix.Unmount(path, unix.MNT_DETACH))
+	}
+	return &mounted{path: path, root: root}, nil
+}

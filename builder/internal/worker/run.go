@@ -1,0 +1,134 @@
+//go:build linux
+
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/oakum-build/oakum/builder/internal/sandbox"
+	"github.com/oakum-build/oakum/builder/internal/wire"
+	"github.com/oakum-build/oakum/storage"
+)
+
+// defaultPath is what Docker gives a command whose environment has no PATH.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+func (w *worker) run(ctx context.Context, call *wire.Call, p Run) (Stepped, error) {
+	s, err := w.stage(p.Stage)
+	if err != nil {
+		return Stepped{}, err
+	}
+	if len(p.Args) == 0 || len(call.Files) != 3 {
+		return Stepped{}, fmt.Errorf("%w: a command needs arguments and three files", errInvalid)
+	}
+	what := p
+	what.Stage, what.UncachedEnv = "", nil
+	op := operation{what: what, do: func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
+		return "", w.command(ctx, call, p, below, staging)
+	}}
+	if p.Ephemeral {
+		return Stepped{}, w.ephemeral(ctx, s, op)
+	}
+	return w.step(ctx, s, op)
+}
+
+// errDiscard makes MakeLayer throw away a layer whose command succeeded.
+var errDiscard = errors.New("discarded")
+
+func (w *worker) ephemeral(ctx context.Context, s *stage, op operation) error {
+	below := s.top()
+	_, err := w.store.MakeLayer(ctx, below, func(staging storage.Staging) error {
+		if _, err := op.do(ctx, below, staging); err != nil {
+			return err
+		}
+		return errDiscard
+	})
+	if errors.Is(err, errDiscard) {
+		return nil
+	}
+	return err
+}
+
+// command runs a command with staging as the place of its changes.
+func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *storage.Layer, staging storage.Staging) (err error) {
+	m, err := w.mount(below, &staging, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.close()) }()
+	u, err := sandbox.LookupUser(m.root, p.User)
+	if err != nil {
+		return err
+	}
+	id := fmt.Sprintf("run%d", w.next())
+	files, err := w.privateFiles(id)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(filepath.Join(w.mnt, "files", id))
+	traces := newTraces(m.root, files)
+	code, err := sandbox.Run(ctx, sandbox.Command{
+		ID: id, StateDir: filepath.Join(w.mnt, "containers"), Rootfs: m.path,
+		Args: p.Args, Env: environment(p, u), Dir: p.Dir, User: u, Files: files,
+		Stdin: call.Files[0], Stdout: call.Files[1], Stderr: call.Files[2],
+		Userns: w.rootless,
+	})
+	traces.remove(m.root)
+	var start *sandbox.StartError
+	switch {
+	case errors.As(err, &start):
+		return exitError(start.Code, start.Error())
+	case err != nil:
+		return err
+	case code != 0:
+		return exitError(code, "")
+	}
+	return nil
+}
+
+// environment is that of the command: later entries win, PATH and HOME have defaults.
+func environment(p Run, u sandbox.User) []string {
+	var env []string
+	at := map[string]int{}
+	for _, kv := range append(append([]string{}, p.Env...), p.UncachedEnv...) {
+		name, _, ok := strings.Cut(kv, "=")
+		if !ok || name == "" {
+			continue // never the worker's own value (GHSA-4hq8-gpf5-8p68)
+		}
+		if i, seen := at[name]; seen {
+			env[i] = kv
+			continue
+		}
+		at[name] = len(env)
+		env = append(env, kv)
+	}
+	if _, ok := at["PATH"]; !ok {
+		env = append(env, "PATH="+defaultPath)
+	}
+	if _, ok := at["HOME"]; !ok {
+		env = append(env, "HOME="+u.Home)
+	}
+	return env
+}
+
+// privateFiles writes the hosts and resolv.conf that one command sees, and may change.
+func (w *worker) privateFiles(id string) (map[string]string, error) {
+	dir := filepath.Join(w.mnt, "files", id)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	for name, text := range map[string]string{"hosts": w.hello.Hosts, "resolv.conf": w.hello.Resolv} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+		files["/etc/"+name] = path
+	}
+	return files, nil
+}

@@ -1,0 +1,325 @@
+//go:build linux
+
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/oakum-build/oakum/builder/internal/filecopy"
+	"github.com/oakum-build/oakum/builder/internal/sandbox"
+	"github.com/oakum-build/oakum/builder/internal/wire"
+	"github.com/oakum-build/oakum/storage"
+)
+
+// stage is a filesystem being built: the layer it has come to.
+type stage struct {
+	mu      sync.Mutex
+	layer   *storage.Layer
+	noCache bool
+}
+
+func (s *stage) top() *storage.Layer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.layer
+}
+
+func (s *stage) wait() { _ = s.top().Wait(context.Background()) }
+
+func (w *worker) stage(id string) (*stage, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s, ok := w.stages[id]
+	if !ok {
+		return nil, fmt.Errorf("%w: no stage %q", errInvalid, id)
+	}
+	return s, nil
+}
+
+func (w *worker) open(ctx context.Context, call *wire.Call, p Open) (Opened, error) {
+	s := &stage{noCache: p.NoCache}
+	var out Opened
+	switch {
+	case p.Fork != "":
+		from, err := w.stage(p.Fork)
+		if err != nil {
+			return out, err
+		}
+		s.layer = from.top()
+	case p.From != "":
+		d, err := w.base(ctx, call, p)
+		if err != nil {
+			return out, err
+		}
+		out.Config = d.Config
+		if s.layer, err = w.store.Layer(d.TopLayer); err != nil {
+			return out, err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, taken := w.stages[p.Stage]; taken || p.Stage == "" {
+		return out, fmt.Errorf("%w: stage %q", errInvalid, p.Stage)
+	}
+	w.stages[p.Stage] = s
+	return out, nil
+}
+
+// closeStage forgets a stage once its layers are registered: an unregistered one would
+// lose what later builds could reuse.
+func (w *worker) closeStage(id string) error {
+	w.mu.Lock()
+	s, ok := w.stages[id]
+	delete(w.stages, id)
+	w.mu.Unlock()
+	if ok {
+		s.wait()
+	}
+	return nil
+}
+
+// base finds the base image, pulling it as the policy says. Stages that want the same
+// image at once pull it once.
+func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Detail, error) {
+	w.mu.Lock()
+	lock := w.pulls[p.From]
+	if lock == nil {
+		lock = &sync.Mutex{}
+		w.pulls[p.From] = lock
+	}
+	w.mu.Unlock()
+	lock.Lock()
+	defer lock.Unlock()
+	local, err := w.store.Inspect(p.From)
+	have := err == nil
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return local, err
+	}
+	pull, err := w.wantPull(ctx, p, have, local.Image)
+	if err != nil || !pull {
+		return local, err
+	}
+	call.Event(Event{Pull: p.From})
+	start := time.Now()
+	img, err := w.store.Pull(ctx, p.From, p.Access)
+	call.Event(Event{Pulled: p.From, Took: time.Since(start)})
+	if err != nil {
+		return local, err
+	}
+	return w.store.Inspect(img.ID)
+}
+
+func (w *worker) wantPull(ctx context.Context, p Open, have bool, local storage.Image) (bool, error) {
+	switch p.Pull {
+	case "always":
+		return true, nil
+	case "never":
+		if !have {
+			return false, fmt.Errorf("%w in the store, and pulling is off: %s", storage.ErrNotFound, p.From)
+		}
+		return false, nil
+	case "newer":
+		if !have {
+			return true, nil
+		}
+		d, err := w.store.RemoteDigest(ctx, p.From, p.Access)
+		return err == nil && !w.store.HasDigest(local, d), nil
+	case "":
+		return !have, nil
+	}
+	return false, fmt.Errorf("%w: pull policy %q", errInvalid, p.Pull)
+}
+
+// stepKeyVersion changes when the same operation gives another result than before.
+const stepKeyVersion = "oakum step 1"
+
+// operation is one step on a stage.
+type operation struct {
+	// what goes into the key with the layer below: everything the result depends on
+	// but the content read.
+	what any
+	// content digests what the step would read; nil when it reads nothing.
+	content func(ctx context.Context) (string, error)
+	// do makes the layer in staging and gives the content's digest.
+	do func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error)
+}
+
+func stepKey(below *storage.Layer, what any) (string, error) {
+	data, err := json.Marshal(what)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%s\n%T\n", stepKeyVersion, below.ID(), what)
+	h.Write(data)
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// step finds an operation's layer in the cache or does it. A step that another stage
+// is just doing is waited for and then found.
+func (w *worker) step(ctx context.Context, s *stage, op operation) (Stepped, error) {
+	below := s.top()
+	key, err := stepKey(below, op.what)
+	if err != nil {
+		return Stepped{}, err
+	}
+	if !s.noCache {
+		release, err := w.claim(ctx, key)
+		if err != nil {
+			return Stepped{}, err
+		}
+		found, err := w.lookup(ctx, s, key, op)
+		if err != nil || found {
+			release()
+			return Stepped{Cached: true, Changed: s.top() != below}, err
+		}
+		return w.do(ctx, s, below, key, op, release)
+	}
+	return w.do(ctx, s, below, key, op, func() {})
+}
+
+// claim waits until no other stage is doing the step.
+func (w *worker) claim(ctx context.Context, key string) (func(), error) {
+	for {
+		w.mu.Lock()
+		busy, ok := w.steps[key]
+		if !ok {
+			mine := make(chan struct{})
+			w.steps[key] = mine
+			w.mu.Unlock()
+			return func() {
+				w.mu.Lock()
+				delete(w.steps, key)
+				w.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		w.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (w *worker) lookup(ctx context.Context, s *stage, key string, op operation) (bool, error) {
+	if !w.store.StepSeen(key) {
+		return false, nil
+	}
+	content := ""
+	if op.content != nil {
+		var err error
+		if content, err = op.content(ctx); err != nil {
+			return false, err
+		}
+	}
+	l, found := w.store.Step(key, content)
+	if found {
+		s.set(l)
+	}
+	return found, nil
+}
+
+func (s *stage) set(l *storage.Layer) {
+	s.mu.Lock()
+	s.layer = l
+	s.mu.Unlock()
+}
+
+func (w *worker) do(ctx context.Context, s *stage, below *storage.Layer, key string, op operation, release func()) (Stepped, error) {
+	content := ""
+	l, err := w.store.MakeLayer(ctx, below, func(staging storage.Staging) (err error) {
+		content, err = op.do(ctx, below, staging)
+		return err
+	})
+	if err != nil {
+		release()
+		return Stepped{}, err
+	}
+	s.set(l)
+	w.bg.Go(func() {
+		defer release()
+		w.record(key, content, l)
+	})
+	return Stepped{Changed: true}, nil
+}
+
+func (w *worker) record(key, content string, l *storage.Layer) {
+	if l.Wait(context.Background()) != nil {
+		return // the next call on the stage tells
+	}
+	if err := w.store.RecordStep(key, content, l); err != nil {
+		fmt.Fprintln(os.Stderr, "layer cache:", err)
+	}
+}
+
+func (w *worker) mkdir(ctx context.Context, p Mkdir) (Stepped, error) {
+	s, err := w.stage(p.Stage)
+	if err != nil {
+		return Stepped{}, err
+	}
+	below := s.top()
+	key, err := stepKey(below, p.key())
+	if err != nil {
+		return Stepped{}, err
+	}
+	if !s.noCache {
+		if l, found := w.store.Step(key, ""); found {
+			s.set(l)
+			return Stepped{Cached: true, Changed: l.ID() != below.ID()}, nil
+		}
+	}
+	exists, err := w.dirExists(below, p.Dir)
+	if err != nil {
+		return Stepped{}, err
+	}
+	if exists {
+		w.bg.Go(func() { w.record(key, "", below) })
+		return Stepped{}, nil
+	}
+	return w.step(ctx, s, operation{what: p.key(), do: func(_ context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
+		return "", w.makeDir(below, staging, p)
+	}})
+}
+
+func (p Mkdir) key() any {
+	p.Stage = ""
+	return p
+}
+
+func (w *worker) dirExists(l *storage.Layer, dir string) (bool, error) {
+	m, err := w.mount(l, nil, false)
+	if err != nil {
+		return false, err
+	}
+	exists, err := filecopy.IsDir(m.root, dir)
+	return exists, errors.Join(err, m.close())
+}
+
+func (w *worker) makeDir(below *storage.Layer, staging storage.Staging, p Mkdir) error {
+	m, err := w.mount(below, &staging, false)
+	if err != nil {
+		return err
+	}
+	err = func() error {
+		u, err := sandbox.LookupUser(m.root, p.User)
+		if err != nil {
+			return err
+		}
+		d, err := filecopy.MakeDirs(m.root, p.Dir, filecopy.IDs{UID: u.UID, GID: u.GID})
+		if err != nil {
+			return err
+		}
+		return d.Close()
+	}()
+	return errors.Join(err, m.close())
+}

@@ -1,0 +1,110 @@
+//go:build linux
+
+package worker
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/zeebo/blake3"
+	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage"
+)
+
+// fileSums remembers the digests of a directory's files from build to build, by what
+// the kernel changes when the content does: a file with the same device, inode, size,
+// mtime and ctime is not read again.
+type fileSums struct {
+	store *storage.Store
+	name  string
+	mu    sync.Mutex
+	sums  map[fileKey]record
+	dirty bool
+}
+
+type fileKey struct{ Dev, Ino uint64 }
+
+type record struct {
+	Size, Mtime, Ctime int64
+	Sum                [32]byte
+}
+
+const recordLen = 16 + 24 + 32
+
+// settled is how old a change must be for its timestamp to tell it from the next one:
+// the kernel's clock for files ticks every few milliseconds.
+const settled = 50 * time.Millisecond
+
+// fileSums loads what is known of the directories that sources read. Files of stages
+// are not remembered: their inodes are reused with the store.
+func (w *worker) fileSums(sources []CopySource) *fileSums {
+	s := &fileSums{store: w.store, sums: map[fileKey]record{}}
+	h := blake3.New()
+	for _, src := range sources {
+		if src.Dir != "" {
+			fmt.Fprintf(h, "%q\n", src.Dir)
+			s.name = fmt.Sprintf("files/%x", h.Sum(nil)[:16])
+		}
+	}
+	if s.name != "" {
+		s.load()
+	}
+	return s
+}
+
+func (s *fileSums) load() {
+	data, err := s.store.Private().ReadFile(s.name)
+	if err != nil || len(data)%recordLen != 0 {
+		return
+	}
+	for ; len(data) > 0; data = data[recordLen:] {
+		n := func(i int) uint64 { return binary.LittleEndian.Uint64(data[8*i:]) }
+		s.sums[fileKey{n(0), n(1)}] = record{int64(n(2)), int64(n(3)), int64(n(4)), [32]byte(data[40:recordLen])}
+	}
+}
+
+func stamp(st *unix.Stat_t) (mtime, ctime int64) { return st.Mtim.Nano(), st.Ctim.Nano() }
+
+// Get gives the digest of a file that has not changed.
+func (s *fileSums) Get(st *unix.Stat_t) ([32]byte, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.sums[fileKey{st.Dev, st.Ino}]
+	mtime, ctime := stamp(st)
+	return r.Sum, ok && r.Size == st.Size && r.Mtime == mtime && r.Ctime == ctime
+}
+
+// Put remembers a digest, unless the file changed so recently that it may change again
+// within the same tick of the clock.
+func (s *fileSums) Put(st *unix.Stat_t, sum [32]byte) {
+	mtime, ctime := stamp(st)
+	if s.name == "" || time.Since(time.Unix(0, ctime)) < settled {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sums[fileKey{st.Dev, st.Ino}] = record{st.Size, mtime, ctime, sum}
+	s.dirty = true
+}
+
+// save writes what was added. The file is a cache: a lost write costs a digest.
+func (s *fileSums) save() {
+	if !s.dirty {
+		return
+	}
+	data := make([]byte, 0, len(s.sums)*recordLen)
+	for k, r := range s.sums {
+		for _, n := range []uint64{k.Dev, k.Ino, uint64(r.Size), uint64(r.Mtime), uint64(r.Ctime)} {
+			data = binary.LittleEndian.AppendUint64(data, n)
+		}
+		data = append(data, r.Sum[:]...)
+	}
+	tmp := fmt.Sprintf("%s.%d.%d", s.name, os.Getpid(), time.Now().UnixNano())
+	if err := s.store.Private().WriteFile(tmp, data, 0o600); err == nil {
+		_ = s.store.Private().Rename(tmp, s.name)
+	}
+}

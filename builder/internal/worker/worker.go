@@ -1,0 +1,210 @@
+//go:build linux
+
+// Package worker is the process that builds: root of its user namespace and PID 1 of
+// its PID namespace, with mounts that nobody else sees. It serves the calls of one
+// Builder over a socket and ends with it; the kernel then undoes all it has done
+// outside the store.
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/builder/internal/nsenter"
+	"github.com/oakum-build/oakum/builder/internal/wire"
+	"github.com/oakum-build/oakum/storage"
+)
+
+// controlFD is where the parent put the control socket.
+const controlFD = 4
+
+// Main is the worker's life. It gives the exit status.
+func Main() int {
+	rootless := os.Getenv(nsenter.EnvMode) == "user"
+	// This process is ours alone, so its environment may be changed: what it starts
+	// must not become workers.
+	os.Unsetenv(nsenter.EnvMode)
+	os.Setenv(childEnv, "1")
+	unix.CloseOnExec(3)
+	unix.CloseOnExec(controlFD)
+	unix.Close(3)
+	unix.Umask(0o022)
+	w := &worker{rootless: rootless, stages: map[string]*stage{}, steps: map[string]chan struct{}{}, pulls: map[string]*sync.Mutex{}}
+	if err := privateMounts(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		w.broken = err
+	}
+	control := os.NewFile(controlFD, "control")
+	err := wire.Serve(control, w.handle)
+	w.close()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// privateMounts cuts the mount namespace off from the host's, and shows the PID
+// namespace in /proc. Cgroups become read-only: containers must make none, since a
+// killed worker could not remove them.
+func privateMounts() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making the mounts private: %w", err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NOEXEC|unix.MS_NODEV, ""); err != nil {
+		return hostError("mounting /proc in a PID namespace: "+err.Error(),
+			"run the outer container with an unmasked /proc (--security-opt systempaths=unconfined)")
+	}
+	// Best effort: without it an old kernel's cgroups are only left behind empty.
+	_ = unix.MountSetattr(unix.AT_FDCWD, "/sys", unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	return nil
+}
+
+type worker struct {
+	rootless bool
+	broken   error
+
+	mu     sync.Mutex
+	store  *storage.Store
+	mnt    string // our tmpfs
+	hello  Hello
+	stages map[string]*stage
+	steps  map[string]chan struct{} // steps being done, by key
+	pulls  map[string]*sync.Mutex
+	serial int
+	bg     sync.WaitGroup
+}
+
+// next gives a number that no other mount or container of this worker has.
+func (w *worker) next() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.serial++
+	return w.serial
+}
+
+func (w *worker) close() {
+	w.bg.Wait()
+	for _, s := range w.stages {
+		s.wait()
+	}
+	if w.store != nil {
+		if err := w.store.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "closing the store:", err)
+		}
+	}
+}
+
+func (w *worker) start(h Hello) error {
+	h.Store.Rootless = w.rootless
+	st, err := storage.Open(h.Store)
+	if err != nil {
+		return err
+	}
+	mnt := st.MountPoint()
+	if err := unix.Mount("tmpfs", mnt, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=700"); err != nil {
+		return fmt.Errorf("mounting a tmpfs: %w", err)
+	}
+	for _, d := range []string{"containers", "files", "trees"} {
+		if err := os.Mkdir(filepath.Join(mnt, d), 0o700); err != nil {
+			return err
+		}
+	}
+	w.store, w.mnt, w.hello = st, mnt, h
+	return nil
+}
+
+// handle does one call.
+func (w *worker) handle(ctx context.Context, call *wire.Call) (any, error) {
+	if w.broken != nil {
+		return nil, w.broken
+	}
+	result, err := w.dispatch(ctx, call)
+	if err != nil && ctx.Err() == nil {
+		return nil, wireError(err)
+	}
+	return result, err
+}
+
+func (w *worker) dispatch(ctx context.Context, call *wire.Call) (any, error) {
+	if call.Method != "hello" && w.store == nil {
+		return nil, errors.New("the store is not open")
+	}
+	switch call.Method {
+	case "hello":
+		return with(call, func(p Hello) (any, error) { return nil, w.start(p) })
+	case "open":
+		return with(call, func(p Open) (any, error) { return w.open(ctx, call, p) })
+	case "copy":
+		return with(call, func(p Copy) (any, error) { return w.copy(ctx, call, p) })
+	case "mkdir":
+		return with(call, func(p Mkdir) (any, error) { return w.mkdir(ctx, p) })
+	case "run":
+		return with(call, func(p Run) (any, error) { return w.run(ctx, call, p) })
+	case "commit":
+		return with(call, func(p Commit) (any, error) { return w.commit(ctx, p) })
+	case "close":
+		return with(call, func(id string) (any, error) { return nil, w.closeStage(id) })
+	}
+	return w.dispatchImages(ctx, call)
+}
+
+func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, error) {
+	switch call.Method {
+	case "images":
+		return w.store.Images()
+	case "inspect":
+		return with(call, func(p Ref) (any, error) { return w.store.Inspect(p.Ref) })
+	case "tag":
+		return with(call, func(p Ref) (any, error) { return nil, w.store.Tag(p.Ref, p.Names) })
+	case "remove":
+		return with(call, func(p Ref) (any, error) {
+			untagged, deleted, err := w.store.Remove(p.Ref, p.Force)
+			return Removed{untagged, deleted}, err
+		})
+	case "pull":
+		return with(call, func(p Ref) (any, error) { return w.store.Pull(ctx, p.Ref, p.Access) })
+	case "push":
+		return with(call, func(p Ref) (any, error) {
+			d, err := w.store.Push(ctx, p.Ref, p.Dest, p.Format, p.Access)
+			return Pushed{d}, err
+		})
+	case "info":
+		return w.info()
+	}
+	return nil, fmt.Errorf("unknown method %q", call.Method)
+}
+
+func with[P any](call *wire.Call, f func(P) (any, error)) (any, error) {
+	var p P
+	if err := json.Unmarshal(call.Params, &p); err != nil {
+		return nil, fmt.Errorf("%s: %w", call.Method, err)
+	}
+	return f(p)
+}
+
+func (w *worker) info() (Info, error) {
+	status, err := w.store.Status()
+	info := Info{Status: status, Rootless: w.rootless}
+	if err != nil {
+		return info, err
+	}
+	for path, to := range map[string]*string{
+		"/proc/self/uid_map": &info.UIDMap, "/proc/self/gid_map": &info.GIDMap, "/proc/sys/kernel/osrelease": &info.Kernel,
+	} {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return info, err
+		}
+		*to = strings.TrimSpace(string(data))
+	}
+	return info, nil
+}

@@ -1,0 +1,242 @@
+//go:build linux
+
+package builder
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oakum-build/oakum/builder/internal/nsenter"
+	"github.com/oakum-build/oakum/builder/internal/wire"
+	"github.com/oakum-build/oakum/builder/internal/worker"
+	"github.com/oakum-build/oakum/storage"
+)
+
+// Builder is a handle on a store and on the worker that builds in it.
+type Builder struct {
+	opts   Options
+	log    *slog.Logger
+	proc   *nsenter.Process
+	client *wire.Client
+
+	mu     sync.Mutex // guards the following and serialises events
+	closed bool
+	serial int
+	calls  sync.WaitGroup
+}
+
+// Open starts a Builder: it starts the worker and opens the store, which is made when
+// it does not exist. The context bounds Open alone. Close must be called. A machine
+// that does not allow it gives a *HostError.
+func Open(ctx context.Context, opts Options) (*Builder, error) {
+	b := &Builder{opts: opts, log: opts.Logger}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	proc, err := nsenter.Start(ctx, workerEnv())
+	if err != nil {
+		var fault *nsenter.Fault
+		if errors.As(err, &fault) {
+			return nil, &HostError{Missing: fault.Missing, Fix: fault.Fix}
+		}
+		return nil, err
+	}
+	b.proc, b.client = proc, wire.NewClient(proc.Control)
+	go b.forwardLog(proc.Stderr)
+	hello := worker.Hello{
+		Store: storage.Options{Root: opts.Root, RunRoot: opts.RunRoot, Driver: opts.Driver, DriverOptions: opts.DriverOptions},
+		Hosts: hostsFile(), Resolv: resolvFile(),
+	}
+	if err := b.call(ctx, "hello", hello, nil, nil); err != nil {
+		proc.Kill()
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	return b, nil
+}
+
+// workerEnv is the part of the environment that the worker's libraries go by. The rest,
+// with whatever secrets it holds, stays here.
+func workerEnv() []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		switch {
+		case strings.HasPrefix(name, "XDG_"), strings.HasPrefix(name, "CONTAINERS_"), strings.HasPrefix(name, "SSL_CERT_"),
+			strings.HasSuffix(strings.ToLower(name), "_proxy"):
+			env = append(env, kv)
+		}
+		switch name {
+		case "HOME", "PATH", "USER", "LOGNAME", "LANG", "TMPDIR", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "STORAGE_DRIVER", "STORAGE_OPTS":
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
+// forwardLog turns what the worker's libraries write into log records.
+func (b *Builder) forwardLog(r io.Reader) {
+	for sc := bufio.NewScanner(r); sc.Scan(); {
+		b.log.Info(sc.Text(), "from", "worker")
+	}
+}
+
+// hostsFile is this machine's, since commands use its network, with the sandbox's own
+// name.
+func hostsFile() string {
+	data, err := os.ReadFile("/etc/hosts")
+	if err != nil || len(data) == 0 {
+		data = []byte("127.0.0.1\tlocalhost\n::1\tlocalhost\n")
+	}
+	return strings.TrimRight(string(data), "\n") + "\n127.0.1.1\toakum\n"
+}
+
+func resolvFile() string {
+	data, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
+// Close ends the worker, and with it all that is still running or mounted. It is
+// idempotent. Stages of the Builder are closed by it.
+func (b *Builder) Close() error {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil
+	}
+	b.closed = true
+	b.mu.Unlock()
+	// The worker finishes registering layers when the control socket ends.
+	b.proc.Control.Close()
+	select {
+	case <-b.proc.Done():
+	case <-time.After(time.Minute):
+	}
+	b.proc.Kill()
+	b.calls.Wait()
+	return nil
+}
+
+// call does one call of the worker and gives errors of this package.
+func (b *Builder) call(ctx context.Context, method string, params, result any, files []*os.File) error {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return ErrClosed
+	}
+	b.calls.Add(1)
+	b.mu.Unlock()
+	defer b.calls.Done()
+	return fromWire(b.client.Call(ctx, method, params, result, files, b.workerEvent))
+}
+
+func (b *Builder) workerEvent(raw json.RawMessage) {
+	var e worker.Event
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return
+	}
+	switch {
+	case e.Pull != "":
+		b.event(Event{Kind: EventPullStarted, Ref: e.Pull})
+	case e.Pulled != "":
+		b.event(Event{Kind: EventPullFinished, Ref: e.Pulled, Duration: e.Took})
+	case e.Warning != "":
+		b.event(Event{Kind: EventWarning, Text: e.Warning})
+	}
+}
+
+// event gives an event to the sink, one at a time and never after Close.
+func (b *Builder) event(e Event) {
+	if b.opts.Events == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return
+	}
+	e.Time = time.Now()
+	b.opts.Events(e)
+}
+
+// Info describes the store and what was probed of this machine.
+func (b *Builder) Info(ctx context.Context) (Info, error) {
+	var i worker.Info
+	if err := b.call(ctx, "info", nil, &i, nil); err != nil {
+		return Info{}, err
+	}
+	return Info{
+		Root: i.Root, RunRoot: i.RunRoot, Driver: i.Driver, DriverStatus: i.DriverStatus,
+		Rootless: i.Rootless, UIDMap: parseIDMap(i.UIDMap), GIDMap: parseIDMap(i.GIDMap),
+		Kernel: i.Kernel, Arch: hostArch(), Images: i.Images, Layers: i.Layers,
+	}, nil
+}
+
+// Info is what Builder.Info found.
+type Info struct {
+	Root, RunRoot, Driver string
+	DriverStatus          [][2]string
+	Rootless              bool
+	UIDMap, GIDMap        []IDMap
+	Kernel, Arch          string
+	Images, Layers        int
+}
+
+// IDMap is one line of a user namespace's id map.
+type IDMap struct{ Inside, Outside, Count uint32 }
+
+func parseIDMap(text string) []IDMap {
+	var maps []IDMap
+	for line := range strings.Lines(text) {
+		var m IDMap
+		if n, err := fmt.Sscan(line, &m.Inside, &m.Outside, &m.Count); n == 3 && err == nil {
+			maps = append(maps, m)
+		}
+	}
+	return maps
+}
+
+// fromWire gives an error of the worker the type that this package promises.
+func fromWire(err error) error {
+	if errors.Is(err, wire.ErrGone) {
+		return ErrClosed
+	}
+	var w *wire.Error
+	if !errors.As(err, &w) {
+		return err
+	}
+	if w.Kind == worker.KindHost {
+		var fault nsenter.Fault
+		if json.Unmarshal(w.Detail, &fault) == nil {
+			return &HostError{Missing: fault.Missing, Fix: fault.Fix}
+		}
+	}
+	kinds := map[string]error{
+		worker.KindNotFound: ErrImageNotFound, worker.KindReference: ErrReference, worker.KindRegistry: ErrRegistry,
+		worker.KindInUse: ErrInUse, worker.KindNoFile: ErrNotFound, worker.KindNoUser: ErrUserNotFound, worker.KindInvalid: ErrInvalid,
+	}
+	if kind, ok := kinds[w.Kind]; ok {
+		return &kindError{kind, w.Message}
+	}
+	return w
+}
+
+// kindError is an error of the worker: its text, and the sentinel that it matches.
+type kindError struct {
+	kind error
+	text string
+}
+
+func (e *kindError) Error() string { return e.text }
+func (e *kindError) Unwrap() error { return e.kind }

@@ -1,0 +1,313 @@
+//go:build linux
+
+package storage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/manifest"
+	cs "go.podman.io/storage"
+)
+
+// Image is an image of the store.
+type Image struct {
+	ID       string
+	Digest   digest.Digest
+	Names    []string
+	Created  time.Time
+	TopLayer string
+	Size     int64 // bytes of all layers as uncompressed tars
+}
+
+// Detail is an image with its manifest and configuration.
+type Detail struct {
+	Image
+	MediaType  string
+	Config     json.RawMessage // the configuration blob as stored
+	Layers     []digest.Digest // diff IDs, base first
+	LayerSizes []int64
+}
+
+func (s *Store) image(img *cs.Image) (Image, error) {
+	out := Image{ID: img.ID, Digest: img.Digest, Names: img.Names, Created: img.Created, TopLayer: img.TopLayer}
+	for id := img.TopLayer; id != ""; {
+		l, err := s.cs.Layer(id)
+		if err != nil {
+			return out, fmt.Errorf("image %s: layer %s: %w", img.ID, id, err)
+		}
+		out.Size += max(l.UncompressedSize, 0)
+		id = l.Parent
+	}
+	return out, nil
+}
+
+// Images lists the images, the newest first. An image that another process is just
+// removing is left out.
+func (s *Store) Images() ([]Image, error) {
+	all, err := s.cs.Images()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Image, 0, len(all))
+	for i := range all {
+		img, err := s.image(&all[i])
+		if errors.Is(err, cs.ErrLayerUnknown) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, img)
+	}
+	slices.SortStableFunc(out, func(a, b Image) int { return b.Created.Compare(a.Created) })
+	return out, nil
+}
+
+// Find looks an image up by name, short name, id, id prefix, or name@digest.
+func (s *Store) Find(ref string) (Image, error) {
+	img, err := s.find(ref)
+	if err != nil {
+		return Image{}, err
+	}
+	return s.image(img)
+}
+
+// Inspect finds an image and reads its manifest and configuration.
+func (s *Store) Inspect(ref string) (Detail, error) {
+	var d Detail
+	img, err := s.find(ref)
+	if err != nil {
+		return d, err
+	}
+	if d.Image, err = s.image(img); err != nil {
+		return d, err
+	}
+	raw, err := s.cs.ImageBigData(img.ID, cs.ImageDigestBigDataKey)
+	if err != nil {
+		return d, fmt.Errorf("reading the manifest of %s: %w", ref, err)
+	}
+	d.MediaType = manifest.GuessMIMEType(raw)
+	m, err := manifest.FromBlob(raw, d.MediaType)
+	if err != nil {
+		return d, fmt.Errorf("manifest of %s: %w", ref, err)
+	}
+	if d.Config, err = s.cs.ImageBigData(img.ID, m.ConfigInfo().Digest.String()); err != nil {
+		return d, fmt.Errorf("reading the configuration of %s: %w", ref, err)
+	}
+	for id := img.TopLayer; id != ""; {
+		l, err := s.cs.Layer(id)
+		if err != nil {
+			return d, err
+		}
+		d.Layers = append(d.Layers, l.UncompressedDigest)
+		d.LayerSizes = append(d.LayerSizes, l.UncompressedSize)
+		id = l.Parent
+	}
+	slices.Reverse(d.Layers)
+	slices.Reverse(d.LayerSizes)
+	return d, nil
+}
+
+// Tag gives an image further names, taking them from the images that have them.
+func (s *Store) Tag(ref string, names []string) error {
+	img, err := s.find(ref)
+	if err != nil {
+		return err
+	}
+	full, err := canonicalAll(names)
+	if err != nil {
+		return err
+	}
+	return s.cs.AddNames(img.ID, full)
+}
+
+func canonicalAll(names []string) ([]string, error) {
+	full := make([]string, len(names))
+	for i, n := range names {
+		var err error
+		if full[i], err = Canonical(n); err != nil {
+			return nil, err
+		}
+	}
+	return full, nil
+}
+
+// Remove removes a name, and the image with it when that was the last one or when ref
+// is an id. Without force an image that has several names is not removed by its id,
+// nor one that a container uses.
+func (s *Store) Remove(ref string, force bool) (untagged, deleted []string, err error) {
+	img, err := s.find(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	id := strings.TrimPrefix(ref, "sha256:")
+	byID := hexID.MatchString(id) && strings.HasPrefix(img.ID, id)
+	if !byID && len(img.Names) > 1 {
+		name, err := s.matchingName(img, ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		return []string{name}, nil, s.cs.RemoveNames(img.ID, []string{name})
+	}
+	if byID && len(img.Names) > 1 && !force {
+		return nil, nil, fmt.Errorf("%w: %s has the names %v; remove them one by one, or use force", ErrInUse, ref, img.Names)
+	}
+	if err := s.checkUnused(img, force); err != nil {
+		return nil, nil, err
+	}
+	if _, err := s.cs.DeleteImage(img.ID, true); err != nil {
+		return nil, nil, fmt.Errorf("removing %s: %w", ref, err)
+	}
+	return img.Names, []string{img.ID}, nil
+}
+
+// matchingName is the one of an image's names that ref means.
+func (s *Store) matchingName(img *cs.Image, ref string) (string, error) {
+	for _, name := range img.Names {
+		if named, err := s.cs.Image(name); err != nil || named.ID != img.ID {
+			continue
+		}
+		if full, err := Canonical(ref); err == nil && full == name {
+			return name, nil
+		}
+		if parsed, err := reference.ParseNormalizedNamed(ref); err == nil && reference.TagNameOnly(parsed).String() == name {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("%w: %s", ErrNotFound, ref)
+}
+
+func (s *Store) checkUnused(img *cs.Image, force bool) error {
+	containers, err := s.cs.Containers()
+	if err != nil {
+		return err
+	}
+	for _, c := range containers {
+		if c.ImageID != img.ID {
+			continue
+		}
+		if !force {
+			return fmt.Errorf("%w: container %s uses it", ErrInUse, c.ID)
+		}
+		if err := s.cs.DeleteContainer(c.ID); err != nil {
+			return fmt.Errorf("removing container %s: %w", c.ID, err)
+		}
+	}
+	return nil
+}
+
+// Commit is an image to write.
+type Commit struct {
+	Top    *Layer
+	Names  []string
+	Config func(diffIDs []digest.Digest, created []time.Time) (json.RawMessage, time.Time, error)
+	Docker bool // Docker's media types instead of OCI's
+}
+
+// CommitImage writes an image over layers that are in the store. The layers are
+// listed as uncompressed tars; they are compressed when they leave the machine. An
+// image that is there already, byte for byte, only gets the names.
+func (s *Store) CommitImage(ctx context.Context, c Commit) (Image, error) {
+	names, err := canonicalAll(c.Names)
+	if err != nil {
+		return Image{}, err
+	}
+	if err := c.Top.Wait(ctx); err != nil {
+		return Image{}, err
+	}
+	var layers []*Layer
+	for l := c.Top; l != nil; l = l.Parent() {
+		layers = append(layers, l)
+	}
+	slices.Reverse(layers)
+	diffIDs, times := make([]digest.Digest, len(layers)), make([]time.Time, len(layers))
+	for i, l := range layers {
+		if l.DiffID() == "" {
+			return Image{}, fmt.Errorf("layer %s has no known digest: pull its image again without zstd:chunked", l.ID())
+		}
+		diffIDs[i], times[i] = l.DiffID(), l.Created()
+	}
+	config, created, err := c.Config(diffIDs, times)
+	if err != nil {
+		return Image{}, err
+	}
+	raw, err := makeManifest(config, layers, c.Docker)
+	if err != nil {
+		return Image{}, err
+	}
+	return s.createImage(c.Top.ID(), config, raw, names, created)
+}
+
+func (s *Store) createImage(top string, config, raw []byte, names []string, created time.Time) (Image, error) {
+	configDigest, manifestDigest := digest.FromBytes(config), digest.FromBytes(raw)
+	id := configDigest.Encoded()
+	if img, err := s.cs.Image(id); err == nil && img.TopLayer == top && img.Digest == manifestDigest {
+		if missing(names, img.Names) {
+			if err := s.cs.AddNames(id, names); err != nil {
+				return Image{}, err
+			}
+			img.Names = append(img.Names, names...)
+		}
+		return s.image(img)
+	}
+	opts := &cs.ImageOptions{
+		CreationDate: created,
+		Digest:       manifestDigest,
+		// What containers/image's storage transport keeps with an image.
+		Metadata: "{}",
+		BigData: []cs.ImageBigDataOption{
+			{Key: configDigest.String(), Data: config, Digest: configDigest},
+			{Key: cs.ImageDigestManifestBigDataNamePrefix + "-" + manifestDigest.String(), Data: raw, Digest: manifestDigest},
+			{Key: cs.ImageDigestBigDataKey, Data: raw, Digest: manifestDigest},
+		},
+	}
+	img, err := s.cs.CreateImage(id, nil, top, "", opts)
+	if errors.Is(err, cs.ErrDuplicateID) {
+		// The same configuration over other layer records or in another manifest.
+		if _, err = s.cs.DeleteImage(id, true); err == nil {
+			img, err = s.cs.CreateImage(id, nil, top, "", opts)
+		}
+	}
+	if err != nil {
+		return Image{}, fmt.Errorf("writing image %s: %w", id, err)
+	}
+	if len(names) > 0 {
+		if err := s.cs.AddNames(id, names); err != nil {
+			return Image{}, fmt.Errorf("naming image %s: %w", id, err)
+		}
+		img.Names = names
+	}
+	return s.image(img)
+}
+
+func missing(want, have []string) bool {
+	return slices.ContainsFunc(want, func(n string) bool { return !slices.Contains(have, n) })
+}
+
+func makeManifest(config []byte, layers []*Layer, docker bool) ([]byte, error) {
+	m := v1.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: v1.MediaTypeImageManifest,
+		Config:    v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
+		Layers:    []v1.Descriptor{},
+	}
+	layerType := v1.MediaTypeImageLayer
+	if docker {
+		m.MediaType, m.Config.MediaType = manifest.DockerV2Schema2MediaType, manifest.DockerV2Schema2ConfigMediaType
+		layerType = manifest.DockerV2SchemaLayerMediaTypeUncompressed
+	}
+	for _, l := range layers {
+		m.Layers = append(m.Layers, v1.Descriptor{MediaType: layerType, Digest: l.DiffID(), Size: l.Size()})
+	}
+	return json.Marshal(m)
+}

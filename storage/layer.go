@@ -1,0 +1,280 @@
+//go:build linux
+
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+	cs "go.podman.io/storage"
+	graphdriver "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/archive"
+	"go.podman.io/storage/pkg/stringid"
+	"golang.org/x/sys/unix"
+)
+
+// Layer is a layer of the store, or one that is being registered in it. Its files can
+// be mounted before that has finished. The nil Layer is the empty root.
+type Layer struct {
+	id      string
+	parent  *Layer
+	dir     *os.File // O_PATH: survives the rename into place; nil when the path is used
+	path    string
+	done    chan struct{} // closed when registered or failed
+	err     error
+	diffID  digest.Digest
+	size    int64
+	created time.Time
+}
+
+// ID is the layer's id in the store, "" for the nil Layer.
+func (l *Layer) ID() string {
+	if l == nil {
+		return ""
+	}
+	return l.id
+}
+
+// Parent is the layer below.
+func (l *Layer) Parent() *Layer {
+	if l == nil {
+		return nil
+	}
+	return l.parent
+}
+
+// Wait waits until the layer and those below are registered in the store.
+func (l *Layer) Wait(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
+	select {
+	case <-l.done:
+		return l.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// DiffID, Size and Created are known after Wait.
+func (l *Layer) DiffID() digest.Digest { return l.diffID }
+
+// Size is the length in bytes of the layer as an uncompressed tar.
+func (l *Layer) Size() int64 { return l.size }
+
+// Created is when the layer was registered.
+func (l *Layer) Created() time.Time { return l.created }
+
+// Lowers opens the layer's directories, the topmost first, as overlay's lower
+// directories. The caller closes them.
+func (l *Layer) Lowers() ([]*os.File, error) {
+	var dirs []*os.File
+	for ; l != nil; l = l.parent {
+		f, err := l.open()
+		if err != nil {
+			CloseAll(dirs)
+			return nil, fmt.Errorf("layer %s: %w", l.id, err)
+		}
+		dirs = append(dirs, f)
+	}
+	return dirs, nil
+}
+
+func (l *Layer) open() (*os.File, error) {
+	if l.dir != nil {
+		fd, err := unix.FcntlInt(l.dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, os.NewSyscallError("dup", err)
+		}
+		return os.NewFile(uintptr(fd), l.dir.Name()), nil
+	}
+	return openPath(l.path)
+}
+
+func openPath(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// CloseAll closes files.
+func CloseAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// Layer finds a layer of the store with its chain.
+func (s *Store) Layer(id string) (*Layer, error) {
+	if id == "" {
+		return nil, nil
+	}
+	l, err := s.cs.Layer(id)
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", id, err)
+	}
+	return s.chain(l)
+}
+
+func (s *Store) chain(l *cs.Layer) (*Layer, error) {
+	driver, err := s.cs.GraphDriver()
+	if err != nil {
+		return nil, err
+	}
+	meta, err := driver.Metadata(l.ID)
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", l.ID, err)
+	}
+	parent, err := s.Layer(l.Parent)
+	if err != nil {
+		return nil, err
+	}
+	done := make(chan struct{})
+	close(done)
+	return &Layer{id: l.ID, parent: parent, path: meta["UpperDir"], done: done,
+		diffID: l.UncompressedDigest, size: l.UncompressedSize, created: l.Created}, nil
+}
+
+// Staging is where a step makes its layer: Upper is the layer's root and Work a
+// directory for overlay beside it, on the same file system.
+type Staging struct {
+	Upper, Work string
+}
+
+// MakeLayer makes a layer on top of parent. It calls fill with a fresh staging
+// directory, and returns as soon as fill has; the digest and the registration go on
+// beside what the caller does next (Layer.Wait). When fill fails, or registering
+// does, nothing is left.
+func (s *Store) MakeLayer(ctx context.Context, parent *Layer, fill func(Staging) error) (*Layer, error) {
+	l := &Layer{id: stringid.GenerateRandomID(), parent: parent, done: make(chan struct{})}
+	filled := make(chan error, 1)
+	d := &differ{store: s, layer: l, fill: fill, filled: filled}
+	go func() {
+		defer close(l.done)
+		l.err = s.register(l, d)
+		select {
+		case filled <- l.err:
+		default:
+		}
+	}()
+	if err := <-filled; err != nil {
+		<-l.done
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Layer) close() {
+	if l.dir != nil {
+		l.dir.Close()
+	}
+}
+
+func (s *Store) register(l *Layer, d *differ) error {
+	opts := &graphdriver.ApplyDiffWithDifferOpts{}
+	out, err := s.cs.PrepareStagedLayer(opts, d)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(filepath.Dir(out.Target))
+	if err := l.parent.Wait(context.Background()); err != nil {
+		return errors.Join(fmt.Errorf("the layer below: %w", err), s.cs.CleanupStagedLayer(out))
+	}
+	got, err := s.cs.ApplyStagedLayer(cs.ApplyStagedLayerOptions{
+		ID: l.id, ParentLayer: l.parent.ID(), DiffOutput: out, DiffOptions: opts,
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("registering the layer: %w", err), s.cs.CleanupStagedLayer(out))
+	}
+	l.created, l.diffID, l.size = got.Created, out.UncompressedDigest, out.Size
+	return nil
+}
+
+// differ makes a build step's changes where containers/storage expects a pulled
+// layer's: in a locked staging directory that the next process sweeps if this one is
+// killed.
+type differ struct {
+	store  *Store
+	layer  *Layer
+	fill   func(Staging) error
+	filled chan<- error
+}
+
+func (d *differ) Close() error { return nil }
+
+func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, opts *graphdriver.DifferOptions) (graphdriver.DriverWithDifferOutput, error) {
+	out, err := d.apply(dest, opts)
+	if err != nil {
+		// The driver forgets the directory when a differ fails.
+		err = errors.Join(err, os.RemoveAll(filepath.Dir(dest)))
+	}
+	return out, err
+}
+
+func (d *differ) apply(dest string, opts *graphdriver.DifferOptions) (out graphdriver.DriverWithDifferOutput, err error) {
+	work := filepath.Join(opts.StagingDirectory, "work")
+	if err := os.Mkdir(work, 0o700); err != nil {
+		return out, err
+	}
+	if err := d.inheritRoot(dest); err != nil {
+		return out, err
+	}
+	if err := d.fill(Staging{Upper: dest, Work: work}); err != nil {
+		return out, err
+	}
+	if d.layer.dir, err = openPath(dest); err != nil {
+		return out, err
+	}
+	d.filled <- nil
+	if err := os.RemoveAll(work); err != nil {
+		return out, err
+	}
+	out, err = d.store.digest(dest, d.layer.parent)
+	if err != nil {
+		return out, fmt.Errorf("digesting the layer: %w", err)
+	}
+	info, err := os.Stat(dest)
+	if err != nil {
+		return out, err
+	}
+	mode := info.Mode()
+	out.RootDirMode = &mode
+	return out, nil
+}
+
+// inheritRoot gives the layer's root the attributes of the root below, for overlay
+// shows those of the uppermost layer.
+func (d *differ) inheritRoot(dest string) error {
+	parent := d.layer.parent
+	if parent == nil {
+		return os.Chmod(dest, 0o755)
+	}
+	below, err := parent.open()
+	if err != nil {
+		return err
+	}
+	defer below.Close()
+	info, err := os.Stat(fmt.Sprintf("/proc/self/fd/%d", below.Fd()))
+	if err != nil {
+		return err
+	}
+	st, err := statOwner(info)
+	if err != nil {
+		return err
+	}
+	if err := os.Lchown(dest, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	if err := os.Chmod(dest, info.Mode()); err != nil {
+		return err
+	}
+	return os.Chtimes(dest, info.ModTime(), info.ModTime())
+}

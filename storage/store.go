@@ -1,0 +1,208 @@
+//go:build linux
+
+// Package storage keeps layers and images in a containers/storage store, and moves
+// images in and out of it through containers/image.
+//
+// Default places, lock files, storage.conf, registries.conf, policy.json and auth
+// files are those of the two libraries, so Podman, Buildah and Skopeo of the same
+// user share the store.
+//
+// A build step's layer is made where it will stay: MakeLayer gives the step a
+// staging directory of the store to write into, reads the result once to digest it,
+// and renames it into place.
+//
+// The package must run as root of its user namespace (the worker's), for layers hold
+// files of many owners. A Store is safe for many goroutines.
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"go.podman.io/image/v5/types"
+	cs "go.podman.io/storage"
+	_ "go.podman.io/storage/drivers/register" // the overlay driver
+	storagetypes "go.podman.io/storage/types"
+)
+
+// Options says which store to open. The zero value is storage.conf's.
+type Options struct {
+	Root          string
+	RunRoot       string
+	Driver        string
+	DriverOptions []string
+	// Rootless says that the process is root of a user namespace of an ordinary user.
+	Rootless bool
+}
+
+// Store is an open containers/storage store with an overlay driver.
+type Store struct {
+	cs       cs.Store
+	private  *os.Root // <root>/oakum: what is ours alone
+	rootless bool
+	stub     *os.File
+	empty    *os.File
+}
+
+// ErrDriver says that the store does not use overlay, the driver that builds need.
+var ErrDriver = errors.New("the store's driver is not overlay")
+
+// Open opens a store, and makes it when it does not exist. Overlay is asked for when
+// storage.conf names no driver, since containers/storage may silently choose vfs.
+func Open(opts Options) (*Store, error) {
+	o, err := cs.DefaultStoreOptions()
+	if err != nil {
+		return nil, fmt.Errorf("reading storage.conf: %w", err)
+	}
+	override(&o, opts)
+	st, err := cs.GetStore(o)
+	if err != nil {
+		return nil, fmt.Errorf("opening the store %s: %w", o.GraphRoot, err)
+	}
+	if name := st.GraphDriverName(); name != "overlay" {
+		return nil, fmt.Errorf("%w: %s uses %s; give --root another directory or remove that store", ErrDriver, o.GraphRoot, name)
+	}
+	s := &Store{cs: st, rootless: opts.Rootless}
+	if err := s.openPrivate(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func override(o *storagetypes.StoreOptions, opts Options) {
+	if opts.Root != "" {
+		o.GraphRoot = opts.Root
+		if opts.RunRoot == "" {
+			// A second store must not share the first one's locks and mounts.
+			o.RunRoot = filepath.Join(opts.Root, "run")
+		}
+	}
+	if opts.RunRoot != "" {
+		o.RunRoot = opts.RunRoot
+	}
+	switch {
+	case opts.Driver != "":
+		o.GraphDriverName = opts.Driver
+		o.GraphDriverOptions = nil
+	case o.GraphDriverName == "" || (opts.Rootless && os.Getenv("STORAGE_DRIVER") == "" && o.GraphDriverName == "vfs" && !storeExists(o.GraphRoot, "vfs")):
+		o.GraphDriverName = "overlay"
+	}
+	if len(opts.DriverOptions) > 0 {
+		o.GraphDriverOptions = opts.DriverOptions
+	}
+}
+
+func storeExists(root, driver string) bool {
+	_, err := os.Stat(filepath.Join(root, driver+"-layers"))
+	return err == nil
+}
+
+// openPrivate makes <root>/oakum with the directories that mounts need: "mnt", over
+// which each worker mounts a tmpfs of its own; "empty"; and "stub", the lowest layer
+// of every RUN, which holds the mount points that an image may lack, so that none is
+// ever made in the layer itself.
+func (s *Store) openPrivate() error {
+	dir := filepath.Join(s.cs.GraphRoot(), "oakum")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	s.private = root
+	for _, d := range []string{"mnt", "empty", "steps", "files", "scratch", "tmp", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
+		if err := root.Mkdir(d, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	for _, f := range []string{"stub/etc/hosts", "stub/etc/resolv.conf"} {
+		h, err := root.OpenFile(f, os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		h.Close()
+	}
+	if s.stub, err = root.Open("stub"); err != nil {
+		return err
+	}
+	s.empty, err = root.Open("empty")
+	return err
+}
+
+// Close gives the store back. Layers being made must have been waited for.
+func (s *Store) Close() error {
+	_, err := s.cs.Shutdown(false)
+	return errors.Join(err, s.stub.Close(), s.empty.Close(), s.private.Close())
+}
+
+// Private is the directory of the store that is oakum's alone.
+func (s *Store) Private() *os.Root { return s.private }
+
+// MountPoint is an empty directory that nothing uses but to mount over it in a
+// private mount namespace.
+func (s *Store) MountPoint() string { return filepath.Join(s.private.Name(), "mnt") }
+
+// Stub is the directory with the mount points that every RUN needs.
+func (s *Store) Stub() *os.File { return s.stub }
+
+// Empty is an empty directory.
+func (s *Store) Empty() *os.File { return s.empty }
+
+// Rootless says whether overlay's private attributes are in the "user." namespace.
+func (s *Store) Rootless() bool { return s.rootless }
+
+// Status describes the store for Builder.Info.
+type Status struct {
+	Root, RunRoot, Driver string
+	DriverStatus          [][2]string
+	Images, Layers        int
+}
+
+// Status reads the store's state.
+func (s *Store) Status() (Status, error) {
+	st := Status{Root: s.cs.GraphRoot(), RunRoot: s.cs.RunRoot(), Driver: s.cs.GraphDriverName()}
+	status, err := s.cs.Status()
+	if err != nil {
+		return st, err
+	}
+	st.DriverStatus = status
+	images, err := s.cs.Images()
+	if err != nil {
+		return st, err
+	}
+	layers, err := s.cs.Layers()
+	st.Images, st.Layers = len(images), len(layers)
+	return st, err
+}
+
+// Access says how registries are reached for one call.
+type Access struct {
+	AuthFile, Username, Password, CertDir string
+	TLSVerify                             *bool
+	SignaturePolicy                       string
+}
+
+func (s *Store) systemContext(a Access) *types.SystemContext {
+	sys := &types.SystemContext{
+		AuthFilePath:             a.AuthFile,
+		DockerCertPath:           a.CertDir,
+		SignaturePolicyPath:      a.SignaturePolicy,
+		BigFilesTemporaryDir:     os.Getenv("TMPDIR"),
+		DockerRegistryUserAgent:  "oakum",
+		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
+	}
+	if sys.BigFilesTemporaryDir == "" {
+		sys.BigFilesTemporaryDir = filepath.Join(s.private.Name(), "tmp")
+	}
+	if a.Username != "" {
+		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: a.Username, Password: a.Password}
+	}
+	if a.TLSVerify != nil {
+		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*a.TLSVerify)
+		sys.OCIInsecureSkipTLSVerify = !*a.TLSVerify
+	}
+	return sys
+}

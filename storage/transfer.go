@@ -1,0 +1,214 @@
+//go:build linux
+
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	digest "github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/signature"
+	istorage "go.podman.io/image/v5/storage"
+	"go.podman.io/image/v5/transports"
+	"go.podman.io/image/v5/transports/alltransports"
+	"go.podman.io/image/v5/types"
+)
+
+// allowedTransports are those an image may come from or go to by a reference with a
+// prefix. The daemons and the store itself are left out.
+var allowedTransports = []string{"docker", "oci", "oci-archive", "docker-archive", "dir"}
+
+// policy reads policy.json. A machine without any accepts every image, as Docker does.
+func policy(sys *types.SystemContext) (*signature.PolicyContext, error) {
+	p, err := signature.DefaultPolicy(sys)
+	if errors.Is(err, fs.ErrNotExist) && sys.SignaturePolicyPath == "" {
+		p, err = &signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the signature policy: %w", err)
+	}
+	return signature.NewPolicyContext(p)
+}
+
+func parseTransport(ref string) (types.ImageReference, bool, error) {
+	name, _, found := strings.Cut(ref, ":")
+	if !found || transports.Get(name) == nil {
+		return nil, false, nil
+	}
+	for _, allowed := range allowedTransports {
+		if name == allowed {
+			r, err := alltransports.ParseImageName(ref)
+			if err != nil {
+				return nil, true, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
+			}
+			return r, true, nil
+		}
+	}
+	return nil, false, nil
+}
+
+// Pull copies an image into the store and gives it. ref is a name, or has one of the
+// transports docker, oci, oci-archive, docker-archive or dir.
+func (s *Store) Pull(ctx context.Context, ref string, a Access) (Image, error) {
+	sys := s.systemContext(a)
+	src, found, err := parseTransport(ref)
+	if err != nil {
+		return Image{}, err
+	}
+	if found {
+		return s.pullFrom(ctx, sys, src)
+	}
+	names, err := remoteNames(sys, ref)
+	if err != nil {
+		return Image{}, err
+	}
+	var errs []error
+	for _, named := range names {
+		src, err := docker.NewReference(named)
+		if err != nil {
+			return Image{}, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
+		}
+		img, err := s.pullFrom(ctx, sys, src)
+		if err == nil || ctx.Err() != nil {
+			return img, err
+		}
+		errs = append(errs, err)
+	}
+	return Image{}, fmt.Errorf("pulling %s: %w: %w", ref, ErrRegistry, errors.Join(errs...))
+}
+
+func (s *Store) pullFrom(ctx context.Context, sys *types.SystemContext, src types.ImageReference) (Image, error) {
+	// An archive's image keeps the name it has there, if it has one.
+	name := ""
+	if named := src.DockerReference(); named != nil {
+		name = named.String()
+	}
+	dest, err := s.reference(name)
+	if err != nil {
+		return Image{}, err
+	}
+	pc, err := policy(sys)
+	if err != nil {
+		return Image{}, err
+	}
+	defer func() { _ = pc.Destroy() }()
+	var resolved types.ImageReference
+	_, err = copy.Image(ctx, pc, dest, src, &copy.Options{
+		SourceCtx: sys, DestinationCtx: sys, ReportWriter: io.Discard,
+		ReportResolvedReference: &resolved,
+	})
+	if err != nil {
+		return Image{}, err
+	}
+	_, img, err := istorage.ResolveReference(resolved)
+	if err != nil {
+		return Image{}, err
+	}
+	return s.image(img)
+}
+
+func (s *Store) reference(name string) (types.ImageReference, error) {
+	if name == "" {
+		return istorage.Transport.NewStoreReference(s.cs, nil, "")
+	}
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w %q: %w", ErrReference, name, err)
+	}
+	return istorage.Transport.NewStoreReference(s.cs, named, "")
+}
+
+// RemoteDigest asks a registry for the digest of ref's manifest there.
+func (s *Store) RemoteDigest(ctx context.Context, ref string, a Access) (digest.Digest, error) {
+	sys := s.systemContext(a)
+	names, err := remoteNames(sys, ref)
+	if err != nil {
+		return "", err
+	}
+	var errs []error
+	for _, named := range names {
+		r, err := docker.NewReference(named)
+		if err != nil {
+			return "", fmt.Errorf("%w %q: %w", ErrReference, ref, err)
+		}
+		d, err := docker.GetDigest(ctx, sys, r)
+		if err == nil {
+			return d, nil
+		}
+		errs = append(errs, err)
+	}
+	return "", fmt.Errorf("%w: %w", ErrRegistry, errors.Join(errs...))
+}
+
+// HasDigest says whether d is a digest of img's manifests.
+func (s *Store) HasDigest(img Image, d digest.Digest) bool {
+	images, err := s.cs.ImagesByDigest(d)
+	if err != nil {
+		return false
+	}
+	for _, i := range images {
+		if i.ID == img.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// Push copies an image of the store to dest, a registry reference or one with a
+// transport; "" is the image's own name. format converts the manifest: "oci",
+// "docker" or "". It returns the digest of the manifest as sent.
+func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (digest.Digest, error) {
+	img, err := s.find(ref)
+	if err != nil {
+		return "", err
+	}
+	if dest == "" {
+		dest = ref
+	}
+	to, found, err := parseTransport(dest)
+	if err != nil {
+		return "", err
+	}
+	if !found {
+		named, err := reference.ParseNormalizedNamed(dest)
+		if err != nil {
+			return "", fmt.Errorf("%w %q: %w", ErrReference, dest, err)
+		}
+		if to, err = docker.NewReference(reference.TagNameOnly(named)); err != nil {
+			return "", fmt.Errorf("%w %q: %w", ErrReference, dest, err)
+		}
+	}
+	sys := s.systemContext(a)
+	pc, err := policy(&types.SystemContext{SignaturePolicyPath: a.SignaturePolicy})
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = pc.Destroy() }()
+	src, err := istorage.Transport.NewStoreReference(s.cs, nil, img.ID)
+	if err != nil {
+		return "", err
+	}
+	opts := &copy.Options{SourceCtx: &types.SystemContext{}, DestinationCtx: sys, ReportWriter: io.Discard}
+	switch format {
+	case "":
+	case "oci":
+		opts.ForceManifestMIMEType = "application/vnd.oci.image.manifest.v1+json"
+	case "docker":
+		opts.ForceManifestMIMEType = manifest.DockerV2Schema2MediaType
+	default:
+		return "", fmt.Errorf("unknown image format %q: oci or docker", format)
+	}
+	raw, err := copy.Image(ctx, pc, to, src, opts)
+	if err != nil {
+		return "", fmt.Errorf("pushing to %s: %w: %w", dest, ErrRegistry, err)
+	}
+	return manifest.Digest(raw)
+}

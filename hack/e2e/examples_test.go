@@ -1,0 +1,224 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+const helloOutput = "Hello from an image that oakum built: linux/amd64, in /srv\n"
+
+// An example is built by oakum and by buildah, and must come out the same.
+type example struct {
+	// contexts are built in this order; the last is the result.
+	contexts []string
+	// names are what the contexts' images are called, so that one can start from another.
+	names []string
+	// format is what buildah needs to keep everything that the example uses.
+	format string
+	// output is what the result prints.
+	output string
+	// traces are the paths that buildah's RUN leaves in an image and oakum's does not.
+	traces []string
+	// config is the result's configuration besides Env.
+	config map[string]any
+}
+
+var examples = map[string]example{
+	"multistage-go": {
+		contexts: []string{"multistage-go"},
+		names:    []string{"localhost/multistage-go:latest"},
+		format:   "oci",
+		output:   helloOutput,
+		config: map[string]any{
+			"Cmd":        []any{"/usr/local/bin/hello"},
+			"WorkingDir": "/srv",
+			"Labels":     map[string]any{"org.opencontainers.image.title": "multistage-go"},
+		},
+	},
+	"copy-from-index": {
+		contexts: []string{"copy-from-index"},
+		names:    []string{"localhost/copy-from-index:latest"},
+		format:   "oci",
+		output:   "Copied by index: good morning\n",
+		config: map[string]any{
+			"Cmd":          []any{"./greet"},
+			"WorkingDir":   "/srv/greeting",
+			"ExposedPorts": map[string]any{"8080/tcp": map[string]any{}},
+		},
+	},
+	"onbuild": {
+		contexts: []string{"onbuild/base", "onbuild/child"},
+		names:    []string{"localhost/onbuild-base:latest", "localhost/onbuild-child:latest"},
+		format:   "docker",
+		output:   "a page that a trigger copied\n29 index.txt\n",
+		traces:   []string{"run", "etc/hosts", "etc/resolv.conf"},
+		config: map[string]any{
+			"Cmd":        []any{"cat", "/site/index.txt", "/site/size.txt"},
+			"WorkingDir": "/site",
+			"Labels":     map[string]any{"site": "built"},
+		},
+	},
+}
+
+// TestExamples builds the examples with oakum and with buildah in one store.
+func TestExamples(t *testing.T) {
+	h := newHome(t)
+	var hello exported
+	for _, name := range []string{"multistage-go", "copy-from-index", "onbuild"} {
+		example := examples[name]
+		t.Run(name, func(t *testing.T) {
+			h := *h
+			h.t = t
+			got := h.buildExample(example, func(context, name string) { h.run(oakum, "build", "-t", name, context) })
+			h.checkPeersSee(example)
+			want := h.buildExample(example, func(context, name string) { h.buildah(context, name, example.format) })
+			compare(t, got.files, want.files, example.traces...)
+			compareConfig(t, got.raw, want.raw, example.config)
+			if name == "multistage-go" {
+				hello = want
+			}
+		})
+	}
+	t.Run("embed", func(t *testing.T) {
+		h := *h
+		h.t = t
+		h.buildEmbed()
+		got := h.exportWithConfig("localhost/embed:latest")
+		if hello.files == nil {
+			t.Fatal("the image to compare with was not built")
+		}
+		compare(t, got.files, hello.files)
+		compareConfig(t, got.raw, hello.raw, examples["multistage-go"].config)
+		if out := h.run("podman", "run", "--rm", "--network", "none", "localhost/embed"); out != helloOutput {
+			t.Errorf("podman run printed %q, want %q", out, helloOutput)
+		}
+	})
+}
+
+// buildExample builds an example's contexts and returns the last image.
+func (h *home) buildExample(e example, build func(context, name string)) exported {
+	h.t.Helper()
+	for i, context := range e.contexts {
+		build(filepath.Join(checkout, "examples", context), e.names[i])
+	}
+	return h.exportWithConfig(e.names[len(e.names)-1])
+}
+
+// exportWithConfig is export with the configuration as it is stored: skopeo's
+// conversion to OCI drops what OCI does not know.
+func (h *home) exportWithConfig(name string) exported {
+	h.t.Helper()
+	image := h.export(name)
+	var stored struct{ Config map[string]any }
+	out := h.run("skopeo", "inspect", "--raw", "--config", "containers-storage:"+name)
+	if err := json.Unmarshal([]byte(out), &stored); err != nil {
+		h.t.Fatal(err)
+	}
+	image.raw = stored.Config
+	return image
+}
+
+// checkPeersSee checks that podman and buildah see, run and describe the image that
+// oakum has just built, and that oakum runs it.
+func (h *home) checkPeersSee(e example) {
+	h.t.Helper()
+	name := e.names[len(e.names)-1]
+	if out := h.run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}"); !strings.Contains("\n"+out, "\n"+name+"\n") {
+		h.t.Errorf("podman images does not list %s:\n%s", name, out)
+	}
+	if out := h.run("podman", "run", "--rm", "--network", "none", name); out != e.output {
+		h.t.Errorf("podman run printed %q, want %q", out, e.output)
+	}
+	if out := h.run(oakum, "run", name); out != e.output {
+		h.t.Errorf("oakum run printed %q, want %q", out, e.output)
+	}
+	var inspected struct {
+		OCIv1 struct {
+			Config map[string]any `json:"config"`
+		}
+	}
+	out := h.run("buildah", "inspect", "--type", "image", name)
+	if err := json.Unmarshal([]byte(out), &inspected); err != nil {
+		h.t.Fatal(err)
+	}
+	var own []struct{ Config map[string]any }
+	out = h.run(oakum, "inspect", name)
+	if err := json.Unmarshal([]byte(out), &own); err != nil {
+		h.t.Fatalf("oakum inspect: %v\n%s", err, out)
+	}
+	if len(own) != 1 {
+		h.t.Fatalf("oakum inspect printed %d images", len(own))
+	}
+	compareConfig(h.t, own[0].Config, inspected.OCIv1.Config, e.config)
+}
+
+// compareConfig compares two configurations with each other and with what the
+// Dockerfile says; Env is compared between the two alone.
+func compareConfig(t *testing.T, got, want, expected map[string]any) {
+	t.Helper()
+	got, want = normalConfig(got), normalConfig(want)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("configuration\n  oakum:   %v\n  buildah: %v", got, want)
+	}
+	if env, _ := got["Env"].([]any); len(env) == 0 {
+		t.Errorf("configuration without Env: %v", got)
+	}
+	delete(got, "Env")
+	if !reflect.DeepEqual(got, expected) {
+		t.Errorf("configuration besides Env\n  got:  %v\n  want: %v", got, expected)
+	}
+}
+
+// buildEmbed builds examples/embed as a module of its own, as an embedder would,
+// and runs it.
+func (h *home) buildEmbed() {
+	h.t.Helper()
+	dir := h.t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(checkout, "examples/embed"))); err != nil {
+		h.t.Fatal(err)
+	}
+	sums, err := os.ReadFile(filepath.Join(checkout, "go.sum"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	files := map[string]string{
+		"go.sum": string(sums),
+		"go.mod": "module example.com/embed\n\ngo 1.26\n\n" +
+			"require github.com/oakum-build/oakum v0.0.0\n\n" +
+			"replace github.com/oakum-build/oakum => " + checkout + "\n\n" +
+			"replace github.com/mattn/go-runewidth => github.com/mattn/go-runewidth v0.0.23\n",
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	build := exec.Command("go", "build", "-mod=mod",
+		"-tags", "containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_zfs,seccomp", "-o", "embed", ".")
+	build.Dir = dir
+	if out, err := build.CombinedOutput(); err != nil {
+		h.t.Fatalf("building examples/embed: %v\n%s", err, out)
+	}
+	h.run(filepath.Join(dir, "embed"))
+}
+
+// TestEmbedSources checks that the embedding example builds what the Dockerfile
+// example builds: go:embed cannot reach the other's file.
+func TestEmbedSources(t *testing.T) {
+	var sources [2]string
+	for i, name := range []string{"multistage-go/hello.go", "embed/src/hello.go"} {
+		content, err := os.ReadFile(filepath.Join(checkout, "examples", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources[i] = string(content)
+	}
+	if sources[0] != sources[1] {
+		t.Error("examples/multistage-go/hello.go and examples/embed/src/hello.go differ")
+	}
+}

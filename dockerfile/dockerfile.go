@@ -1,10 +1,21 @@
 // Package dockerfile compiles a Dockerfile into calls on package builder.
+//
+// The language is BuildKit's: its parser reads the file, and the Dockerfile
+// reference with BuildKit's behaviour settles what an instruction means. Only the
+// stages that the target needs are built; stages that do not depend on each other
+// are built side by side. What is not done yet is an error that matches
+// errors.ErrUnsupported and names the feature and the line, given before anything
+// is pulled or built.
 package dockerfile
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
 	"time"
+
+	"github.com/distribution/reference"
 
 	"github.com/oakum-build/oakum/builder"
 )
@@ -49,9 +60,12 @@ const (
 
 // Event is one moment of a build.
 type Event struct {
-	Kind        EventKind
-	Time        time.Time
-	Step, Total int    // Step counts from 1 over all stages that are built
+	Kind EventKind
+	Time time.Time
+	// Step counts from 1, in the order in which steps start, over all stages that are
+	// built; FROM is a step. Total grows when a base image turns out to have ONBUILD
+	// triggers.
+	Step, Total int
 	Stage       string // the stage's name, or its index when it has none
 	Instruction string // as written, continuation lines joined
 	Line        int    // in the Dockerfile, from 1
@@ -63,24 +77,73 @@ type Event struct {
 	Err         error
 }
 
-// Error is a fault with its place in the Dockerfile. Unwrap gives the cause, such
-// as a *builder.ExitError.
-type Error struct {
-	File    string // as given
-	Line    int    // from 1; 0 when no line is at fault
-	EndLine int
-	Excerpt string // the lines around it, the faulty ones marked; ends in a newline
-	Hint    string // one sentence, such as a "did you mean"; may be empty
-	Err     error
+// Build parses, plans and builds, and commits the target stage under opts.Names.
+//
+// A fault that has a place in the Dockerfile is an *Error, whatever its cause. When
+// ctx ends, so does the build, with the context's error. No image is written then.
+func Build(ctx context.Context, b *builder.Builder, opts Options) (builder.Image, error) {
+	return build(ctx, library{b}, opts)
 }
 
-// Error says file:line and the cause, without the excerpt.
-func (e *Error) Error() string { return e.Err.Error() }
+// build is Build over what a build needs of package builder.
+func build(ctx context.Context, lib backend, opts Options) (builder.Image, error) {
+	if err := opts.validate(); err != nil {
+		return builder.Image{}, err
+	}
+	src, err := readSource(opts.ContextDir, opts.File)
+	if err != nil {
+		return builder.Image{}, err
+	}
+	r, err := newRun(lib, opts, src)
+	if err != nil {
+		return builder.Image{}, err
+	}
+	defer r.close()
+	target, err := r.stages(ctx)
+	if err != nil {
+		return builder.Image{}, err
+	}
+	return r.commit(ctx, target)
+}
 
-// Unwrap gives the cause.
-func (e *Error) Unwrap() error { return e.Err }
+// validate checks what can be checked without reading a file.
+func (o Options) validate() error {
+	if o.ContextDir == "" && o.File == "" {
+		return errors.New("neither a context directory nor a Dockerfile is given")
+	}
+	if o.Jobs < 0 {
+		return fmt.Errorf("%d jobs: the number must not be negative", o.Jobs)
+	}
+	if o.Format != "" && o.Format != "oci" && o.Format != "docker" {
+		return fmt.Errorf("image format %q: it is oci or docker", o.Format)
+	}
+	for _, name := range o.Names {
+		if _, err := reference.ParseNormalizedNamed(name); err != nil {
+			return fmt.Errorf("image name %q: %w: %w", name, builder.ErrReference, err)
+		}
+	}
+	return nil
+}
 
-// Build parses, plans and builds, and commits the target stage under opts.Names.
-func Build(ctx context.Context, b *builder.Builder, opts Options) (builder.Image, error) {
-	return builder.Image{}, errors.New("unimplemented")
+// jobs is how many stages build at once.
+func (o Options) jobs() int {
+	if o.Jobs == 0 {
+		return runtime.GOMAXPROCS(0)
+	}
+	return o.Jobs
+}
+
+// args are the build arguments that have a value.
+func (o Options) args() map[string]string {
+	args := map[string]string{}
+	for name, value := range o.BuildArgs {
+		if value != nil {
+			args[name] = *value
+		} else if o.LookupEnv != nil {
+			if v, ok := o.LookupEnv(name); ok {
+				args[name] = v
+			}
+		}
+	}
+	return args
 }

@@ -1,0 +1,107 @@
+package dockerfile
+
+import (
+	"context"
+	"sync"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+// backend is what a build needs of a *builder.Builder.
+type backend interface {
+	Stage(ctx context.Context, from string, opts builder.StageOptions) (stage, error)
+}
+
+// stage is what a build needs of a *builder.Stage, whose contracts hold. Fork and
+// being the source of a copy may happen from several goroutines at once, after the
+// stage's last change.
+type stage interface {
+	Fork(ctx context.Context, opts builder.StageOptions) (stage, error)
+	Config() builder.Config
+	Describe(createdBy string)
+	Configure(change func(*builder.Config))
+	Workdir(ctx context.Context, dir string) error
+	Bring(ctx context.Context, files files) error
+	Run(ctx context.Context, cmd builder.Cmd) error
+	Last() builder.Step
+	Commit(ctx context.Context, name string, opts builder.CommitOptions) (builder.Image, error)
+	Close() error
+}
+
+// files is one COPY or ADD.
+type files struct {
+	dest     string
+	unpack   bool     // local archives, as ADD does
+	from     stage    // where the patterns are looked up; nil is the context
+	context  string   // the context's directory
+	ignore   []string // patterns of what the context leaves out
+	patterns []string
+	exclude  []string
+	inline   []inlineFile
+	chown    string
+	chmod    string
+}
+
+// library makes a backend of a Builder.
+type library struct{ b *builder.Builder }
+
+func (l library) Stage(ctx context.Context, from string, opts builder.StageOptions) (stage, error) {
+	s, err := l.b.Stage(ctx, from, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &libraryStage{Stage: s}, nil
+}
+
+// libraryStage makes a stage of a *builder.Stage.
+type libraryStage struct {
+	*builder.Stage
+	mu sync.Mutex // a builder.Stage belongs to one goroutine at a time
+}
+
+func (s *libraryStage) Fork(ctx context.Context, opts builder.StageOptions) (stage, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	child, err := s.Stage.Fork(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &libraryStage{Stage: child}, nil
+}
+
+// paths makes a source of the stage.
+func (s *libraryStage) paths(patterns []string) builder.Source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Path(patterns...)
+}
+
+// Bring copies files in.
+func (s *libraryStage) Bring(ctx context.Context, f files) error {
+	var sources []builder.Source
+	if len(f.patterns) > 0 {
+		var src builder.Source
+		if from, ok := f.from.(*libraryStage); ok {
+			src = from.paths(f.patterns)
+		} else {
+			src = builder.Dir(f.context).Ignore(f.ignore...).Select(f.patterns...)
+		}
+		sources = append(sources, src.Exclude(f.exclude...))
+	}
+	if len(f.inline) > 0 {
+		sources = append(sources, builder.FS(inlineFS(f.inline)))
+	}
+	for i, src := range sources {
+		if f.chown != "" {
+			src = src.Chown(f.chown)
+		}
+		if f.chmod != "" {
+			src = src.Chmod(f.chmod)
+		}
+		sources[i] = src
+	}
+	if f.unpack {
+		return s.Add(ctx, f.dest, sources...)
+	}
+	return s.Copy(ctx, f.dest, sources...)
+}

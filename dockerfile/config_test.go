@@ -1,0 +1,269 @@
+package dockerfile
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+// TestConfig checks the configuration and the history that instructions lead to.
+func TestConfig(t *testing.T) {
+	path := "PATH=/bin"
+	tests := []struct {
+		name, text string
+		want       builder.Config
+		history    []string
+	}{{
+		name:    "ENV sets several, with the values from before it, and replaces in place",
+		text:    "FROM base\nENV A=1 B=$A\nENV A=2 C=$A B=\"x y\"\nENV D legacy value\n",
+		want:    builder.Config{Env: []string{path, "A=2", "B=x y", "C=1", "D=legacy value"}},
+		history: []string{"-ENV A=1 B=", "-ENV A=2 C=1 B=x y", "-ENV D=legacy value"},
+	}, {
+		name:    "PATH is set when the base has none",
+		text:    "FROM tool\n",
+		want:    builder.Config{Env: []string{"PATH=" + defaultPath}},
+		history: nil,
+	}, {
+		name: "scratch has a PATH and a working directory",
+		text: "FROM scratch\n",
+		want: builder.Config{Env: []string{"PATH=" + defaultPath}, WorkingDir: "/"},
+	}, {
+		name:    "LABEL",
+		text:    "FROM base\nENV V=3\nLABEL a=1 \"b c\"=$V\nLABEL a='$V'\n",
+		want:    builder.Config{Env: []string{path, "V=3"}, Labels: map[string]string{"a": "$V", "b c": "3"}},
+		history: []string{"-ENV V=3", "-LABEL a=1 b c=3", "-LABEL a=$V"},
+	}, {
+		name: "USER, VOLUME, STOPSIGNAL with variables",
+		text: "FROM base\nARG X=v\nUSER $X:$X\nVOLUME /$X /b\nVOLUME [\"/c\"]\nSTOPSIGNAL SIG${S:-TERM}\n",
+		want: builder.Config{
+			Env: []string{path}, User: "v:v", StopSignal: "SIGTERM",
+			Volumes: map[string]struct{}{"/v": {}, "/b": {}, "/c": {}},
+		},
+		history: []string{"-ARG X=v", "-USER v:v", "-VOLUME [/v /b]", "-VOLUME [/c]", "-STOPSIGNAL SIGTERM"},
+	}, {
+		name: "WORKDIR is relative to the one before",
+		text: "FROM base\nWORKDIR a\nWORKDIR b\nENV D=c\nWORKDIR /x/$D\n",
+		want: builder.Config{Env: []string{path, "D=c"}, WorkingDir: "/x/c"},
+		history: []string{
+			"WORKDIR /a", "WORKDIR /a/b", "-ENV D=c", "WORKDIR /x/c",
+		},
+	}, {
+		name:    "EXPOSE sorts, splits after expansion and expands ranges",
+		text:    "FROM base\nARG P=\"53/UDP 80\"\nEXPOSE 9000-9002/sctp $P\n",
+		want:    builder.Config{Env: []string{path}, ExposedPorts: ports("53/udp", "80/tcp", "9000/sctp", "9001/sctp", "9002/sctp")},
+		history: []string{"-ARG P=53/UDP 80", "-EXPOSE [53/udp 80/tcp 9000/sctp 9001/sctp 9002/sctp]"},
+	}, {
+		name:    "CMD and ENTRYPOINT in both forms",
+		text:    "FROM base\nENTRYPOINT [\"/app\", \"-x\"]\nCMD echo $HOME\n",
+		want:    builder.Config{Env: []string{path}, Entrypoint: []string{"/app", "-x"}, Cmd: []string{"/bin/sh", "-c", "echo $HOME"}},
+		history: []string{`-ENTRYPOINT ["/app" "-x"]`, `-CMD ["/bin/sh" "-c" "echo $HOME"]`},
+	}, {
+		name:    "SHELL runs the shell forms after it",
+		text:    "FROM base\nSHELL [\"/bin/bash\", \"-ec\"]\nRUN a\nCMD b\nENTRYPOINT c\n",
+		want:    builder.Config{Env: []string{path}, Shell: []string{"/bin/bash", "-ec"}, Cmd: []string{"/bin/bash", "-ec", "b"}, Entrypoint: []string{"/bin/bash", "-ec", "c"}},
+		history: []string{"-SHELL [/bin/bash -ec]", "RUN /bin/bash -ec a", `-CMD ["/bin/bash" "-ec" "b"]`, `-ENTRYPOINT ["/bin/bash" "-ec" "c"]`},
+	}, {
+		name: "HEALTHCHECK",
+		text: "FROM base\nHEALTHCHECK --interval=5s --timeout=1m --start-period=2s --start-interval=1s --retries=0 CMD curl localhost\n",
+		want: builder.Config{Env: []string{path}, Healthcheck: &builder.Healthcheck{
+			Test: []string{"CMD-SHELL", "curl localhost"}, Interval: 5 * time.Second, Timeout: time.Minute,
+			StartPeriod: 2 * time.Second, StartInterval: time.Second,
+		}},
+		history: []string{"-HEALTHCHECK {Test:[CMD-SHELL curl localhost] Interval:5s Timeout:1m0s StartPeriod:2s StartInterval:1s Retries:0}"},
+	}, {
+		name:    "HEALTHCHECK in the exec form, then NONE",
+		text:    "FROM base\nHEALTHCHECK CMD [\"a\", \"b\"]\nHEALTHCHECK NONE\n",
+		want:    builder.Config{Env: []string{path}, Healthcheck: &builder.Healthcheck{Test: []string{"NONE"}}},
+		history: []string{"-HEALTHCHECK {Test:[CMD a b] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}", "-HEALTHCHECK {Test:[NONE] Interval:0s Timeout:0s StartPeriod:0s StartInterval:0s Retries:0}"},
+	}, {
+		name:    "the escape directive governs continuation and dollar",
+		text:    "# escape=`\nFROM base\nENV A=`$X B=c:\\d `\n  C=1\n",
+		want:    builder.Config{Env: []string{path, "A=$X", "B=c:\\d", "C=1"}},
+		history: []string{"-ENV A=$X B=c:\\d C=1"},
+	}, {
+		name:    "a child of a stage goes on with its configuration and history",
+		text:    "FROM base AS a\nENV A=1\nUSER u\nFROM a\nENV B=$A\n",
+		want:    builder.Config{Env: []string{path, "A=1", "B=1"}, User: "u"},
+		history: []string{"-ENV A=1", "-USER u", "-ENV B=1"},
+	}}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := mustBuild(t, tt.text, nil)
+			if got := f.target.config; !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("configuration:\n  %+v\nwant:\n  %+v", got, tt.want)
+			}
+			equal(t, "history", f.target.history, tt.history)
+		})
+	}
+}
+
+func ports(names ...string) map[string]struct{} {
+	m := map[string]struct{}{}
+	for _, name := range names {
+		m[name] = struct{}{}
+	}
+	return m
+}
+
+// TestEntrypointAndCommand: ENTRYPOINT drops a CMD that comes from the base.
+func TestEntrypointAndCommand(t *testing.T) {
+	base := builder.Config{Cmd: []string{"base"}, Env: []string{"PATH=/bin"}}
+	tests := []struct{ name, text, cmd string }{
+		{"kept without ENTRYPOINT", "FROM cmd\nUSER x\n", "base"},
+		{"dropped", "FROM cmd\nENTRYPOINT [\"e\"]\n", ""},
+		{"own, set before", "FROM cmd\nCMD [\"own\"]\nENTRYPOINT [\"e\"]\n", "own"},
+		{"own, set after", "FROM cmd\nENTRYPOINT [\"e\"]\nCMD [\"own\"]\n", "own"},
+		{"of a stage, dropped in its child", "FROM cmd AS a\nCMD [\"own\"]\nFROM a\nENTRYPOINT [\"e\"]\n", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := mustBuild(t, tt.text, func(f *fake, _ *Options) { f.images["cmd"] = base })
+			if got := strings.Join(f.target.config.Cmd, " "); got != tt.cmd {
+				t.Errorf("CMD is %q, want %q", got, tt.cmd)
+			}
+		})
+	}
+}
+
+// TestRun checks the arguments, the environment and the history of RUN.
+func TestRun(t *testing.T) {
+	tests := []struct {
+		name, text string
+		args       map[string]string
+		cmd        []string
+		env        []string
+		uncached   []string
+		history    string
+	}{{
+		name: "shell form", text: "FROM base\nRUN echo \"$HOME\" \\\n  && ls\n",
+		cmd: []string{"/bin/sh", "-c", "echo \"$HOME\"   && ls"}, history: "RUN /bin/sh -c echo \"$HOME\"   && ls",
+	}, {
+		name: "exec form", text: "FROM base\nRUN [\"/a\", \"$b\"]\n",
+		cmd: []string{"/a", "$b"}, history: "RUN /a $b",
+	}, {
+		name: "arguments are in the environment and the history",
+		text: "FROM base\nARG A=1\nARG B\nARG C=c\nARG A=2\nRUN x\n", args: map[string]string{"C": "given"},
+		cmd: []string{"/bin/sh", "-c", "x"}, env: []string{"A=2", "C=given"},
+		history: "RUN |3 A=2 B= C=given /bin/sh -c x",
+	}, {
+		name: "ENV after ARG wins", text: "FROM base\nARG A=1\nENV A=2\nRUN x\n", args: map[string]string{"A": "3"},
+		cmd: []string{"/bin/sh", "-c", "x"}, history: "RUN |1 A=2 /bin/sh -c x",
+	}, {
+		name: "proxies stay out of the history and the key", text: "FROM base\nRUN x\n",
+		args: map[string]string{"http_proxy": "p", "NO_PROXY": "n", "ALL_PROXY": ""},
+		cmd:  []string{"/bin/sh", "-c", "x"}, history: "RUN /bin/sh -c x",
+		uncached: []string{"HTTP_PROXY=p", "http_proxy=p", "NO_PROXY=n", "no_proxy=n"},
+	}, {
+		name: "a here-document is the script", text: "FROM base\nRUN <<EOF\na $b\nc\nEOF\n",
+		cmd: []string{"/bin/sh", "-c", "a $b\nc\n"}, history: "RUN /bin/sh -c a $b\nc\n",
+	}, {
+		name: "a here-document with tabs stripped", text: "FROM base\nRUN <<-EOF\n\ta\n\t\tb\n\tEOF\n",
+		cmd: []string{"/bin/sh", "-c", "a\nb\n"}, history: "RUN /bin/sh -c a\nb\n",
+	}, {
+		name: "here-documents within a command are the shell's",
+		text: "FROM base\nRUN cat <<A 3<<B\n1\nA\n2\nB\n",
+		cmd:  []string{"/bin/sh", "-c", "cat <<A 3<<B\n1\nA\n2\nB"}, history: "RUN /bin/sh -c cat <<A 3<<B\n1\nA\n2\nB",
+	}}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := mustBuild(t, tt.text, func(_ *fake, o *Options) { o.BuildArgs = arguments(tt.args) })
+			cmd := f.cmds[0]
+			equal(t, "command", cmd.Args, tt.cmd)
+			equal(t, "environment", cmd.Env, tt.env)
+			equal(t, "uncached environment", cmd.UncachedEnv, tt.uncached)
+			if got := f.target.history[len(f.target.history)-1]; got != tt.history {
+				t.Errorf("history %q, want %q", got, tt.history)
+			}
+		})
+	}
+}
+
+// TestCopy checks what COPY and ADD hand to the builder.
+func TestCopy(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       files
+		history    string
+	}{{
+		name: "a file", text: "COPY a b",
+		want: files{patterns: []string{"a"}, dest: "b"}, history: "COPY a b",
+	}, {
+		name: "several, with an owner, a mode and variables", text: "ARG U=me D=/d/ S=x\nCOPY --chown=$U:grp --chmod=0640 $S /y/../z? $D",
+		want:    files{patterns: []string{"x", "z?"}, dest: "/d/", chown: "me:grp", chmod: "0640"},
+		history: "COPY --chown=me:grp --chmod=0640 x /y/../z? /d/",
+	}, {
+		name: "sources cannot leave the context", text: "COPY ../../etc /",
+		want: files{patterns: []string{"etc"}, dest: "/"}, history: "COPY ../../etc /",
+	}, {
+		name: "the whole context", text: "COPY . .",
+		want: files{patterns: []string{"."}, dest: "./"}, history: "COPY . .",
+	}, {
+		name: "a destination that a variable leaves blank", text: "COPY a $UNSET",
+		want: files{patterns: []string{"a"}, dest: "./"}, history: "COPY a ",
+	}, {
+		name: "link is a plain copy", text: "COPY --link a /b/.",
+		want: files{patterns: []string{"a"}, dest: "/b/./"}, history: "COPY a /b/.",
+	}, {
+		name: "JSON form", text: `COPY ["a b", "c d/"]`,
+		want: files{patterns: []string{"a b"}, dest: "c d/"}, history: "COPY a b c d/",
+	}, {
+		name: "ADD unpacks", text: "ADD --exclude=*.txt a.tar /",
+		want: files{patterns: []string{"a.tar"}, dest: "/", unpack: true, exclude: []string{"*.txt"}}, history: "ADD a.tar /",
+	}, {
+		name: "ADD told not to unpack", text: "ADD --unpack=false a.tar /",
+		want: files{patterns: []string{"a.tar"}, dest: "/"}, history: "ADD a.tar /",
+	}, {
+		name: "here-documents, one of them literal", text: "ARG X=1\nCOPY a <<b <<\"c\" /d/\n\"$X\"\nb\n$X\nc",
+		want: files{patterns: []string{"a"}, dest: "/d/", inline: []inlineFile{{"b", "\"1\"\n"}, {"c", "$X\n"}}}, history: "COPY a <<b <<c /d/",
+	}}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := mustBuild(t, "FROM base\n"+tt.text+"\n", func(_ *fake, o *Options) { o.ContextDir = "ctx" })
+			tt.want.context = "ctx"
+			if got := f.files[0]; !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("files:\n  %+v\nwant:\n  %+v", got, tt.want)
+			}
+			if got := f.target.history[len(f.target.history)-1]; got != tt.history {
+				t.Errorf("history %q, want %q", got, tt.history)
+			}
+		})
+	}
+}
+
+func TestExposed(t *testing.T) {
+	good := map[string]string{
+		"80": "80/tcp", "80/": "80/tcp", "53/UDP": "53/udp", "9/sctp": "9/sctp", "0": "0/tcp",
+		"1-3/udp": "1/udp 2/udp 3/udp", "5-5": "5/tcp",
+		"8080:80": "80/tcp", "127.0.0.1::80": "80/tcp", "[::1]:8080:80/udp": "80/udp", "1000-2000:80": "80/tcp",
+		"10-11:80-81": "80/tcp 81/tcp",
+	}
+	for spec, want := range good {
+		got, err := exposed(spec)
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, %v; want %s", spec, got, err, want)
+		}
+	}
+	for _, spec := range []string{"", "x", "80/http", "65536", "-1", "3-1", "1-", "-", "a:80", "300.0.0.1:1:80", "1-2:80-85", "80:", "1e3", "+8"} {
+		if got, err := exposed(spec); err == nil {
+			t.Errorf("%q gives %q, want an error", spec, got)
+		}
+	}
+}
+
+// TestBaseIsNotChanged: an image's configuration maps are not shared with a child.
+func TestBaseIsNotChanged(t *testing.T) {
+	f := mustBuild(t, "FROM lab\nLABEL b=2\nEXPOSE 1\nENV X=2\n", func(f *fake, _ *Options) {
+		f.images["lab"] = builder.Config{Labels: map[string]string{"a": "1"}, Env: []string{"X=1"}, ExposedPorts: ports("2/tcp")}
+	})
+	if got := slices.Sorted(maps.Keys(f.target.config.Labels)); len(got) != 2 {
+		t.Errorf("labels %q", got)
+	}
+	if base := f.images["lab"]; len(base.Labels) != 1 || base.Env[0] != "X=1" || len(base.ExposedPorts) != 1 {
+		t.Errorf("the base became %+v", base)
+	}
+}

@@ -1,0 +1,159 @@
+package dockerfile
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/sys/signal"
+
+	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile/internal/plan"
+)
+
+// set changes the configuration, with an entry in the history.
+func (w *worker) set(createdBy string, change func(*builder.Config)) {
+	w.fs.Describe(createdBy)
+	w.fs.Configure(change)
+}
+
+func (w *worker) arg(c *instructions.ArgCommand) error {
+	text, err := w.scope.Declare(c)
+	if err != nil {
+		return err
+	}
+	w.set(text, func(*builder.Config) {})
+	return nil
+}
+
+func (w *worker) env(c *instructions.EnvCommand) {
+	for _, kv := range c.Env {
+		w.scope.Set(kv.Key, kv.Value)
+	}
+	w.set("ENV"+pairs(c.Env), func(config *builder.Config) {
+		config.Env = slices.Clone(config.Env)
+		for _, kv := range c.Env {
+			config.Env = plan.SetEnv(config.Env, kv.Key, kv.Value)
+		}
+	})
+}
+
+// pairs writes " k=v" for each.
+func pairs(kvs instructions.KeyValuePairs) string {
+	var text strings.Builder
+	for _, kv := range kvs {
+		text.WriteString(" " + kv.String())
+	}
+	return text.String()
+}
+
+func (w *worker) label(c *instructions.LabelCommand) {
+	w.set("LABEL"+pairs(c.Labels), func(config *builder.Config) {
+		labels := map[string]string{}
+		for _, kv := range c.Labels {
+			labels[kv.Key] = kv.Value
+		}
+		config.Labels = merged(config.Labels, labels)
+	})
+}
+
+func (w *worker) cmd(c *instructions.CmdCommand) {
+	args := plan.Args(c.ShellDependantCmdLine, w.fs.Config().Shell)
+	w.cmdSet = true
+	w.set(fmt.Sprintf("CMD %q", args), func(config *builder.Config) { config.Cmd = args })
+}
+
+// entrypoint does ENTRYPOINT, which drops the CMD of the base, made for another
+// entrypoint, but not one of this stage.
+func (w *worker) entrypoint(c *instructions.EntrypointCommand) {
+	args := plan.Args(c.ShellDependantCmdLine, w.fs.Config().Shell)
+	w.set(fmt.Sprintf("ENTRYPOINT %q", args), func(config *builder.Config) {
+		config.Entrypoint = args
+		if !w.cmdSet {
+			config.Cmd = nil
+		}
+	})
+}
+
+func (w *worker) user(c *instructions.UserCommand) {
+	w.set("USER "+c.User, func(config *builder.Config) { config.User = c.User })
+}
+
+func (w *worker) expose(c *instructions.ExposeCommand) error {
+	var specs []string
+	for _, word := range c.Ports {
+		words, err := w.scope.Words(word)
+		if err != nil {
+			return err
+		}
+		specs = append(specs, words...)
+	}
+	ports := map[string]struct{}{}
+	var listed []string
+	for _, spec := range specs {
+		expanded, err := exposed(spec)
+		if err != nil {
+			return fmt.Errorf("EXPOSE %s: %w", spec, err)
+		}
+		for _, port := range expanded {
+			ports[port] = struct{}{}
+		}
+		listed = append(listed, expanded...)
+	}
+	w.set(fmt.Sprintf("EXPOSE %v", listed), func(config *builder.Config) {
+		config.ExposedPorts = merged(config.ExposedPorts, ports)
+	})
+	return nil
+}
+
+func (w *worker) volume(c *instructions.VolumeCommand) error {
+	volumes := map[string]struct{}{}
+	for _, v := range c.Volumes {
+		if v == "" {
+			return errors.New("VOLUME: the path is blank")
+		}
+		volumes[v] = struct{}{}
+	}
+	w.set(fmt.Sprintf("VOLUME %v", c.Volumes), func(config *builder.Config) {
+		config.Volumes = merged(config.Volumes, volumes)
+	})
+	return nil
+}
+
+func (w *worker) shell(c *instructions.ShellCommand) {
+	w.set(fmt.Sprintf("SHELL %v", c.Shell), func(config *builder.Config) { config.Shell = c.Shell })
+}
+
+func (w *worker) stopSignal(c *instructions.StopSignalCommand) error {
+	if _, err := signal.ParseSignal(c.Signal); err != nil {
+		return fmt.Errorf("STOPSIGNAL %s: %w", c.Signal, err)
+	}
+	w.set("STOPSIGNAL "+c.Signal, func(config *builder.Config) { config.StopSignal = c.Signal })
+	return nil
+}
+
+func (w *worker) healthcheck(c *instructions.HealthCheckCommand) {
+	check := builder.Healthcheck{
+		Test:          c.Health.Test,
+		Interval:      c.Health.Interval,
+		Timeout:       c.Health.Timeout,
+		StartPeriod:   c.Health.StartPeriod,
+		StartInterval: c.Health.StartInterval,
+		Retries:       c.Health.Retries,
+	}
+	w.set(fmt.Sprintf("HEALTHCHECK %+v", check), func(config *builder.Config) { config.Healthcheck = &check })
+}
+
+func (w *worker) maintainer(c *instructions.MaintainerCommand) {
+	w.author = c.Maintainer
+	w.set("MAINTAINER "+c.Maintainer, func(*builder.Config) {})
+}
+
+// onbuild does ONBUILD, which BuildKit leaves out of the history.
+func (w *worker) onbuild(c *instructions.OnbuildCommand) {
+	w.fs.Configure(func(config *builder.Config) {
+		config.OnBuild = append(slices.Clone(config.OnBuild), c.Expression)
+	})
+}

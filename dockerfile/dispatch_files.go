@@ -1,0 +1,84 @@
+package dockerfile
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/oakum-build/oakum/dockerfile/internal/plan"
+)
+
+// copyFiles does COPY. --link asks for a layer that does not depend on those below;
+// its files are the same without.
+func (w *worker) copyFiles(ctx context.Context, c *instructions.CopyCommand, from stage) error {
+	if err := plan.CheckFiles(c); err != nil {
+		return err
+	}
+	return w.bring(ctx, "COPY", c.SourcesAndDest, files{
+		from: from, exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
+	})
+}
+
+// addFiles does ADD of local files.
+func (w *worker) addFiles(ctx context.Context, c *instructions.AddCommand) error {
+	if err := plan.CheckFiles(c); err != nil {
+		return err
+	}
+	return w.bring(ctx, "ADD", c.SourcesAndDest, files{
+		unpack:  c.Unpack == nil || *c.Unpack,
+		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
+	})
+}
+
+// bring completes f from an instruction's arguments, and copies.
+func (w *worker) bring(ctx context.Context, name string, args instructions.SourcesAndDest, f files) error {
+	f.context, f.ignore = w.opts.ContextDir, w.src.ignore
+	f.dest = destination(args.DestPath)
+	text := []string{name}
+	if f.chown != "" {
+		text = append(text, "--chown="+f.chown)
+	}
+	if f.chmod != "" {
+		text = append(text, "--chmod="+f.chmod)
+	}
+	for _, src := range args.SourcePaths {
+		f.patterns = append(f.patterns, inRoot(src))
+		text = append(text, src)
+	}
+	for _, doc := range args.SourceContents {
+		if !fs.ValidPath(doc.Path) || strings.Contains(doc.Path, "/") || doc.Path == "." {
+			return fmt.Errorf("%s <<%s: the name of a here-document is a file's name here", name, doc.Path)
+		}
+		f.inline = append(f.inline, inlineFile{doc.Path, doc.Data})
+		text = append(text, "<<"+doc.Path)
+	}
+	w.fs.Describe(strings.Join(append(text, args.DestPath), " "))
+	return w.fs.Bring(ctx, f)
+}
+
+// destination gives a directory's destination its slash: "" and "." are the working
+// directory.
+func destination(dest string) string {
+	switch last := dest[strings.LastIndexByte(dest, '/')+1:]; last {
+	case ".", "..":
+		return dest + "/"
+	case "":
+		if dest == "" {
+			return "./"
+		}
+	}
+	return dest
+}
+
+// inRoot makes a source relative to the root of where it is looked up, which it
+// cannot leave.
+func inRoot(src string) string {
+	if rel := strings.TrimPrefix(path.Clean("/"+src), "/"); rel != "" {
+		return rel
+	}
+	return "."
+}

@@ -1,0 +1,38 @@
+package dockerfile
+
+import (
+	"context"
+	"path"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile/internal/plan"
+)
+
+// runCommand does RUN.
+func (w *worker) runCommand(ctx context.Context, c *instructions.RunCommand, s *step) error {
+	config := w.fs.Config()
+	args, err := plan.RunArgs(c, config.Shell)
+	if err != nil {
+		return err
+	}
+	w.fs.Describe(w.scope.RunHistory(args))
+	return w.fs.Run(ctx, builder.Cmd{
+		Args:        args,
+		Env:         w.scope.RunEnv(config.Env),
+		UncachedEnv: w.plan.ProxyEnv(),
+		Stdout:      s.output(false),
+		Stderr:      s.output(true),
+	})
+}
+
+// workdir does WORKDIR.
+func (w *worker) workdir(ctx context.Context, c *instructions.WorkdirCommand) error {
+	dir := c.Path
+	if !path.IsAbs(dir) {
+		dir = path.Join("/", w.fs.Config().WorkingDir, dir)
+	}
+	w.fs.Describe("WORKDIR " + dir)
+	return w.fs.Workdir(ctx, dir)
+}

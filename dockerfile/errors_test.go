@@ -1,0 +1,286 @@
+package dockerfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+// TestFaults checks where and how builds fail that never reach the builder.
+func TestFaults(t *testing.T) {
+	tests := []struct {
+		name, text  string
+		line        int
+		says        string // part of the message
+		hint        string // part of the hint
+		unsupported bool
+	}{
+		{name: "empty", text: "", says: "the Dockerfile is empty"},
+		{name: "blank", text: " \n\n", says: "the Dockerfile is empty"},
+		{name: "comments only", text: "# a\n# b\n", says: "has no instructions"},
+		{name: "no FROM", text: "ARG A\n", says: "no FROM"},
+		{name: "before FROM", text: "# c\nRUN a\nFROM base\n", line: 2, says: "RUN stands before the first FROM"},
+		{name: "unknown instruction", text: "FROM base\nRUM a\n", line: 2, says: "unknown instruction: RUM", hint: "did you mean RUN?"},
+		{name: "unknown flag", text: "FROM base\n\nCOPY --form=a b c\n", line: 3, says: "unknown flag: --form", hint: "did you mean from?"},
+		{name: "bad directive", text: "# escape=x\nFROM base\n", line: 1, says: "escape"},
+		{name: "repeated directive", text: "# escape=`\n# escape=`\nFROM base\n", line: 2, says: "escape"},
+		{name: "bad stage name", text: "FROM base AS 1a\n", line: 1, says: "invalid name for build stage"},
+		{name: "unterminated here-document", text: "FROM base\nRUN <<EOF\na\n", line: 2, says: "unterminated heredoc"},
+		{name: "blank base", text: "FROM $X\n", line: 1, says: "base name is blank", hint: "before the first FROM"},
+		{name: "error in a header default", text: "ARG A=${B:?needed}\nFROM base\n", line: 1, says: "needed"},
+		{name: "error in a stage's variable", text: "FROM base\nENV A=${B:?needed}\n", line: 2, says: "needed"},
+		{name: "stage refers to itself", text: "FROM base\nFROM base AS me\nCOPY --from=ME a b\n", line: 3, says: "refers to itself"},
+		{name: "index refers to itself", text: "FROM base\nCOPY --from=0 a b\n", line: 2, says: "refers to itself"},
+		{name: "later stage", text: "FROM base AS a\nCOPY --from=b x y\nFROM base AS b\nCOPY --from=a x y\n", line: 2, says: "defined after this one, in line 3"},
+		{name: "later index", text: "FROM base\nCOPY --from=1 x y\nFROM base\n", line: 2, says: "defined after this one, in line 3"},
+		{name: "index out of range", text: "FROM base\nCOPY --from=7 x y\n", line: 2, says: "there is no stage 7"},
+		{name: "variable in from", text: "FROM base\nCOPY --from=$X x y\n", line: 2, says: "variables are not expanded"},
+		{name: "image not found", text: "FROM base AS builder\nFROM bilder\n", line: 2, says: "image not found", hint: "did you mean builder?"},
+		{name: "image not found, but a later stage", text: "FROM late\nFROM base AS late\nCOPY --from=0 / /\n", line: 1, says: "image not found", hint: "in line 2"},
+		{name: "image of a copy not found", text: "FROM base AS builder\nFROM base\nCOPY --from=bulder a b\n", line: 3, says: "image not found", hint: "did you mean builder?"},
+		{name: "several sources into a file", text: "FROM base\nCOPY a b /c\n", line: 2, says: "ending in a slash"},
+		{name: "several sources into a file by a variable", text: "FROM base\nARG D=/c\nCOPY a b $D\n", line: 3, says: "ending in a slash"},
+		{name: "bad mode", text: "FROM base\nCOPY --chmod=999 a /b\n", line: 2, says: "not an octal mode"},
+		{name: "mode out of range", text: "FROM base\nCOPY --chmod=17777 a /b\n", line: 2, says: "not an octal mode"},
+		{name: "COPY of a URL", text: "FROM base\nCOPY https://x/y /z\n", line: 2, says: "only ADD takes a URL"},
+		{name: "bad signal", text: "FROM base\nSTOPSIGNAL SIGNOPE\n", line: 2, says: "STOPSIGNAL SIGNOPE"},
+		{name: "bad port", text: "FROM base\nEXPOSE 1 x\n", line: 2, says: "EXPOSE x"},
+		{name: "blank volume", text: "FROM base\nVOLUME $X\n", line: 2, says: "blank"},
+		{name: "exec form without a command", text: "FROM base\nRUN []\n", line: 2, says: "without a command"},
+		{name: "here-document with a path", text: "FROM base\nCOPY <<\"a/b\" /x\nhi\na/b\n", line: 2, says: "file's name"},
+		{name: "bad trigger", text: "FROM base AS a\nONBUILD COPY --from=b x y\nFROM a AS b\n", line: 3, says: "refers to itself"},
+		{name: "unknown trigger", text: "FROM base AS a\nONBUILD FOO x\nFROM a\n", line: 3, says: "unknown instruction: FOO"},
+
+		{name: "mount", text: "FROM base\nRUN --mount=type=cache,target=/c x\n", line: 2, says: "RUN --mount is not supported yet", unsupported: true},
+		{name: "network", text: "FROM base\nRUN --network=none x\n", line: 2, says: "RUN --network=none", unsupported: true},
+		{name: "security", text: "FROM base\nRUN --security=insecure x\n", line: 2, says: "RUN --security=insecure", unsupported: true},
+		{name: "interpreter", text: "FROM base\nRUN <<E\n#!/bin/x\nE\n", line: 2, says: "here-document", unsupported: true},
+		{name: "parents", text: "FROM base\nCOPY --parents a /b/\n", line: 2, says: "COPY --parents", unsupported: true},
+		{name: "symbolic mode", text: "FROM base\nADD --chmod=u+x a /b/\n", line: 2, says: "ADD --chmod", unsupported: true},
+		{name: "symbolic mode by a variable", text: "FROM base\nARG M=+x\nCOPY --chmod=$M a /b/\n", line: 3, says: "COPY --chmod", unsupported: true},
+		{name: "URL", text: "FROM base\nADD https://x/y /z\n", line: 2, says: "ADD of a URL", unsupported: true},
+		{name: "git", text: "FROM base\nADD git@github.com:a/b.git /z\n", line: 2, says: "ADD of a URL or git", unsupported: true},
+		{name: "URL by a variable", text: "FROM base\nARG U=HTTPS://x\nADD $U /z\n", line: 3, says: "ADD of a URL", unsupported: true},
+		{name: "checksum", text: "FROM base\nADD --checksum=sha256:00 https://x/y /z\n", line: 2, says: "ADD --checksum", unsupported: true},
+		{name: "keep-git-dir", text: "FROM base\nADD --keep-git-dir=true a /z\n", line: 2, says: "ADD --keep-git-dir", unsupported: true},
+		{name: "platform", text: "FROM --platform=plan9/mips base\n", line: 1, says: "--platform=plan9/mips", unsupported: true},
+		{name: "bad platform", text: "FROM --platform=a/b/c/d base\n", line: 1, says: "--platform=a/b/c/d"},
+		{name: "blank platform", text: "FROM --platform=$P base\n", line: 1, says: "platform is blank"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, err := buildText(t, tt.text, nil)
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("error %v, want an *Error", err)
+			}
+			if e.Line != tt.line || !strings.Contains(e.Error(), tt.says) || !strings.Contains(e.Hint, tt.hint) {
+				t.Errorf("line %d, %q, hint %q", e.Line, e.Error(), e.Hint)
+			}
+			if tt.hint != "" && strings.Contains(e.Error(), tt.hint) {
+				t.Errorf("the hint is in the message too: %q", e.Error())
+			}
+			if (tt.line > 0) != strings.Contains(e.Excerpt, fmt.Sprintf(" %3d | >>> ", tt.line)) {
+				t.Errorf("excerpt:\n%s", e.Excerpt)
+			}
+			if errors.Is(err, errors.ErrUnsupported) != tt.unsupported {
+				t.Errorf("unsupported is %v", !tt.unsupported)
+			}
+			if tt.unsupported && !strings.Contains(tt.name, "variable") && len(f.log) > 0 {
+				t.Errorf("done before the error: %q", f.log)
+			}
+		})
+	}
+}
+
+// TestUnsupportedInUnusedStage: what is not built need not be possible.
+func TestUnsupportedInUnusedStage(t *testing.T) {
+	mustBuild(t, "FROM base AS a\nRUN --mount=type=cache,target=/c x\nFROM --platform=plan9/mips base\nFROM base\n", nil)
+}
+
+// TestTriggerFaults checks triggers that a base image holds.
+func TestTriggerFaults(t *testing.T) {
+	tests := []struct{ trigger, says string }{
+		{"RUN --mount=type=cache,target=/c x", "RUN --mount is not supported yet"},
+		{"ONBUILD RUN x", "may not be a trigger"},
+		{"FROM base", "not a command"},
+		{"RUN a\nRUN b", "one instruction"},
+		{"", "no instructions"},
+		{"COPY --from=later a b", "defined after this one"},
+		{"COPY --from=bad a b", "RUN --mount is not supported yet"},
+		{"RUN fails", "exit status 3"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.trigger, func(t *testing.T) {
+			_, err := buildText(t, "FROM base AS bad\nRUN --mount=type=cache,target=/c x\nFROM trig AS me\nFROM base AS later\n", func(f *fake, o *Options) {
+				o.Target = "me"
+				f.images["trig"] = builder.Config{OnBuild: []string{tt.trigger}}
+				f.fail = map[string]error{"me: RUN /bin/sh -c fails": &builder.ExitError{Code: 3}}
+			})
+			var e *Error
+			if !errors.As(err, &e) || !strings.Contains(e.Error(), tt.says) {
+				t.Fatalf("error %v, want %q", err, tt.says)
+			}
+			if e.Line != 3 && e.Line != 2 {
+				t.Errorf("line %d", e.Line)
+			}
+		})
+	}
+}
+
+func TestUnknownTarget(t *testing.T) {
+	_, err := buildText(t, "FROM base AS build\nFROM base\nFROM base AS Test\n", func(_ *fake, o *Options) { o.Target = "biuld" })
+	var e *Error
+	if !errors.As(err, &e) || !strings.Contains(e.Error(), `"biuld" not found; the stages are build, 1, test`) || e.Hint != "did you mean build?" {
+		t.Errorf("error %v, hint %q", err, e.Hint)
+	}
+	for _, target := range []string{"3", "-1"} {
+		if _, err := buildText(t, "FROM base\nFROM base\nFROM base\n", func(_ *fake, o *Options) { o.Target = target }); err == nil {
+			t.Errorf("target %s is found", target)
+		}
+	}
+}
+
+func TestMissingCopySource(t *testing.T) {
+	cause := fmt.Errorf("nothing.txt: %w", builder.ErrNotFound)
+	_, err := buildText(t, "FROM base\n\nCOPY \\\n  nothing.txt \\\n  /x\nRUN a\n", func(f *fake, _ *Options) {
+		f.fail = map[string]error{"0: COPY nothing.txt -> /x": cause}
+	})
+	var e *Error
+	if !errors.As(err, &e) || !errors.Is(err, builder.ErrNotFound) {
+		t.Fatalf("error %v", err)
+	}
+	if e.Line != 3 || e.EndLine != 5 || !strings.Contains(e.Hint, ".dockerignore") {
+		t.Errorf("lines %d to %d, hint %q", e.Line, e.EndLine, e.Hint)
+	}
+	want := "   1 |     FROM base\n   2 |\n   3 | >>> COPY \\\n   4 | >>>   nothing.txt \\\n   5 | >>>   /x\n   6 |     RUN a\n"
+	if e.Excerpt != want {
+		t.Errorf("excerpt:\n%swant:\n%s", e.Excerpt, want)
+	}
+	if got := e.Error(); got != "Dockerfile:3: nothing.txt: no such file or directory" {
+		t.Errorf("message %q", got)
+	}
+}
+
+func TestExcerpt(t *testing.T) {
+	long := strings.Repeat("é", excerptWidth)
+	tests := []struct {
+		name, text  string
+		first, last int
+		want        string
+	}{
+		{"no line", "a\n", 0, 0, ""},
+		{"beyond the end", "a\n", 2, 2, ""},
+		{"the only line", "a", 1, 1, "   1 | >>> a\n"},
+		{"an end before the start", "a\nb\n", 2, 1, "   1 |     a\n   2 | >>> b\n"},
+		{"what a terminal would obey", "\x1b[2Ja\tb\r\n", 1, 1, "   1 | >>> ?[2Ja b\n"},
+		{"a long line", long, 1, 1, "   1 | >>> " + strings.Repeat("é", excerptWidth/2) + "...\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := excerpt(tt.text, tt.first, tt.last); got != tt.want {
+				t.Errorf("got:\n%swant:\n%s", got, tt.want)
+			}
+		})
+	}
+	many := strings.Repeat("x\n", 100)
+	if got := strings.Count(excerpt(many, 10, 90), ">>>"); got != excerptMarked {
+		t.Errorf("%d lines marked", got)
+	}
+}
+
+// TestBadOptions checks what fails without a place in a Dockerfile.
+func TestBadOptions(t *testing.T) {
+	empty := t.TempDir()
+	file := filepath.Join(empty, "file")
+	writeFile(t, file, "FROM base\n")
+	badIgnore := t.TempDir()
+	writeFile(t, filepath.Join(badIgnore, "Dockerfile"), "FROM base\n")
+	writeFile(t, filepath.Join(badIgnore, ".dockerignore"), "a\n[\n")
+	tests := []struct {
+		name string
+		opts Options
+		says string
+		is   error
+	}{
+		{"nothing", Options{}, "neither", nil},
+		{"no context", Options{ContextDir: filepath.Join(empty, "none")}, "build context", fs.ErrNotExist},
+		{"context is a file", Options{ContextDir: file}, "not a directory", nil},
+		{"no Dockerfile", Options{ContextDir: empty}, "no Dockerfile, dockerfile or Containerfile in", fs.ErrNotExist},
+		{"missing Dockerfile", Options{ContextDir: empty, File: filepath.Join(empty, "x")}, "reading the Dockerfile", fs.ErrNotExist},
+		{"Dockerfile is a directory", Options{ContextDir: empty, File: empty}, "reading the Dockerfile", nil},
+		{"bad ignore file", Options{ContextDir: badIgnore}, ".dockerignore", nil},
+		{"bad name", Options{ContextDir: empty, Names: []string{"UPPER"}}, "UPPER", builder.ErrReference},
+		{"bad format", Options{ContextDir: empty, Format: "tar"}, "tar", nil},
+		{"bad jobs", Options{ContextDir: empty, Jobs: -1}, "-1 jobs", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := build(t.Context(), &fake{}, tt.opts)
+			if err == nil || !strings.Contains(err.Error(), tt.says) || (tt.is != nil && !errors.Is(err, tt.is)) {
+				t.Errorf("error %v, want %q", err, tt.says)
+			}
+		})
+	}
+}
+
+func TestNoContext(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "f")
+	for _, instruction := range []string{"COPY a b", "ADD a b"} {
+		writeFile(t, file, "FROM base\n"+instruction+"\n")
+		_, err := build(t.Context(), &fake{}, Options{File: file})
+		var e *Error
+		if !errors.As(err, &e) || e.Line != 2 || !strings.Contains(e.Error(), "no build context") {
+			t.Errorf("%s: error %v", instruction, err)
+		}
+	}
+	writeFile(t, file, "FROM base AS a\nCOPY <<E /f\nhi\nE\nFROM base\nCOPY --from=a a b\n")
+	f := &fake{images: map[string]builder.Config{"base": {}}}
+	if _, err := build(t.Context(), f, Options{File: file}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFindDockerfile(t *testing.T) {
+	dir := t.TempDir()
+	for i := len(defaultNames) - 1; i >= 0; i-- {
+		writeFile(t, filepath.Join(dir, defaultNames[i]), "FROM base\n")
+		if got, err := findDockerfile(dir); got != defaultNames[i] || err != nil {
+			t.Errorf("found %q, %v; want %q", got, err, defaultNames[i])
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "Dockerfile")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "Dockerfile"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := findDockerfile(dir); got != "dockerfile" || err != nil {
+		t.Errorf("found %q, %v beside a directory", got, err)
+	}
+}
+
+func TestIgnoreFileOfTheDockerfile(t *testing.T) {
+	dir, out := t.TempDir(), t.TempDir()
+	file := filepath.Join(out, "my.Dockerfile")
+	writeFile(t, filepath.Join(dir, ".dockerignore"), "general\n")
+	writeFile(t, file, "FROM base\n")
+	src, err := readSource(dir, file)
+	if err != nil || len(src.ignore) != 1 || src.ignore[0] != "general" || src.name != file {
+		t.Errorf("source %+v, %v", src, err)
+	}
+	writeFile(t, file+".dockerignore", "\ufeffspecial\n\n# c\n")
+	if src, err = readSource(dir, file); err != nil || len(src.ignore) != 1 || src.ignore[0] != "special" {
+		t.Errorf("source %+v, %v", src, err)
+	}
+	writeFile(t, file+".dockerignore", "")
+	if src, err = readSource(dir, file); err != nil || len(src.ignore) != 0 {
+		t.Errorf("source %+v, %v", src, err)
+	}
+}

@@ -1,0 +1,111 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+)
+
+// defaultTarget is TARGETSTAGE when the target has no name, as in BuildKit.
+const defaultTarget = "default"
+
+// platformArgs are the arguments in the global scope that every Dockerfile may use
+// without declaring them in its header (Dockerfile reference, "Automatic platform
+// ARGs"), with those that BuildKit adds. Build arguments override them.
+func platformArgs(args map[string]string, target string) *Vars {
+	host := platforms.DefaultSpec()
+	if target == "" {
+		target = defaultTarget
+	}
+	vars := newVars([]string{
+		"BUILDPLATFORM=" + platforms.Format(host),
+		"BUILDOS=" + host.OS,
+		"BUILDOSVERSION=" + host.OSVersion,
+		"BUILDARCH=" + host.Architecture,
+		"BUILDVARIANT=" + host.Variant,
+		"TARGETPLATFORM=" + platforms.FormatAll(host),
+		"TARGETOS=" + host.OS,
+		"TARGETOSVERSION=" + host.OSVersion,
+		"TARGETARCH=" + host.Architecture,
+		"TARGETVARIANT=" + host.Variant,
+		"TARGETSTAGE=" + target,
+	})
+	for _, name := range vars.Keys() {
+		if value, ok := args[name]; ok {
+			vars.Set(name, value)
+		}
+	}
+	return vars
+}
+
+// headerArgs adds the ARG instructions that stand before the first FROM.
+func headerArgs(vars *Vars, header []instructions.ArgCommand, lex *shell.Lex, args map[string]string) (*Vars, error) {
+	for _, c := range header {
+		for _, kv := range c.Args {
+			if value, ok := args[kv.Key]; ok {
+				vars.Set(kv.Key, value)
+				continue
+			}
+			if kv.Value == nil {
+				continue
+			}
+			value, _, err := lex.ProcessWord(*kv.Value, vars)
+			if err != nil {
+				first, last := lines(c.Location())
+				return nil, &Fault{Line: first, End: last, Err: err}
+			}
+			vars.Set(kv.Key, value)
+		}
+	}
+	return vars, nil
+}
+
+// proxies are the predefined arguments: they reach every RUN undeclared, and are
+// left out of the history and the cache key (Dockerfile reference, "Predefined
+// ARGs").
+var proxies = []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}
+
+// ProxyEnv gives the proxy arguments as variables, in upper and in lower case
+// whichever was given, as NAME=value.
+func (p *Plan) ProxyEnv() []string {
+	var env []string
+	names := slices.Sorted(maps.Keys(p.opts.Args))
+	for _, proxy := range proxies {
+		value := ""
+		for _, name := range names {
+			if strings.EqualFold(name, proxy) {
+				value = p.opts.Args[name]
+			}
+		}
+		if value != "" {
+			env = append(env, proxy+"="+value, strings.ToLower(proxy)+"="+value)
+		}
+	}
+	return env
+}
+
+// predefined says that a build argument has its use without any ARG naming it.
+func predefined(name string) bool {
+	if _, ok := platformArgs(nil, "").Get(name); ok {
+		return true
+	}
+	return slices.ContainsFunc(proxies, func(p string) bool { return strings.EqualFold(p, name) })
+}
+
+// unused lists the build arguments that are neither declared nor predefined, and
+// what each may have been meant for.
+func unused(args map[string]string, declared []string) (names []string, meant map[string]string) {
+	meant = map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(args)) {
+		if predefined(name) || slices.Contains(declared, name) {
+			continue
+		}
+		names = append(names, name)
+		meant[name] = nearest(name, declared)
+	}
+	return names, meant
+}

@@ -1,0 +1,58 @@
+package plan
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// onbuild lists the triggers that the stage's own ONBUILD instructions set.
+func (s *Stage) onbuild() []string {
+	var triggers []string
+	for _, c := range s.Commands {
+		if o, ok := c.Command.(*instructions.OnbuildCommand); ok {
+			triggers = append(triggers, o.Expression)
+		}
+	}
+	return triggers
+}
+
+// triggers makes commands of ONBUILD triggers that run in s. Faults are those of
+// its FROM.
+func (p *Plan) triggers(s *Stage, triggers []string) ([]Command, error) {
+	commands := make([]Command, 0, len(triggers))
+	for _, text := range triggers {
+		c, err := p.trigger(s, text)
+		if err != nil {
+			f := fault(s.Line, s.End, "ONBUILD trigger %q of the base: %w", text, err)
+			f.Hint = p.fromHint(err)
+			return nil, f
+		}
+		commands = append(commands, c)
+	}
+	return commands, nil
+}
+
+// trigger parses one trigger, which always has the default escape character.
+func (p *Plan) trigger(s *Stage, text string) (Command, error) {
+	tree, err := parser.Parse(strings.NewReader(text))
+	if err != nil {
+		return Command{}, syntaxFault(err, nil)
+	}
+	if len(tree.AST.Children) != 1 {
+		return Command{}, errors.New("it must be one instruction")
+	}
+	node := tree.AST.Children[0]
+	ic, err := instructions.ParseCommand(node)
+	if err != nil {
+		return Command{}, syntaxFault(err, nil)
+	}
+	if _, chained := ic.(*instructions.OnbuildCommand); chained {
+		return Command{}, errors.New("ONBUILD may not be a trigger itself")
+	}
+	c := Command{Command: ic, Source: sourceOf(ic), Line: s.Line, End: s.End, Trigger: true}
+	p.declareCommand(ic)
+	return c, p.resolveFrom(s, &c)
+}

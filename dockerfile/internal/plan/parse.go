@@ -1,0 +1,97 @@
+package plan
+
+import (
+	"bytes"
+	"errors"
+	"regexp"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/command"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+)
+
+// file is a parsed Dockerfile.
+type file struct {
+	escape rune
+	header []instructions.ArgCommand // the ARGs before the first FROM
+	stages []instructions.Stage      // at least one
+}
+
+// parse reads the text with BuildKit's parser.
+func parse(text []byte) (*file, error) {
+	if len(strings.TrimSpace(string(text))) == 0 {
+		return nil, &Fault{Err: errors.New("the Dockerfile is empty"), Hint: "it needs at least a FROM instruction"}
+	}
+	tree, err := parser.Parse(bytes.NewReader(text))
+	if err != nil {
+		return nil, syntaxFault(err, text)
+	}
+	if f := startsWithFrom(tree.AST); f != nil {
+		return nil, f
+	}
+	stages, header, err := instructions.Parse(tree.AST, nil)
+	if err != nil {
+		return nil, syntaxFault(err, text)
+	}
+	if len(stages) == 0 {
+		return nil, &Fault{Err: errors.New("the Dockerfile has no FROM instruction, so there is nothing to build")}
+	}
+	return &file{escape: tree.EscapeToken, header: header, stages: stages}, nil
+}
+
+// startsWithFrom checks that only ARG stands before the first FROM. Instructions
+// that do not exist are left to BuildKit's parser, which knows better what was meant.
+func startsWithFrom(tree *parser.Node) *Fault {
+	for _, n := range tree.Children {
+		name := strings.ToLower(n.Value)
+		if _, known := command.Commands[name]; !known || name == command.From {
+			return nil
+		}
+		if name != command.Arg {
+			f := fault(n.StartLine, n.EndLine, "%s stands before the first FROM", strings.ToUpper(name))
+			f.Hint = "only ARG may stand before the first FROM"
+			return f
+		}
+	}
+	return nil
+}
+
+// suggestion is how BuildKit's packages append a proposal to an error's text.
+var suggestion = regexp.MustCompile(`(?s)^(.*) \((did you mean .*\?)\)$`)
+
+// syntaxFault takes the lines and the proposal out of an error of BuildKit's
+// packages, whose types it hides.
+func syntaxFault(err error, text []byte) *Fault {
+	f := &Fault{Err: err}
+	var located *parser.LocationError
+	if errors.As(err, &located) {
+		if len(located.Locations) > 0 {
+			f.Line, f.End = lines(located.Locations[0])
+		}
+		err = located.Unwrap()
+	}
+	message := err.Error()
+	if m := suggestion.FindStringSubmatch(message); m != nil {
+		message, f.Hint = m[1], m[2]
+	}
+	if message == "file with no instructions" {
+		return &Fault{Err: errors.New("the Dockerfile has no instructions"), Hint: "it needs at least a FROM instruction"}
+	}
+	f.Err = errors.New(message)
+	f.correctDirective(text)
+	return f
+}
+
+// correctDirective mends the place of an error in a parser directive, which
+// BuildKit's parser gives as the line before it. No other error can be on a
+// comment, or on line 0.
+func (f *Fault) correctDirective(text []byte) {
+	all := strings.Split(string(text), "\n")
+	if f.Line != f.End || f.Line >= len(all) {
+		return
+	}
+	if f.Line == 0 || strings.HasPrefix(strings.TrimSpace(all[f.Line-1]), "#") {
+		f.Line, f.End = f.Line+1, f.End+1
+	}
+}

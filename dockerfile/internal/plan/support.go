@@ -1,0 +1,148 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+)
+
+// checkStage finds what a stage asks for that cannot be done.
+func checkStage(s *Stage, noContext bool) error {
+	if err := checkPlatform(s.platform); err != nil {
+		return &Fault{Line: s.Line, End: s.End, Err: err}
+	}
+	for _, c := range s.Commands {
+		if err := checkCommand(c, noContext); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPlatform accepts the platform that the build runs on.
+func checkPlatform(platform string) error {
+	if platform == "" {
+		return nil
+	}
+	wanted, err := platforms.Parse(platform)
+	if err != nil {
+		return fmt.Errorf("FROM --platform=%s: %w", platform, err)
+	}
+	host := platforms.Format(platforms.Normalize(platforms.DefaultSpec()))
+	if platforms.Format(platforms.Normalize(wanted)) != host {
+		return unsupported{fmt.Sprintf("FROM --platform=%s on a %s host", platform, host)}
+	}
+	return nil
+}
+
+// checkCommand finds what an instruction asks for that cannot be done. Values that
+// have variables are left to CheckFiles.
+func checkCommand(c Command, noContext bool) error {
+	var err error
+	switch ic := c.Command.(type) {
+	case *instructions.RunCommand:
+		err = checkRun(ic)
+	case *instructions.CopyCommand:
+		switch {
+		case ic.Parents:
+			err = unsupported{"COPY --parents"}
+		case ic.From == "" && noContext && len(ic.SourcePaths) > 0:
+			err = errors.New("COPY: there is no build context to copy from")
+		default:
+			err = checkFiles("COPY", ic.SourcesAndDest, ic.Chmod, true)
+		}
+	case *instructions.AddCommand:
+		switch {
+		case ic.Checksum != "":
+			err = unsupported{"ADD --checksum"}
+		case ic.KeepGitDir != nil:
+			err = unsupported{"ADD --keep-git-dir"}
+		default:
+			err = checkFiles("ADD", ic.SourcesAndDest, ic.Chmod, true)
+		}
+		if err == nil && noContext && len(ic.SourcePaths) > 0 {
+			err = errors.New("ADD: there is no build context to add from")
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	if c.Trigger {
+		err = fmt.Errorf("ONBUILD trigger %q of the base: %w", c.Source, err)
+	}
+	return &Fault{Line: c.Line, End: c.End, Err: err}
+}
+
+func checkRun(c *instructions.RunCommand) error {
+	if len(instructions.GetMounts(c)) > 0 {
+		return unsupported{"RUN --mount"}
+	}
+	if network := instructions.GetNetwork(c); network != instructions.NetworkDefault {
+		return unsupported{"RUN --network=" + network}
+	}
+	if security := instructions.GetSecurity(c); security != instructions.SecuritySandbox {
+		return unsupported{"RUN --security=" + security}
+	}
+	_, err := RunArgs(c, nil)
+	return err
+}
+
+// CheckFiles checks the sources, the destination and the mode of a COPY or ADD
+// whose variables have been replaced.
+func CheckFiles(c instructions.Command) error {
+	switch c := c.(type) {
+	case *instructions.CopyCommand:
+		return checkFiles("COPY", c.SourcesAndDest, c.Chmod, false)
+	case *instructions.AddCommand:
+		return checkFiles("ADD", c.SourcesAndDest, c.Chmod, false)
+	}
+	return nil
+}
+
+// checkFiles is CheckFiles for both; with raw, texts with variables pass.
+func checkFiles(name string, files instructions.SourcesAndDest, chmod string, raw bool) error {
+	known := func(text string) bool { return !raw || !strings.Contains(text, "$") }
+	for _, source := range files.SourcePaths {
+		if known(source) && remote.MatchString(source) {
+			if name == "COPY" {
+				return fmt.Errorf("COPY %s: only ADD takes a URL", source)
+			}
+			return unsupported{"ADD of a URL or git repository (" + source + ")"}
+		}
+	}
+	several := len(files.SourcePaths)+len(files.SourceContents) > 1
+	if several && known(files.DestPath) && !isDir(files.DestPath) {
+		return fmt.Errorf("%s of several sources needs a directory as destination, ending in a slash: %s/", name, files.DestPath)
+	}
+	if chmod != "" && known(chmod) {
+		return checkMode(name, chmod)
+	}
+	return nil
+}
+
+// remote matches what ADD fetches: http, https, git and ssh URLs, and git's
+// user@host:path.
+var remote = regexp.MustCompile(`^(?:(?i:https?|git|ssh)://|[A-Za-z0-9._-]+@[^/:]+:)`)
+
+// isDir says that a destination is a directory by its form.
+func isDir(dest string) bool {
+	last := dest[strings.LastIndexByte(dest, '/')+1:]
+	return last == "" || last == "." || last == ".."
+}
+
+// checkMode checks a --chmod.
+func checkMode(name, chmod string) error {
+	mode, err := strconv.ParseUint(chmod, 8, 32)
+	switch {
+	case err == nil && mode <= 0o7777:
+		return nil
+	case err == nil || strings.Trim(chmod, "0123456789") == "":
+		return fmt.Errorf("%s --chmod=%s: not an octal mode from 0 to 7777", name, chmod)
+	}
+	return unsupported{name + " --chmod with a symbolic mode (" + chmod + ")"}
+}

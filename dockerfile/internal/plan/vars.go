@@ -1,0 +1,72 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+)
+
+// Vars is a list of variables in the order of their first setting. It satisfies
+// BuildKit's shell.EnvGetter.
+type Vars struct {
+	names  []string
+	values map[string]string
+}
+
+// newVars takes variables of the form NAME=value.
+func newVars(env []string) *Vars {
+	v := &Vars{values: map[string]string{}}
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		v.Set(name, value)
+	}
+	return v
+}
+
+// Set sets a variable, in its old place when it has one.
+func (v *Vars) Set(name, value string) {
+	if _, ok := v.values[name]; !ok {
+		v.names = append(v.names, name)
+	}
+	v.values[name] = value
+}
+
+// Get gives a variable's value, and whether it is set.
+func (v *Vars) Get(name string) (string, bool) {
+	value, ok := v.values[name]
+	return value, ok
+}
+
+// Keys gives the variables' names.
+func (v *Vars) Keys() []string { return slices.Clone(v.names) }
+
+// clone copies the list.
+func (v *Vars) clone() *Vars {
+	c := newVars(nil)
+	for _, name := range v.names {
+		c.Set(name, v.values[name])
+	}
+	return c
+}
+
+// SetEnv sets a variable in a list of NAME=value, as ENV does: in its old place
+// when it has one. The list is changed.
+func SetEnv(env []string, name, value string) []string {
+	entry := name + "=" + value
+	for i, e := range env {
+		if old, _, _ := strings.Cut(e, "="); old == name {
+			env[i] = entry
+			return env
+		}
+	}
+	return append(env, entry)
+}
+
+// Lookup gives the value of a variable in a list of NAME=value.
+func Lookup(env []string, name string) (string, bool) {
+	for _, e := range env {
+		if n, value, _ := strings.Cut(e, "="); n == name {
+			return value, true
+		}
+	}
+	return "", false
+}

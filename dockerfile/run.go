@@ -1,0 +1,153 @@
+package dockerfile
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile/internal/plan"
+)
+
+// run is one build. Every stage that is needed is built by a goroutine of its own,
+// which waits for another only where it starts from it or copies from it. Stages
+// copy only from stages before them, so that no two can wait for each other.
+type run struct {
+	lib      backend
+	opts     Options
+	src      source
+	plan     *plan.Plan
+	progress *progress
+	slots    *slots
+	group    *errgroup.Group
+
+	mu    sync.Mutex
+	nodes map[*plan.Stage]*node
+}
+
+// node is the building of one stage, or of an image that is copied from.
+type node struct {
+	*plan.Stage
+	start sync.Once
+	done  chan struct{} // closed when the stage is built; what follows is fixed then
+
+	fs     stage // nil until the base is there
+	scope  *plan.Scope
+	author string
+}
+
+// newRun plans a build.
+func newRun(lib backend, opts Options, src source) (*run, error) {
+	p, err := plan.New(src.text, plan.Options{
+		Target:    opts.Target,
+		Args:      opts.args(),
+		NoContext: opts.ContextDir == "",
+	})
+	if err != nil {
+		return nil, src.locate(err, 0, 0, "")
+	}
+	return &run{
+		lib: lib, opts: opts, src: src, plan: p,
+		progress: &progress{sink: opts.Progress},
+		slots:    &slots{free: opts.jobs()},
+		nodes:    map[*plan.Stage]*node{},
+	}, nil
+}
+
+// stages builds the target and what it needs. The first error ends it all.
+func (r *run) stages(ctx context.Context) (*node, error) {
+	group, inner := errgroup.WithContext(ctx)
+	r.group = group
+	needed := r.plan.Needed()
+	for _, s := range needed {
+		r.node(s) // first of all, so that the number of steps is right from the start
+	}
+	for _, s := range needed {
+		r.need(inner, s)
+	}
+	err := group.Wait()
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return nil, cause
+	}
+	return r.node(r.plan.Target), err
+}
+
+// node gives the node of a stage, counting its steps when it is new.
+func (r *run) node(s *plan.Stage) *node {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.nodes[s]
+	if n == nil {
+		n = &node{Stage: s, done: make(chan struct{})}
+		r.nodes[s] = n
+		if s.Index >= 0 {
+			r.progress.grow(1 + len(s.Commands))
+		}
+	}
+	return n
+}
+
+// need sees to it that a stage is being built, and what it needs too.
+func (r *run) need(ctx context.Context, s *plan.Stage) *node {
+	n := r.node(s)
+	n.start.Do(func() {
+		for _, c := range s.Commands {
+			if c.From != nil {
+				r.need(ctx, c.From)
+			}
+		}
+		w := &worker{run: r, node: n}
+		var after <-chan struct{}
+		if s.Base != nil {
+			w.base = r.need(ctx, s.Base)
+			after = w.base.done
+		}
+		slot := r.slots.enter(after) // here, not in the goroutine: in the file's order
+		r.group.Go(func() error { return w.build(ctx, slot) })
+	})
+	return n
+}
+
+// commit writes the image.
+func (r *run) commit(ctx context.Context, target *node) (builder.Image, error) {
+	names, meant := r.plan.Unused()
+	for _, name := range names {
+		text := fmt.Sprintf("build argument %s is not used: no ARG declares it", name)
+		if meant[name] != "" {
+			text += "; did you mean " + meant[name] + "?"
+		}
+		r.progress.warn(text)
+	}
+	if len(r.opts.Labels) > 0 {
+		target.fs.Configure(func(c *builder.Config) { c.Labels = merged(c.Labels, r.opts.Labels) })
+	}
+	opts := builder.CommitOptions{Format: r.opts.Format, Author: target.author}
+	name := ""
+	if len(r.opts.Names) > 0 {
+		name, opts.Names = r.opts.Names[0], r.opts.Names[1:]
+	}
+	return target.fs.Commit(ctx, name, opts)
+}
+
+// merged copies a map and sets further entries in it.
+func merged[V any](m, more map[string]V) map[string]V {
+	all := make(map[string]V, len(m)+len(more))
+	maps.Copy(all, m)
+	maps.Copy(all, more)
+	return all
+}
+
+// close closes every stage, after the last goroutine has ended.
+func (r *run) close() {
+	for _, n := range r.nodes {
+		if n.fs == nil {
+			continue
+		}
+		if err := n.fs.Close(); err != nil {
+			r.progress.warn(fmt.Sprintf("closing stage %s: %v", n.Name, err))
+		}
+	}
+}

@@ -150,7 +150,11 @@ func (b *Builder) workerEvent(raw json.RawMessage) {
 	case e.Pull != "":
 		b.event(Event{Kind: EventPullStarted, Ref: e.Pull})
 	case e.Pulled != "":
-		b.event(Event{Kind: EventPullFinished, Ref: e.Pulled, Duration: e.Took})
+		done := Event{Kind: EventPullFinished, Ref: e.Pulled, Duration: e.Took}
+		if e.Failed != "" {
+			done.Err = errors.New(e.Failed)
+		}
+		b.event(done)
 	case e.Warning != "":
 		b.event(Event{Kind: EventWarning, Text: e.Warning})
 	}

@@ -86,12 +86,7 @@ func (s *Store) Pull(ctx context.Context, ref string, a Access) (Image, error) {
 }
 
 func (s *Store) pullFrom(ctx context.Context, sys *types.SystemContext, src types.ImageReference) (Image, error) {
-	// An archive's image keeps the name it has there, if it has one.
-	name := ""
-	if named := src.DockerReference(); named != nil {
-		name = named.String()
-	}
-	dest, err := s.reference(name)
+	dest, err := s.pulledReference(ctx, sys, src)
 	if err != nil {
 		return Image{}, err
 	}
@@ -116,9 +111,6 @@ func (s *Store) pullFrom(ctx context.Context, sys *types.SystemContext, src type
 }
 
 func (s *Store) reference(name string) (types.ImageReference, error) {
-	if name == "" {
-		return istorage.Transport.NewStoreReference(s.cs, nil, "")
-	}
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrReference, name, err)

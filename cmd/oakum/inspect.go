@@ -43,6 +43,8 @@ type inspection struct {
 }
 
 // Id is the name that templates written for docker and podman use.
+//
+//lint:ignore ST1003 the name is theirs
 func (i inspection) Id() string { return i.ID }
 
 // rootFS is the layers of an image, base first.

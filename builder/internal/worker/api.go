@@ -119,6 +119,7 @@ type Info struct {
 type Event struct {
 	Pull    string        `json:",omitempty"` // an image that is being pulled
 	Pulled  string        `json:",omitempty"` // or has been
+	Failed  string        `json:",omitempty"` // why it could not be pulled
 	Warning string        `json:",omitempty"`
 	Took    time.Duration `json:",omitempty"`
 }

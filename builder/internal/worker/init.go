@@ -24,6 +24,7 @@ func init() {
 	switch {
 	case os.Getenv(nsenter.EnvMode) != "":
 		runtime.LockOSThread()
+		reexec.Init() // containers/storage refuses to start subprocesses without it
 		os.Exit(Main())
 	case len(os.Args) > 1 && os.Args[1] == "init" && os.Getenv("_LIBCONTAINER_INITPIPE") != "":
 		runtime.GOMAXPROCS(1)

@@ -107,14 +107,24 @@ func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Det
 	if err != nil || !pull {
 		return local, err
 	}
-	call.Event(Event{Pull: p.From})
-	start := time.Now()
-	img, err := w.store.Pull(ctx, p.From, p.Access)
-	call.Event(Event{Pulled: p.From, Took: time.Since(start)})
+	img, err := w.pull(ctx, call, p.From, p.Access)
 	if err != nil {
 		return local, err
 	}
 	return w.store.Inspect(img.ID)
+}
+
+// pull pulls an image and tells the caller when it begins and ends.
+func (w *worker) pull(ctx context.Context, call *wire.Call, ref string, access storage.Access) (storage.Image, error) {
+	call.Event(Event{Pull: ref})
+	start := time.Now()
+	img, err := w.store.Pull(ctx, ref, access)
+	e := Event{Pulled: ref, Took: time.Since(start)}
+	if err != nil {
+		e.Failed = err.Error()
+	}
+	call.Event(e)
+	return img, err
 }
 
 func (w *worker) wantPull(ctx context.Context, p Open, have bool, local storage.Image) (bool, error) {

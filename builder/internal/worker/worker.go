@@ -171,7 +171,7 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 			return Removed{untagged, deleted}, err
 		})
 	case "pull":
-		return with(call, func(p Ref) (any, error) { return w.store.Pull(ctx, p.Ref, p.Access) })
+		return with(call, func(p Ref) (any, error) { return w.pull(ctx, call, p.Ref, p.Access) })
 	case "push":
 		return with(call, func(p Ref) (any, error) {
 			d, err := w.store.Push(ctx, p.Ref, p.Dest, p.Format, p.Access)

@@ -1,0 +1,71 @@
+//go:build linux
+
+package storage
+
+import (
+	"context"
+	"errors"
+
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	dockerarchive "go.podman.io/image/v5/docker/archive"
+	ociarchive "go.podman.io/image/v5/oci/archive"
+	ocilayout "go.podman.io/image/v5/oci/layout"
+	istorage "go.podman.io/image/v5/storage"
+	"go.podman.io/image/v5/types"
+)
+
+// pulledReference is what src will be called in the store: its name in a registry or
+// archive; the store names an image that has none by its id, that is by the digest
+// of its configuration.
+func (s *Store) pulledReference(ctx context.Context, sys *types.SystemContext, src types.ImageReference) (types.ImageReference, error) {
+	if named := src.DockerReference(); named != nil {
+		return s.reference(named.String())
+	}
+	inside, err := nameInside(sys, src)
+	if err != nil {
+		return nil, err
+	}
+	if name, err := Canonical(inside); err == nil {
+		return s.reference(name)
+	}
+	img, err := src.NewImage(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	id := img.ConfigInfo().Digest.Encoded()
+	if err := img.Close(); err != nil {
+		return nil, err
+	}
+	return istorage.Transport.NewStoreReference(s.cs, nil, id)
+}
+
+// nameInside is the name that an archive or layout gives its image, or "".
+func nameInside(sys *types.SystemContext, src types.ImageReference) (string, error) {
+	switch src.Transport().Name() {
+	case "oci-archive":
+		d, err := ociarchive.LoadManifestDescriptorWithContext(sys, src)
+		return d.Annotations[imgspec.AnnotationRefName], err
+	case "oci":
+		d, err := ocilayout.LoadManifestDescriptor(src)
+		return d.Annotations[imgspec.AnnotationRefName], err
+	case "docker-archive":
+		return nameInDockerArchive(sys, src)
+	}
+	return "", nil
+}
+
+func nameInDockerArchive(sys *types.SystemContext, src types.ImageReference) (name string, err error) {
+	reader, _, err := dockerarchive.NewReaderForReference(sys, src)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	images, err := reader.List()
+	if err != nil || len(images) != 1 || len(images[0]) == 0 {
+		return "", err
+	}
+	if named := images[0][0].DockerReference(); named != nil {
+		name = named.String()
+	}
+	return name, nil
+}

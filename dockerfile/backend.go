@@ -89,7 +89,7 @@ func (s *libraryStage) Bring(ctx context.Context, f files) error {
 		sources = append(sources, src.Exclude(f.exclude...))
 	}
 	if len(f.inline) > 0 {
-		sources = append(sources, builder.FS(inlineFS(f.inline)))
+		sources = append(sources, builder.FS(inlineFS(f.inline)).Select(inlineFS(f.inline).patterns()...))
 	}
 	for i, src := range sources {
 		if f.chown != "" {

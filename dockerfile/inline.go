@@ -18,6 +18,17 @@ type inlineFile struct {
 // 0644 and without a time.
 type inlineFS []inlineFile
 
+// patterns selects the files, each by its literal name: a selected file can be
+// copied to a file's name, a whole file system cannot.
+func (f inlineFS) patterns() []string {
+	literal := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
+	patterns := make([]string, len(f))
+	for i, file := range f {
+		patterns[i] = literal.Replace(file.name)
+	}
+	return patterns
+}
+
 func (f inlineFS) Open(name string) (fs.File, error) {
 	if name == "." {
 		return &inlineDir{files: f}, nil

@@ -28,14 +28,18 @@ var (
 	ErrClosed = errors.New("builder is closed")
 )
 
-// ExitError is a command that ran and failed.
+// ExitError is a command that ran and failed, or that could not be started.
 type ExitError struct {
 	Args   []string
 	Code   int    // exit status; 128+n when killed by signal n
+	Reason string // why it could not be started (Code is then 126 or 127); "" when it ran
 	Output []byte // the last lines it wrote, at most 8 KiB
 }
 
 func (e *ExitError) Error() string {
+	if e.Reason != "" {
+		return fmt.Sprintf("command %q: %s", strings.Join(e.Args, " "), e.Reason)
+	}
 	return fmt.Sprintf("command %q: exit status %d", strings.Join(e.Args, " "), e.Code)
 }
 

@@ -82,10 +82,7 @@ func commandError(args []string, err error, tail []byte) error {
 	if jsonErr := json.Unmarshal(k.Detail, &d); jsonErr != nil {
 		return err
 	}
-	if d.Message != "" {
-		tail = append(tail, d.Message+"\n"...)
-	}
-	return &ExitError{Args: args, Code: d.Code, Output: tail}
+	return &ExitError{Args: args, Code: d.Code, Reason: d.Message, Output: tail}
 }
 
 // stdio is a command's three files as this process sees them.

@@ -70,7 +70,7 @@ func runStage(ctx context.Context, b *builder.Builder, ref string, command func(
 	}
 	err = stage.Run(ctx, cmd)
 	var exit *builder.ExitError
-	if errors.As(err, &exit) {
+	if errors.As(err, &exit) && exit.Reason == "" {
 		return statusError(exit.Code)
 	}
 	return err

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/profiles/seccomp"
@@ -113,15 +114,18 @@ func exitCode(state *os.ProcessState) int {
 // startError tells a command that cannot be executed from a sandbox that cannot be
 // made. libcontainer reports both as text from its child.
 func startError(err error) error {
-	text := err.Error()
-	if !strings.Contains(text, "exec") {
+	_, text, found := strings.Cut(err.Error(), "exec: ")
+	if !found {
 		return fmt.Errorf("starting the container: %w", err)
+	}
+	if name, err := strconv.QuotedPrefix(text); err == nil { // the command, which the caller knows
+		text = strings.TrimPrefix(text[len(name):], ": ")
 	}
 	switch {
 	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory"):
-		return &StartError{127, err}
+		return &StartError{127, errors.New(text)}
 	case strings.Contains(text, "permission denied"), strings.Contains(text, "exec format error"), strings.Contains(text, "is a directory"):
-		return &StartError{126, err}
+		return &StartError{126, errors.New(text)}
 	}
 	return fmt.Errorf("starting the container: %w", err)
 }

@@ -111,7 +111,8 @@ func CloseAll(files []*os.File) {
 	}
 }
 
-// Layer finds a layer of the store with its chain.
+// Layer finds a layer of the store with its chain. Chains are kept, since every step
+// of a cached build asks for one more layer on top of the last.
 func (s *Store) Layer(id string) (*Layer, error) {
 	if id == "" {
 		return nil, nil
@@ -120,26 +121,60 @@ func (s *Store) Layer(id string) (*Layer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: %w", id, err)
 	}
-	return s.chain(l)
-}
-
-func (s *Store) chain(l *cs.Layer) (*Layer, error) {
-	driver, err := s.cs.GraphDriver()
+	s.mu.Lock()
+	known := s.chains[id]
+	s.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	parent, err := s.below(l.Parent)
 	if err != nil {
 		return nil, err
 	}
-	meta, err := driver.Metadata(l.ID)
+	path, err := s.diffDir(id)
 	if err != nil {
-		return nil, fmt.Errorf("layer %s: %w", l.ID, err)
-	}
-	parent, err := s.Layer(l.Parent)
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("layer %s: %w", id, err)
 	}
 	done := make(chan struct{})
 	close(done)
-	return &Layer{id: l.ID, parent: parent, path: meta["UpperDir"], done: done,
-		diffID: l.UncompressedDigest, size: l.UncompressedSize, created: l.Created}, nil
+	known = &Layer{id: l.ID, parent: parent, path: path, done: done,
+		diffID: l.UncompressedDigest, size: l.UncompressedSize, created: l.Created}
+	s.remember(known)
+	return known, nil
+}
+
+// diffDir is where a layer's files are. The driver is asked itself, for the store's
+// method would lock the store for writing.
+func (s *Store) diffDir(id string) (string, error) {
+	driver, err := s.cs.GraphDriver()
+	if err != nil {
+		return "", err
+	}
+	d, ok := driver.(graphdriver.DriverWithDiffer)
+	if !ok {
+		return "", ErrDriver
+	}
+	return d.DifferTarget(id)
+}
+
+// below finds the parent of a layer that exists, so it exists too.
+func (s *Store) below(id string) (*Layer, error) {
+	s.mu.Lock()
+	known := s.chains[id]
+	s.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	return s.Layer(id)
+}
+
+func (s *Store) remember(l *Layer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.chains == nil {
+		s.chains = map[string]*Layer{}
+	}
+	s.chains[l.id] = l
 }
 
 // Staging is where a step makes its layer: Upper is the layer's root and Work a

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"go.podman.io/image/v5/types"
 	cs "go.podman.io/storage"
@@ -44,6 +45,9 @@ type Store struct {
 	rootless bool
 	stub     *os.File
 	empty    *os.File
+
+	mu     sync.Mutex
+	chains map[string]*Layer // by id, of layers that were found
 }
 
 // ErrDriver says that the store does not use overlay, the driver that builds need.

@@ -163,7 +163,9 @@ func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (d
 		return "", err
 	}
 	if dest == "" {
-		dest = ref
+		if dest, err = s.matchingName(img, ref); err != nil {
+			return "", fmt.Errorf("image %s is not given by name, so that it needs a destination: %w", ref, ErrReference)
+		}
 	}
 	to, found, err := parseTransport(dest)
 	if err != nil {

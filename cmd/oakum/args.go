@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/urfave/cli/v2"
 )
 
@@ -201,20 +200,6 @@ func unknownCommand(app *cli.App, name string) error {
 		err.hint = app.Name + " help lists the commands"
 	}
 	return err
-}
-
-// didYouMean names the known text nearest to text, or is "" when none is near.
-func didYouMean(text string, known []string) string {
-	best, distance := "", len(strings.TrimLeft(text, "-"))/3+1
-	for _, k := range known {
-		if d := levenshtein.Distance(text, k, nil); d < distance || d == distance && best == "" {
-			best, distance = k, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return "did you mean " + best + "?"
 }
 
 func lookupFlag(flags []cli.Flag, name string) cli.Flag {

@@ -141,3 +141,17 @@ func TestOptionsAreUnambiguous(t *testing.T) {
 		}
 	}
 }
+
+func TestEditDistance(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "ab", 2}, {"ab", "", 2}, {"same", "same", 0},
+		{"kitten", "sitting", 3}, {"biuld", "build", 2}, {"--tga", "--tag", 2}, {"ab", "b", 1},
+	} {
+		if got := editDistance(test.a, test.b); got != test.want {
+			t.Errorf("editDistance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}

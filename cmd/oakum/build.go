@@ -240,7 +240,7 @@ func oneOf(c *cli.Context, flag string, permitted ...string) (string, error) {
 func parseOutput(text string) (output, error) {
 	var out output
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !errors.Is(err, io.EOF) { // the end of "" is no type, below
 		return out, usagef("--output %q: %v", text, err)
 	}
 	for _, field := range fields {
@@ -261,6 +261,12 @@ func parseOutput(text string) (output, error) {
 		return out, usagef("--output %q: dest=FILE is missing", text)
 	case out.dest == "-":
 		return out, usagef("--output %q: writing to standard output is not supported yet", text)
+	}
+	if out.dest, err = filepath.Abs(out.dest); err != nil {
+		return out, err
+	}
+	if strings.Contains(out.dest, ":") { // a reference such as oci-archive:PATH:NAME has no room for it
+		return out, usagef("--output %q: the path of an archive cannot have a colon", text)
 	}
 	return out, nil
 }

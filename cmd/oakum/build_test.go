@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -9,19 +11,25 @@ import (
 )
 
 func TestParseOutput(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for in, want := range map[string]output{
 		"type=oci,dest=a.tar":        {"oci", "a.tar"},
 		"dest=a.tar,type=docker":     {"docker", "a.tar"},
 		`type=oci,"dest=a,b=c.tar"`:  {"oci", "a,b=c.tar"},
 		"type=oci,dest=dir/a=b.tar ": {"oci", "dir/a=b.tar "},
 	} {
+		want.dest = filepath.Join(dir, want.dest)
 		if got, err := parseOutput(in); err != nil || got != want {
 			t.Errorf("parseOutput(%q) = %v, %v, want %v", in, got, err, want)
 		}
 	}
 	for _, in := range []string{
 		"", "a.tar", "type=oci", "type=oci,dest=", "dest=a", "type=tar,dest=a", "type=oci,dest=-",
-		"type=oci,dest=a,compression=zstd", `type=oci,"dest=a`,
+		"type=oci,dest=a:b", "type=oci,dest=a,compression=zstd", `type=oci,"dest=a`,
 	} {
 		var usage *usageError
 		if got, err := parseOutput(in); !errors.As(err, &usage) {

@@ -89,17 +89,9 @@ func report(ctx context.Context, err error, w io.Writer) int {
 		fmt.Fprintln(w, "error: cancelled")
 		return code
 	}
-	hint := ""
-	var usage *usageError
-	if errors.As(err, &usage) {
-		hint = usage.hint
-	}
-	var at *dockerfile.Error
-	if errors.As(err, &at) {
-		io.WriteString(w, at.Excerpt)
-		hint = at.Hint
-	}
-	fmt.Fprintf(w, "error: %s\n", strings.TrimSpace(err.Error()))
+	excerpt, text, hint := explain(err)
+	io.WriteString(w, excerpt)
+	fmt.Fprintf(w, "error: %s\n", text)
 	var quiet quietError
 	var exit *builder.ExitError
 	if errors.As(err, &quiet) && errors.As(err, &exit) {
@@ -109,6 +101,25 @@ func report(ctx context.Context, err error, w io.Writer) int {
 		fmt.Fprintf(w, "hint: %s\n", hint)
 	}
 	return code
+}
+
+// explain gives the three parts of a message: the Dockerfile's lines, what is wrong,
+// and what may help. The first and the last may be empty.
+func explain(err error) (excerpt, text, hint string) {
+	text = strings.TrimSpace(err.Error())
+	var usage *usageError
+	if errors.As(err, &usage) {
+		hint = usage.hint
+	}
+	var at *dockerfile.Error
+	if errors.As(err, &at) {
+		excerpt, hint = at.Excerpt, at.Hint
+	}
+	var host *builder.HostError
+	if errors.As(err, &host) && host.Fix != "" {
+		text, hint = strings.TrimSuffix(text, "; to mend it: "+host.Fix), "to mend it: "+host.Fix
+	}
+	return excerpt, text, hint
 }
 
 // lastLines is the end of output, at most n lines, ending in a newline.

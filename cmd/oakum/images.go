@@ -129,7 +129,7 @@ func rmiCommand(std streams) *cli.Command {
 		ArgsUsage:   "IMAGE...",
 		Description: "Prints what was untagged and deleted.",
 		Flags: withStore([]cli.Flag{
-			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "remove an image with all its names, even when a container uses it"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "remove an image given by its id with all its names, and one that a container uses"},
 		}),
 		Action: func(c *cli.Context) error {
 			if err := wantArgs(c, 1, -1); err != nil {

@@ -14,7 +14,7 @@ import (
 // output is an archive that a build writes beside the image in the store.
 type output struct {
 	kind string // oci or docker
-	dest string // path of the file
+	dest string // absolute path of the file
 }
 
 // write sends img to the archive. The file appears whole or not at all: it is
@@ -25,19 +25,12 @@ func (o output) write(ctx context.Context, b *builder.Builder, img builder.Image
 			err = fmt.Errorf("output %s: %w", o.dest, err)
 		}
 	}()
-	dest, err := filepath.Abs(o.dest)
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp(filepath.Dir(dest), ".oakum-")
+	dir, err := os.MkdirTemp(filepath.Dir(o.dest), ".oakum-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
 	file := filepath.Join(dir, "image.tar")
-	if strings.Contains(file, ":") {
-		return usagef("a path with a colon cannot be written as an archive")
-	}
 	ref := o.kind + "-archive:" + file
 	if len(opts.Names) > 0 {
 		ref += ":" + archiveName(opts.Names[0], img.Names)
@@ -45,7 +38,7 @@ func (o output) write(ctx context.Context, b *builder.Builder, img builder.Image
 	if _, err := b.Push(ctx, img.ID, ref, builder.PushOptions{Format: o.kind}); err != nil {
 		return err
 	}
-	return os.Rename(file, dest)
+	return os.Rename(file, o.dest)
 }
 
 // archiveName is the name that the store gave to the tag that was asked for.

@@ -255,6 +255,19 @@ func TestExposed(t *testing.T) {
 	}
 }
 
+func TestSignals(t *testing.T) {
+	for _, good := range []string{"1", "9", "64", "SIGTERM", "term", "sigquit", "SIGCLD", "RTMIN", "SIGRTMIN+3", "rtmax-1", "SIGRTMAX"} {
+		if err := checkSignal(good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "0", "65", "-1", "SIG", "SIGNOPE", "RTMIN+0", "RTMIN+31", "RTMAX+1", "RTMIN+x", "9 "} {
+		if checkSignal(bad) == nil {
+			t.Errorf("%q is taken for a signal", bad)
+		}
+	}
+}
+
 // TestBaseIsNotChanged: an image's configuration maps are not shared with a child.
 func TestBaseIsNotChanged(t *testing.T) {
 	f := mustBuild(t, "FROM lab\nLABEL b=2\nEXPOSE 1\nENV X=2\n", func(f *fake, _ *Options) {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/sys/signal"
 
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
@@ -127,7 +126,7 @@ func (w *worker) shell(c *instructions.ShellCommand) {
 }
 
 func (w *worker) stopSignal(c *instructions.StopSignalCommand) error {
-	if _, err := signal.ParseSignal(c.Signal); err != nil {
+	if err := checkSignal(c.Signal); err != nil {
 		return fmt.Errorf("STOPSIGNAL %s: %w", c.Signal, err)
 	}
 	w.set("STOPSIGNAL "+c.Signal, func(config *builder.Config) { config.StopSignal = c.Signal })

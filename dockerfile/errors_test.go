@@ -140,6 +140,10 @@ func TestUnknownTarget(t *testing.T) {
 	if !errors.As(err, &e) || !strings.Contains(e.Error(), `"biuld" not found; the stages are build, 1, test`) || e.Hint != "did you mean build?" {
 		t.Errorf("error %v, hint %q", err, e.Hint)
 	}
+	_, err = buildText(t, "FROM base\nFROM base AS b\n", func(_ *fake, o *Options) { o.Target = "a" })
+	if !errors.As(err, &e) || e.Hint != "" {
+		t.Errorf("hint %q for a name too short to guess", e.Hint)
+	}
 	for _, target := range []string{"3", "-1"} {
 		if _, err := buildText(t, "FROM base\nFROM base\nFROM base\n", func(_ *fake, o *Options) { o.Target = target }); err == nil {
 			t.Errorf("target %s is found", target)
@@ -156,7 +160,7 @@ func TestMissingCopySource(t *testing.T) {
 	if !errors.As(err, &e) || !errors.Is(err, builder.ErrNotFound) {
 		t.Fatalf("error %v", err)
 	}
-	if e.Line != 3 || e.EndLine != 5 || !strings.Contains(e.Hint, ".dockerignore") {
+	if e.Line != 3 || e.EndLine != 5 || !strings.Contains(e.Hint, "in the build context, /") {
 		t.Errorf("lines %d to %d, hint %q", e.Line, e.EndLine, e.Hint)
 	}
 	want := "   1 |     FROM base\n   2 |\n   3 | >>> COPY \\\n   4 | >>>   nothing.txt \\\n   5 | >>>   /x\n   6 |     RUN a\n"

@@ -207,3 +207,14 @@ func equal(t *testing.T, what string, got, want []string) {
 		t.Errorf("%s:\n  %s\nwant:\n  %s", what, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
 }
+
+// optionsFake keeps the options that stages are opened with.
+type optionsFake struct {
+	fake
+	got []builder.StageOptions
+}
+
+func (f *optionsFake) Stage(ctx context.Context, from string, opts builder.StageOptions) (stage, error) {
+	f.got = append(f.got, opts)
+	return f.fake.Stage(ctx, from, opts)
+}

@@ -30,11 +30,11 @@ func (p *progress) send(e Event) {
 	}
 }
 
-// warn hands out a warning.
-func (p *progress) warn(text string) {
+// warn hands out a warning about a line of the Dockerfile, or about none (0).
+func (p *progress) warn(line int, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.send(Event{Kind: Warning, Text: text})
+	p.send(Event{Kind: Warning, Line: line, Text: text})
 }
 
 // step is one that is going on.

@@ -59,6 +59,9 @@ func newRun(lib backend, opts Options, src source) (*run, error) {
 
 // stages builds the target and what it needs. The first error ends it all.
 func (r *run) stages(ctx context.Context) (*node, error) {
+	for _, w := range r.plan.Warnings {
+		r.progress.warn(w.Line, w.Text)
+	}
 	group, inner := errgroup.WithContext(ctx)
 	r.group = group
 	needed := r.plan.Needed()
@@ -119,7 +122,7 @@ func (r *run) commit(ctx context.Context, target *node) (builder.Image, error) {
 		if meant[name] != "" {
 			text += "; did you mean " + meant[name] + "?"
 		}
-		r.progress.warn(text)
+		r.progress.warn(0, text)
 	}
 	if len(r.opts.Labels) > 0 {
 		target.fs.Configure(func(c *builder.Config) { c.Labels = merged(c.Labels, r.opts.Labels) })
@@ -147,7 +150,7 @@ func (r *run) close() {
 			continue
 		}
 		if err := n.fs.Close(); err != nil {
-			r.progress.warn(fmt.Sprintf("closing stage %s: %v", n.Name, err))
+			r.progress.warn(0, fmt.Sprintf("closing stage %s: %v", n.Name, err))
 		}
 	}
 }

@@ -152,7 +152,7 @@ func (w *worker) step(ctx context.Context, c plan.Command) error {
 	if err != nil && c.Trigger {
 		err = fmt.Errorf("ONBUILD trigger %q of the base: %w", c.Source, err)
 	}
-	err = w.src.locate(err, c.Line, c.End, stepHint(err, c))
+	err = w.src.locate(err, c.Line, c.End, w.stepHint(err, c))
 	s.finish(err == nil && layer && w.fs.Last().Cached, err)
 	return err
 }
@@ -166,9 +166,9 @@ func title(c plan.Command) string {
 }
 
 // stepHint is what may help with a failed step, or "".
-func stepHint(err error, c plan.Command) string {
-	if errors.Is(err, builder.ErrNotFound) && c.From == nil {
-		return "sources are looked up in the build context, less what .dockerignore leaves out"
+func (w *worker) stepHint(err error, c plan.Command) string {
+	if errors.Is(err, builder.ErrNotFound) && c.From == nil && w.opts.ContextDir != "" {
+		return "sources are looked up in the build context, " + w.opts.ContextDir
 	}
 	return ""
 }

@@ -55,10 +55,17 @@ func didYouMean(name string, known []string) string {
 	return ""
 }
 
+// shortest is the least length of a name that is guessed at: any two shorter ones
+// are alike.
+const shortest = 3
+
 // nearest is the known name that name is likeliest a misspelling of, or "".
 func nearest(name string, known []string) string {
-	known = slices.Clone(known)
+	known = slices.DeleteFunc(slices.Clone(known), func(k string) bool { return len(k) < shortest })
 	slices.Sort(known)
+	if len(name) < shortest {
+		return ""
+	}
 	match, _ := suggest.Search(name, known, false)
 	return match
 }

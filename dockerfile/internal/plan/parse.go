@@ -16,6 +16,14 @@ type file struct {
 	escape rune
 	header []instructions.ArgCommand // the ARGs before the first FROM
 	stages []instructions.Stage      // at least one
+
+	warnings []Warning
+}
+
+// Warning is something in the Dockerfile that is no fault but may not be meant.
+type Warning struct {
+	Line int // from 1
+	Text string
 }
 
 // parse reads the text with BuildKit's parser.
@@ -37,7 +45,25 @@ func parse(text []byte) (*file, error) {
 	if len(stages) == 0 {
 		return nil, &Fault{Err: errors.New("the Dockerfile has no FROM instruction, so there is nothing to build")}
 	}
-	return &file{escape: tree.EscapeToken, header: header, stages: stages}, nil
+	return &file{escape: tree.EscapeToken, header: header, stages: stages, warnings: warnings(tree, text)}, nil
+}
+
+// warnings gives those of BuildKit's parser, and one for a directive that has no
+// effect here.
+func warnings(tree *parser.Result, text []byte) []Warning {
+	var list []Warning
+	if value, _, location, ok := parser.ParseDirective("check", text); ok {
+		line, _ := lines(location)
+		list = append(list, Warning{line, "# check=" + value + " has no effect: build checks are not supported yet"})
+	}
+	for _, w := range tree.Warnings {
+		warning := Warning{Text: w.Short}
+		if w.Location != nil {
+			warning.Line = w.Location.Start.Line
+		}
+		list = append(list, warning)
+	}
+	return list
 }
 
 // startsWithFrom checks that only ARG stands before the first FROM. Instructions

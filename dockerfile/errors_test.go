@@ -57,6 +57,8 @@ func TestFaults(t *testing.T) {
 		{name: "bad trigger", text: "FROM base AS a\nONBUILD COPY --from=b x y\nFROM a AS b\n", line: 3, says: "refers to itself"},
 		{name: "unknown trigger", text: "FROM base AS a\nONBUILD FOO x\nFROM a\n", line: 3, says: "unknown instruction: FOO"},
 
+		{name: "chained ONBUILD", text: "FROM base\nONBUILD ONBUILD RUN x\n", line: 2, says: "ONBUILD ONBUILD"},
+
 		{name: "mount", text: "FROM base\nRUN --mount=type=cache,target=/c x\n", line: 2, says: "RUN --mount is not supported yet", unsupported: true},
 		{name: "network", text: "FROM base\nRUN --network=none x\n", line: 2, says: "RUN --network=none", unsupported: true},
 		{name: "security", text: "FROM base\nRUN --security=insecure x\n", line: 2, says: "RUN --security=insecure", unsupported: true},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -143,9 +144,11 @@ func merged[V any](m, more map[string]V) map[string]V {
 	return all
 }
 
-// close closes every stage, after the last goroutine has ended.
+// close closes every stage, those that others start from last. No goroutine of the
+// build may be left.
 func (r *run) close() {
-	for _, n := range r.nodes {
+	lastFirst := func(a, b *node) int { return b.Index - a.Index }
+	for _, n := range slices.SortedFunc(maps.Values(r.nodes), lastFirst) {
 		if n.fs == nil {
 			continue
 		}

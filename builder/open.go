@@ -75,6 +75,8 @@ func workerEnv() []string {
 			env = append(env, kv)
 		}
 		switch name {
+		case "GODEBUG", "GOMAXPROCS", "GORACE", "GOTRACEBACK": // of the Go runtime, which is the worker's too
+			env = append(env, kv)
 		case "HOME", "PATH", "USER", "LOGNAME", "LANG", "TMPDIR", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "STORAGE_DRIVER", "STORAGE_OPTS":
 			env = append(env, kv)
 		}

@@ -50,6 +50,7 @@ func setUpScript(env *testscript.Env) error {
 	}
 	env.Setenv("CONTAINERS_STORAGE_CONF", conf)
 	env.Setenv("BUILDKIT_PROGRESS", "")
+	env.Setenv("GORACE", "atexit_sleep_ms=0 halt_on_error=1") // else each process lasts a second longer
 	return copyBusybox(filepath.Join(env.WorkDir, "busybox"))
 }
 

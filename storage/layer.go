@@ -272,7 +272,7 @@ func (d *differ) apply(dest string, opts *graphdriver.DifferOptions) (out graphd
 	if err := os.RemoveAll(work); err != nil {
 		return out, err
 	}
-	out, err = d.store.digest(dest, d.layer.parent)
+	out, err = digestLayer(d.layer.dir, d.layer.parent)
 	if err != nil {
 		return out, fmt.Errorf("digesting the layer: %w", err)
 	}

@@ -4,13 +4,11 @@ package worker
 
 import (
 	"os"
-	"runtime"
 
-	"github.com/opencontainers/runc/libcontainer"
-	_ "github.com/opencontainers/runc/libcontainer/nsenter" // the container's namespaces
 	"go.podman.io/storage/pkg/reexec"
 
 	"github.com/oakum-build/oakum/builder/internal/nsenter"
+	_ "github.com/oakum-build/oakum/builder/internal/runinit" // containers' first processes
 )
 
 // childEnv is set in the worker, and so in the processes that containers/storage
@@ -23,13 +21,8 @@ const childEnv = "_OAKUM_WORKER_CHILD"
 func init() {
 	switch {
 	case os.Getenv(nsenter.EnvMode) != "":
-		runtime.LockOSThread()
 		reexec.Init() // containers/storage refuses to start subprocesses without it
 		os.Exit(Main())
-	case len(os.Args) > 1 && os.Args[1] == "init" && os.Getenv("_LIBCONTAINER_INITPIPE") != "":
-		runtime.GOMAXPROCS(1)
-		runtime.LockOSThread()
-		libcontainer.Init() // does not return
 	case os.Getenv(childEnv) != "":
 		if reexec.Init() {
 			os.Exit(0)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -37,6 +38,7 @@ func Main() int {
 	unix.CloseOnExec(controlFD)
 	unix.Close(3)
 	unix.Umask(0o022)
+	debug.SetGCPercent(400) // it lives for one build, and the store makes much garbage
 	w := &worker{rootless: rootless, stages: map[string]*stage{}, steps: map[string]chan struct{}{}, pulls: map[string]*sync.Mutex{}}
 	if err := privateMounts(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,0 +1,26 @@
+//go:build linux
+
+// Package runinit is the first process of a container: libcontainer re-executes this
+// binary for it. The package imports nothing else, so that Go initialises it before
+// most of the binary's packages, whose initialisation every command would pay for.
+package runinit
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // enters the namespaces, in C
+)
+
+// init becomes the container's first process if libcontainer started this one, which
+// its private variable tells: the argument alone could be a program's own command.
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == "init" && os.Getenv("_LIBCONTAINER_INITPIPE") != "" {
+		debug.SetGCPercent(-1) // it lives for milliseconds
+		runtime.GOMAXPROCS(1)
+		runtime.LockOSThread()
+		libcontainer.Init() // does not return
+	}
+}

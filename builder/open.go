@@ -70,7 +70,8 @@ func workerEnv() []string {
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		switch {
-		case strings.HasPrefix(name, "XDG_"), strings.HasPrefix(name, "CONTAINERS_"), strings.HasPrefix(name, "SSL_CERT_"),
+		case strings.HasPrefix(name, "_CONTAINERS_"), // set by podman unshare
+			strings.HasPrefix(name, "XDG_"), strings.HasPrefix(name, "CONTAINERS_"), strings.HasPrefix(name, "SSL_CERT_"),
 			strings.HasSuffix(strings.ToLower(name), "_proxy"):
 			env = append(env, kv)
 		}

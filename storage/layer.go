@@ -111,23 +111,39 @@ func CloseAll(files []*os.File) {
 	}
 }
 
-// Layer finds a layer of the store with its chain. Chains are kept, since every step
-// of a cached build asks for one more layer on top of the last.
+// Layer finds a layer of the store with its chain. The records are read once, since
+// every step of a cached build asks for one more layer on top of the last; whether a
+// known layer's files are still there is asked each time.
 func (s *Store) Layer(id string) (*Layer, error) {
 	if id == "" {
 		return nil, nil
 	}
-	l, err := s.cs.Layer(id)
-	if err != nil {
-		return nil, fmt.Errorf("layer %s: %w", id, err)
-	}
 	s.mu.Lock()
-	known := s.chains[id]
-	s.mu.Unlock()
-	if known != nil {
+	defer s.mu.Unlock()
+	if known, err := s.chain(id); err == nil && known.present() {
 		return known, nil
 	}
-	parent, err := s.below(l.Parent)
+	all, err := s.cs.Layers()
+	if err != nil {
+		return nil, err
+	}
+	s.chains, s.records = map[string]*Layer{}, make(map[string]*cs.Layer, len(all))
+	for i := range all {
+		s.records[all[i].ID] = &all[i]
+	}
+	return s.chain(id)
+}
+
+// chain makes the Layer of a record and of those below it. The caller holds s.mu.
+func (s *Store) chain(id string) (*Layer, error) {
+	if known := s.chains[id]; known != nil || id == "" {
+		return known, nil
+	}
+	record := s.records[id]
+	if record == nil {
+		return nil, fmt.Errorf("layer %s: %w", id, cs.ErrLayerUnknown)
+	}
+	parent, err := s.chain(record.Parent)
 	if err != nil {
 		return nil, err
 	}
@@ -137,10 +153,15 @@ func (s *Store) Layer(id string) (*Layer, error) {
 	}
 	done := make(chan struct{})
 	close(done)
-	known = &Layer{id: l.ID, parent: parent, path: path, done: done,
-		diffID: l.UncompressedDigest, size: l.UncompressedSize, created: l.Created}
-	s.remember(known)
-	return known, nil
+	l := &Layer{id: id, parent: parent, path: path, done: done,
+		diffID: record.UncompressedDigest, size: record.UncompressedSize, created: record.Created}
+	s.chains[id] = l
+	return l, nil
+}
+
+func (l *Layer) present() bool {
+	_, err := os.Lstat(l.path)
+	return err == nil
 }
 
 // diffDir is where a layer's files are. The driver is asked itself, for the store's

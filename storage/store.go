@@ -46,8 +46,9 @@ type Store struct {
 	stub     *os.File
 	empty    *os.File
 
-	mu     sync.Mutex
-	chains map[string]*Layer // by id, of layers that were found
+	mu      sync.Mutex
+	records map[string]*cs.Layer // all layers, when they were last read
+	chains  map[string]*Layer    // those of them that were asked for
 }
 
 // ErrDriver says that the store does not use overlay, the driver that builds need.

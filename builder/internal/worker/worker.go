@@ -29,7 +29,6 @@ const controlFD = 4
 
 // Main is the worker's life. It gives the exit status.
 func Main() int {
-	rootless := os.Getenv(nsenter.EnvMode) == "user"
 	// This process is ours alone, so its environment may be changed: what it starts
 	// must not become workers.
 	os.Unsetenv(nsenter.EnvMode)
@@ -39,7 +38,7 @@ func Main() int {
 	unix.Close(3)
 	unix.Umask(0o022)
 	debug.SetGCPercent(400) // it lives for one build, and the store makes much garbage
-	w := &worker{rootless: rootless, stages: map[string]*stage{}, steps: map[string]chan struct{}{}, pulls: map[string]*sync.Mutex{}}
+	w := &worker{rootless: inUserns(), stages: map[string]*stage{}, steps: map[string]chan struct{}{}, pulls: map[string]*sync.Mutex{}}
 	if err := privateMounts(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		w.broken = err
@@ -52,6 +51,13 @@ func Main() int {
 		return 1
 	}
 	return 0
+}
+
+// inUserns says whether the process is not root of the machine: its own user namespace
+// or one that it was started in maps only some ids.
+func inUserns() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && !strings.Contains(string(data), " 4294967295")
 }
 
 // privateMounts cuts the mount namespace off from the host's, and shows the PID

@@ -63,7 +63,7 @@ func storeFlags() []cli.Flag {
 // registryFlags says how registries are reached.
 func registryFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "authfile", Usage: "take registry credentials from `FILE`"},
+		&cli.StringFlag{Name: "authfile", EnvVars: []string{"REGISTRY_AUTH_FILE"}, Usage: "take registry credentials from `FILE`"},
 		&cli.StringFlag{Name: "creds", Usage: "log in to the registry with `USER:PASSWORD`"},
 		&cli.StringFlag{Name: "cert-dir", Usage: "take client certificates and CAs from `DIR`"},
 		&cli.BoolFlag{Name: "tls-verify", Usage: "require HTTPS and check certificates; without the flag, registries.conf decides"},

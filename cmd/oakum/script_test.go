@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	fakeregistry "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -51,7 +55,28 @@ func setUpScript(env *testscript.Env) error {
 	env.Setenv("CONTAINERS_STORAGE_CONF", conf)
 	env.Setenv("BUILDKIT_PROGRESS", "")
 	env.Setenv("GORACE", "atexit_sleep_ms=0 halt_on_error=1") // else each process lasts a second longer
+	env.Setenv("REGISTRY", serve(env, fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0)))))
+	env.Setenv("PRIVATE_REGISTRY", serve(env, withPassword(fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0))))))
 	return copyBusybox(filepath.Join(env.WorkDir, "busybox"))
+}
+
+// serve starts a registry for the time of the script and gives its address.
+func serve(env *testscript.Env, handler http.Handler) string {
+	server := httptest.NewServer(handler)
+	env.Defer(server.Close)
+	return server.Listener.Addr().String()
+}
+
+// withPassword lets only the user "me" with the password "secret" in.
+func withPassword(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "me" || password != "secret" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			http.Error(w, "unauthorized", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func storeDir(work string) string { return filepath.Join(work, ".user", "store") }

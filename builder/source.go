@@ -4,6 +4,7 @@ package builder
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -78,36 +79,46 @@ type streams struct {
 }
 
 // openStreams fills in a Copy's sources.
-func openStreams(sources []Source, params *worker.Copy) (*streams, error) {
+func (b *Builder) openStreams(sources []Source, params *worker.Copy) (*streams, error) {
 	st := &streams{}
 	total := 0
 	for _, src := range sources {
-		w := worker.CopySource{Patterns: src.patterns, Ignore: src.ignore, Exclude: src.exclude, Chown: src.chown, Chmod: src.chmod}
-		total += max(1, len(src.patterns))
-		switch {
-		case src.stage != nil:
-			w.Stage = src.stage.id
-		case src.fsys != nil:
-			if err := st.add(src.fsys); err != nil {
-				st.close()
-				return nil, err
-			}
-			w.File = len(st.readers)
-		case src.dir != "":
-			dir, err := filepath.Abs(src.dir)
-			if err != nil {
-				st.close()
-				return nil, err
-			}
-			w.Dir = dir
-		default:
+		w, err := st.source(b, src)
+		if err != nil {
 			st.close()
-			return nil, fmt.Errorf("%w: an empty Source", ErrInvalid)
+			return nil, err
 		}
+		total += max(1, len(src.patterns))
 		params.Sources = append(params.Sources, w)
 	}
 	params.Dir = params.Dir || total > 1
 	return st, nil
+}
+
+func (st *streams) source(b *Builder, src Source) (worker.CopySource, error) {
+	w := worker.CopySource{Patterns: src.patterns, Ignore: src.ignore, Exclude: src.exclude, Chown: src.chown, Chmod: src.chmod}
+	switch {
+	case src.stage != nil && src.stage.b != b:
+		return w, fmt.Errorf("%w: a stage of another Builder", ErrInvalid)
+	case src.stage != nil && src.stage.closed:
+		return w, ErrClosed
+	case src.stage != nil:
+		w.Stage = src.stage.id
+	case src.fsys != nil:
+		if err := st.add(src.fsys); err != nil {
+			return w, err
+		}
+		w.File = len(st.readers)
+	case src.dir != "":
+		dir, err := filepath.Abs(src.dir)
+		if err != nil {
+			return w, err
+		}
+		w.Dir = dir
+	default:
+		return w, fmt.Errorf("%w: an empty Source", ErrInvalid)
+	}
+	return w, nil
 }
 
 func (st *streams) add(fsys fs.FS) error {
@@ -156,7 +167,15 @@ func writeTar(w io.Writer, fsys fs.FS) error {
 		}
 		return writeEntry(tw, fsys, name, info)
 	})
-	return errors.Join(err, tw.Close())
+	if err == nil {
+		return tw.Close()
+	}
+	// Between two entries the worker would take the end for the whole; within one it
+	// misses the rest.
+	if tw.Flush() == nil {
+		_, _ = w.Write(bytes.Repeat([]byte{0xff}, 512))
+	}
+	return err
 }
 
 func writeEntry(tw *tar.Writer, fsys fs.FS, name string, info fs.FileInfo) error {

@@ -79,6 +79,9 @@ func (b *Builder) newStage(opts StageOptions) *Stage {
 // Fork starts a new stage from this stage's present files and configuration. opts.Pull
 // has no meaning here.
 func (s *Stage) Fork(ctx context.Context, opts StageOptions) (*Stage, error) {
+	if s.closed {
+		return nil, ErrClosed
+	}
 	f := s.b.newStage(opts)
 	f.image, f.config, f.history = s.image, s.config.Clone(), slices.Clone(s.history)
 	err := s.b.call(ctx, "open", worker.Open{Stage: f.id, Fork: s.id, NoCache: opts.NoCache}, nil, nil)
@@ -150,7 +153,7 @@ func (s *Stage) copy(ctx context.Context, verb, dest string, sources []Source) e
 		Stage: s.id, Dest: s.abs(dest), Unpack: verb == "ADD",
 		Dir: dest == "" || dest == "." || strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/."),
 	}
-	streams, err := openStreams(sources, &params)
+	streams, err := s.b.openStreams(sources, &params)
 	if err != nil {
 		return err
 	}
@@ -158,7 +161,7 @@ func (s *Stage) copy(ctx context.Context, verb, dest string, sources []Source) e
 	text := verb + " " + describeSources(sources) + " " + dest
 	return s.step(ctx, text, func(out *worker.Stepped) error {
 		err := s.b.call(ctx, "copy", params, out, streams.files())
-		if writeErr := streams.wait(); err == nil && writeErr != nil {
+		if writeErr := streams.wait(); writeErr != nil {
 			return writeErr
 		}
 		return err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
 	"strings"
@@ -19,7 +20,7 @@ import (
 type Target struct {
 	Root *os.File // the root of the file system copied into
 	// Dest is a path in Root. It is a directory when it ends in a slash, or is one
-	// already, or Dir is set.
+	// already, or Dir is set, or a pattern names several items.
 	Dest string
 	Dir  bool
 	// Owner is that of directories made on the way.
@@ -32,7 +33,7 @@ type Target struct {
 // Copy copies sources to a target and gives the digest of what it read, the same that
 // Digest would have given. sums may be nil.
 func Copy(ctx context.Context, to Target, sources []Source, sums FileSums) (string, error) {
-	c := &copier{digester: newDigester(sums), to: to, links: map[[2]uint64]link{}}
+	c := &copier{digester: newDigester(sums), to: to, links: map[inode]link{}}
 	defer c.close()
 	if err := walk(ctx, sources, c); err != nil {
 		return "", err
@@ -43,15 +44,22 @@ func Copy(ctx context.Context, to Target, sources []Source, sums FileSums) (stri
 type copier struct {
 	*digester
 	to    Target
-	links map[[2]uint64]link // the first copy of each inode with several names
+	links map[inode]link // the first copy of each inode with several names
 	// The present top item: base is its directory in the target, open as stack[0].
 	base  string
 	name  string // of a single file in base
 	stack []level
 }
 
+// inode is a file of a source. Another source may give it another owner.
+type inode struct {
+	src      *Source
+	dev, ino uint64
+}
+
 type link struct {
 	path string // in the target
+	ino  uint64 // there
 	sum  [32]byte
 }
 
@@ -70,14 +78,14 @@ func (c *copier) close() {
 }
 
 // top finds the directory in the target that an item goes to.
-func (c *copier) top(src *Source, name string, isDir bool) error {
-	if err := c.digester.top(src, name, isDir); err != nil {
+func (c *copier) top(src *Source, name string, isDir, several bool) error {
+	if err := c.digester.top(src, name, isDir, several); err != nil {
 		return err
 	}
 	c.close()
 	dest := path.Clean("/" + c.to.Dest)
 	c.base, c.name = dest, name
-	if !isDir && !c.destIsDir(dest) {
+	if !isDir && !several && !c.destIsDir(dest) {
 		c.base, c.name = path.Split(c.followed(dest))
 	}
 	dir, made, err := c.mkdirs(c.base)
@@ -125,7 +133,7 @@ func (c *copier) mkdirs(dir string) (*os.File, bool, error) {
 	if f, err := openIn(c.to.Root, dir, unix.O_RDONLY|unix.O_DIRECTORY); err == nil {
 		return f, false, nil
 	} else if errors.Is(err, unix.ENOTDIR) {
-		return nil, false, fmt.Errorf("cannot copy into %s: not a directory", dir)
+		return nil, false, &InvalidError{fmt.Sprintf("cannot copy into %s: not a directory", dir)}
 	}
 	f, err := MakeDirs(c.to.Root, dir, c.to.Owner)
 	return f, true, err
@@ -205,7 +213,7 @@ func (c *copier) enter(parent level, name string) (level, error) {
 		d, err = openIn(c.to.Root, path.Join(c.base, rel), unix.O_RDONLY|unix.O_DIRECTORY)
 	}
 	if err != nil {
-		return level{}, fmt.Errorf("cannot copy a directory over %s: %w", path.Join(c.base, rel), err)
+		return level{}, &InvalidError{fmt.Sprintf("cannot copy a directory over %s: %v", path.Join(c.base, rel), err)}
 	}
 	if made {
 		if err := d.Chown(c.to.Owner.UID, c.to.Owner.GID); err != nil {
@@ -292,16 +300,18 @@ func (c *copier) clear(dir *os.File, name string) error {
 		return &os.PathError{Op: "stat", Path: name, Err: err}
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return fmt.Errorf("cannot copy a file over the directory %s", path.Join(c.base, name))
+		return &InvalidError{"cannot copy a file over the directory " + path.Join(c.base, name)}
 	}
 	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil {
 		return &os.PathError{Op: "unlink", Path: name, Err: err}
 	}
+	// A later item may replace the first copy of a file with several names.
+	maps.DeleteFunc(c.links, func(_ inode, l link) bool { return l.ino == st.Ino })
 	return nil
 }
 
 func (c *copier) regular(src *Source, e *entry, dir *os.File, name string) error {
-	key := [2]uint64{e.st.Dev, e.st.Ino}
+	key := inode{src, e.st.Dev, e.st.Ino}
 	target := path.Join(c.base, path.Dir(e.rel), name)
 	if e.rel == "" {
 		target = path.Join(c.base, name)
@@ -329,7 +339,11 @@ func (c *copier) regular(src *Source, e *entry, dir *os.File, name string) error
 	}
 	c.content(sum)
 	if e.st.Nlink > 1 {
-		c.links[key] = link{target, sum}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(out.Fd()), &st); err != nil {
+			return &os.PathError{Op: "stat", Path: target, Err: err}
+		}
+		c.links[key] = link{target, st.Ino, sum}
 	}
 	if c.sums != nil {
 		c.sums.Put(e.st, sum)

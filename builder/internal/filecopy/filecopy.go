@@ -45,6 +45,12 @@ type NotFoundError struct{ Path, Why string }
 
 func (e *NotFoundError) Error() string { return fmt.Sprintf("%q: %s", e.Path, e.Why) }
 
+// InvalidError is a copy that cannot be: a pattern that means nothing, or a file in the
+// way of a directory.
+type InvalidError struct{ Why string }
+
+func (e *InvalidError) Error() string { return e.Why }
+
 // FileSums remembers the digests of files whose stat data have not changed.
 type FileSums interface {
 	Get(st *unix.Stat_t) ([32]byte, bool)
@@ -64,8 +70,9 @@ func (e *entry) kind() uint32 { return e.st.Mode & unix.S_IFMT }
 // visitor is told of each selected file, parents first, in an order that depends on
 // names alone.
 type visitor interface {
-	// top starts one selected item; name is its base name.
-	top(src *Source, name string, isDir bool) error
+	// top starts one selected item; name is its base name, and several says that the
+	// same pattern names others.
+	top(src *Source, name string, isDir, several bool) error
 	visit(src *Source, e *entry) error
 	// leave ends a directory whose content has been visited.
 	leave(src *Source, e *entry) error
@@ -75,6 +82,7 @@ type walker struct {
 	ctx     context.Context
 	src     *Source
 	v       visitor
+	several bool // the present pattern names several items
 	ignore  *patternmatcher.PatternMatcher
 	exclude *patternmatcher.PatternMatcher
 }
@@ -84,10 +92,10 @@ func walk(ctx context.Context, sources []Source, v visitor) error {
 		w := &walker{ctx: ctx, src: &sources[i], v: v}
 		var err error
 		if w.ignore, err = matcher(w.src.Ignore); err != nil {
-			return fmt.Errorf("ignore patterns: %w", err)
+			return &InvalidError{fmt.Sprintf("ignore patterns: %v", err)}
 		}
 		if w.exclude, err = matcher(w.src.Exclude); err != nil {
-			return fmt.Errorf("exclude patterns: %w", err)
+			return &InvalidError{fmt.Sprintf("exclude patterns: %v", err)}
 		}
 		patterns := w.src.Patterns
 		if len(patterns) == 0 {
@@ -112,20 +120,30 @@ func matcher(patterns []string) (*patternmatcher.PatternMatcher, error) {
 // pattern visits what one pattern names. A pattern without wildcards must name
 // something; one with wildcards may match nothing, as in BuildKit.
 func (w *walker) pattern(p string) error {
+	w.several = false
 	clean := strings.TrimPrefix(path.Clean("/"+p), "/")
 	if !strings.ContainsAny(clean, `*?[\`) {
 		return w.named(p, clean)
 	}
 	names, err := w.expand(strings.Split(clean, "/"), "")
+	if errors.Is(err, path.ErrBadPattern) {
+		return &InvalidError{fmt.Sprintf("pattern %q: %v", p, err)}
+	}
 	if err != nil {
 		return fmt.Errorf("pattern %q: %w", p, err)
 	}
+	var kept []string
 	for _, name := range names {
-		if ignored, err := w.ignored(name); err != nil {
+		ignored, err := w.ignored(name)
+		if err != nil {
 			return err
-		} else if ignored {
-			continue
 		}
+		if !ignored {
+			kept = append(kept, name)
+		}
+	}
+	w.several = len(kept) > 1
+	for _, name := range kept {
 		if err := w.named(p, name); err != nil {
 			return err
 		}
@@ -218,7 +236,7 @@ func (w *walker) topDir(name string, st *unix.Stat_t) error {
 		return fmt.Errorf("%q: %w", name, err)
 	}
 	defer dir.Close()
-	if err := w.v.top(w.src, path.Base("/"+name), true); err != nil {
+	if err := w.v.top(w.src, path.Base("/"+name), true, w.several); err != nil {
 		return err
 	}
 	e := &entry{dir: dir, name: ".", st: st}
@@ -240,7 +258,7 @@ func (w *walker) topFile(f *os.File, name string, st *unix.Stat_t) error {
 			return err
 		}
 	}
-	if err := w.v.top(w.src, base, false); err != nil {
+	if err := w.v.top(w.src, base, false, w.several); err != nil {
 		return err
 	}
 	return w.v.visit(w.src, &entry{dir: f, name: "", st: st})
@@ -352,7 +370,7 @@ func (d *digester) sum() string {
 	return fmt.Sprintf("%x", d.h.Sum(nil))
 }
 
-func (d *digester) top(_ *Source, name string, isDir bool) error {
+func (d *digester) top(_ *Source, name string, isDir, _ bool) error {
 	if isDir {
 		d.text("dir")
 		return nil

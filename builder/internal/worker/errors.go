@@ -34,6 +34,10 @@ func wireError(err error) error {
 	if errors.As(err, &noFile) {
 		return &wire.Error{Kind: KindNoFile, Message: err.Error()}
 	}
+	var invalid *filecopy.InvalidError
+	if errors.As(err, &invalid) {
+		return &wire.Error{Kind: KindInvalid, Message: err.Error()}
+	}
 	kinds := []struct {
 		err  error
 		kind string

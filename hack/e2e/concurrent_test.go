@@ -33,6 +33,9 @@ func TestConcurrent(t *testing.T) {
 	}
 	for i := range builds {
 		want := fmt.Sprintf("%[1]d\n%[1]d\n", i)
+		if got, want := h.export("localhost/" + fmt.Sprint("build", i)).files["twice"].Content, contentOf(want); got != want {
+			t.Errorf("image %d: /twice has %s, want %s", i, got, want)
+		}
 		if out := h.run("podman", "run", "--rm", "--network", "none", fmt.Sprint("build", i)); out != want {
 			t.Errorf("image %d printed %q, want %q", i, out, want)
 		}

@@ -19,95 +19,127 @@ import (
 const goneWithin = 2 * time.Second
 
 // sleeper is a Dockerfile whose RUN has processes in the background and in a session
-// of their own, and never ends. The sleeps have an argument that no other has.
+// of their own, and does not end. %[1]s is an argument that no other sleep has.
 const sleeper = `FROM busybox
 RUN echo begun > /begun
 RUN sleep %[1]s & setsid sleep %[1]s & sleep %[1]s
 `
 
-// TestKilled kills oakum itself, alone, during a RUN.
+// TestKilled kills oakum itself, alone, during a RUN. Nobody is left to remove its
+// staging directory; the next build must.
 func TestKilled(t *testing.T) {
-	testInterrupted(t, "31415926", func(cmd *exec.Cmd) error { return cmd.Process.Kill() }, -1)
+	b := beginSleeper(t)
+	b.end(func(pid int) error { return syscall.Kill(pid, syscall.SIGKILL) }, -1)
+	waitFor(t, goneWithin-time.Since(b.ended), "processes and mounts are gone", b.remains)
+	b.buildAgain()
+	if files := b.newFiles("overlay/staging/"); files != "" {
+		t.Errorf("the next build left %s", files)
+	}
 }
 
 // TestInterrupted presses Ctrl-C: the terminal signals the whole foreground group.
 func TestInterrupted(t *testing.T) {
-	testInterrupted(t, "27182818", func(cmd *exec.Cmd) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }, 130)
+	b := beginSleeper(t)
+	b.end(func(pid int) error { return syscall.Kill(-pid, syscall.SIGINT) }, 130)
+	waitFor(t, goneWithin-time.Since(b.ended), "everything is gone", func() string { return b.remains() + b.newFiles("") })
+	b.buildAgain()
 }
 
 // TestTerminated is what a service manager does.
 func TestTerminated(t *testing.T) {
-	testInterrupted(t, "14142135", func(cmd *exec.Cmd) error { return cmd.Process.Signal(syscall.SIGTERM) }, 130)
+	b := beginSleeper(t)
+	b.end(func(pid int) error { return syscall.Kill(pid, syscall.SIGTERM) }, 130)
+	waitFor(t, goneWithin-time.Since(b.ended), "everything is gone", func() string { return b.remains() + b.newFiles("") })
+	b.buildAgain()
 }
 
-// testInterrupted ends a build in the middle of a RUN, checks that within goneWithin
-// its processes, mounts and files are gone, and that the next build succeeds.
-func testInterrupted(t *testing.T, mark string, end func(*exec.Cmd) error, code int) {
-	h := newHome(t)
-	// The store is made and the base is there before anything is measured.
-	h.run(oakum, "build", "-t", "first", h.context("first", "FROM busybox\nRUN true\n"))
-	context := h.context("sleeper", fmt.Sprintf(sleeper, mark))
-	h.run(oakum, "build", "-t", "second", h.context("second", "FROM busybox\nRUN echo begun > /begun\n"))
-	before := h.storeFiles()
+// A sleepingBuild is a build in the middle of a RUN that does not end.
+type sleepingBuild struct {
+	*home
+	cmd    *exec.Cmd
+	output strings.Builder
+	mark   string    // the sleeps' argument
+	family []process // all its processes
+	before []string  // the store's directories before it
+	ended  time.Time
+}
 
-	cmd := h.command(oakum, "build", "-t", "never", context)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	var output strings.Builder
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
+// beginSleeper starts the build and waits until its RUN runs.
+func beginSleeper(t *testing.T) *sleepingBuild {
+	b := &sleepingBuild{home: newHome(t), mark: fmt.Sprint(100000000 + os.Getpid())}
+	// The store, the base and the first step are there before anything is measured.
+	b.run(oakum, "build", "-t", "first", b.context("first", "FROM busybox\nRUN echo begun > /begun\n"))
+	b.before = b.storeFiles()
+	b.cmd = b.command(oakum, "build", "-t", "never", b.context("sleeper", fmt.Sprintf(sleeper, b.mark)))
+	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	b.cmd.Stdout, b.cmd.Stderr = &b.output, &b.output
+	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, 30*time.Second, "the RUN has begun", func() string {
-		if n := len(sleeping(t, mark)); n < 3 {
+		if n := len(sleeping(t, b.mark)); n < 3 {
 			return fmt.Sprintf("%d sleeps run", n)
 		}
 		return ""
 	})
-	tree := descendants(t, cmd.Process.Pid)
-	if len(tree) < 4 {
-		t.Fatalf("the build has only %d descendants: %v", len(tree), tree)
+	b.family = descendants(t, b.cmd.Process.Pid)
+	if len(b.family) < 5 {
+		t.Fatalf("the build has only the processes %v", b.family)
 	}
-	if err := end(cmd); err != nil {
-		t.Fatal(err)
+	return b
+}
+
+// end ends the build and checks its exit status.
+func (b *sleepingBuild) end(signal func(pid int) error, status int) {
+	b.t.Helper()
+	if err := signal(b.cmd.Process.Pid); err != nil {
+		b.t.Fatal(err)
 	}
-	ended := time.Now()
-	err := cmd.Wait()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != code {
-		t.Errorf("the build ended with %v, want exit status %d\n%s", err, code, output.String())
-	}
-	waitFor(t, goneWithin-time.Since(ended), "the build's remains are gone", func() string {
-		return h.remains(t, tree, mark, before)
-	})
-	if out := h.run(oakum, "images"); strings.Contains(out, "never") {
-		t.Errorf("a partial image is listed:\n%s", out)
-	}
-	h.run(oakum, "build", "-t", "after", h.context("after", "FROM busybox\nRUN echo again > /again\n"))
-	if out := h.run("podman", "run", "--rm", "--network", "none", "after", "cat", "/again"); out != "again\n" {
-		t.Errorf("the next image printed %q", out)
+	b.ended = time.Now()
+	_ = b.cmd.Wait()
+	if got := b.cmd.ProcessState.ExitCode(); got != status {
+		b.t.Errorf("the build ended with %v, want exit status %d\n%s", b.cmd.ProcessState, status, b.output.String())
 	}
 }
 
-// remains tells what is left of an interrupted build; "" is nothing.
-func (h *home) remains(t *testing.T, tree []process, mark string, before []string) string {
+// remains tells which processes and mounts are left; "" is none.
+func (b *sleepingBuild) remains() string {
 	var left []string
-	for _, p := range tree {
+	for _, p := range b.family {
 		if p.alive() {
 			left = append(left, fmt.Sprintf("process %d (%s)", p.pid, p.name))
 		}
 	}
-	for _, pid := range sleeping(t, mark) {
+	for _, pid := range sleeping(b.t, b.mark) {
 		left = append(left, fmt.Sprintf("a sleep as process %d", pid))
 	}
-	for _, point := range mountsBelow(t, "/proc/self/mountinfo", h.graph) {
+	for _, point := range mountsBelow(b.t, "/proc/self/mountinfo", b.graph) {
 		left = append(left, "mount "+point)
 	}
-	for _, name := range h.storeFiles() {
-		if !slices.Contains(before, name) {
-			left = append(left, "file "+name)
+	return strings.Join(left, ", ")
+}
+
+// newFiles lists the directories of the store below dir that were not there before.
+func (b *sleepingBuild) newFiles(dir string) string {
+	var found []string
+	for _, name := range b.storeFiles() {
+		if strings.HasPrefix(name, dir) && !slices.Contains(b.before, name) {
+			found = append(found, name)
 		}
 	}
-	return strings.Join(left, ", ")
+	return strings.Join(found, ", ")
+}
+
+// buildAgain checks that the store is sound: no partial image, and a build succeeds.
+func (b *sleepingBuild) buildAgain() {
+	b.t.Helper()
+	if out := b.run(oakum, "images"); strings.Contains(out, "never") {
+		b.t.Errorf("a partial image is listed:\n%s", out)
+	}
+	b.run(oakum, "build", "-t", "after", b.context("after", "FROM busybox\nRUN echo again > /again\n"))
+	if out := b.run("podman", "run", "--rm", "--network", "none", "after", "cat", "/again"); out != "again\n" {
+		b.t.Errorf("the next image printed %q", out)
+	}
 }
 
 // storeFiles lists the store's directories two levels deep: layers, images and

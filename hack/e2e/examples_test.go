@@ -22,7 +22,7 @@ type example struct {
 	format string
 	// output is what the result prints.
 	output string
-	// traces are the paths that buildah's RUN leaves in an image and oakum's does not.
+	// traces are the paths that buildah's RUN leaves in the image.
 	traces []string
 	// config is the result's configuration besides Env.
 	config map[string]any
@@ -56,7 +56,7 @@ var examples = map[string]example{
 		names:    []string{"localhost/onbuild-base:latest", "localhost/onbuild-child:latest"},
 		format:   "docker",
 		output:   "a page that a trigger copied\n29 index.txt\n",
-		traces:   []string{"run", "etc/hosts", "etc/resolv.conf"},
+		traces:   []string{"etc/hostname", "etc/hosts", "etc/resolv.conf", "run"},
 		config: map[string]any{
 			"Cmd":        []any{"cat", "/site/index.txt", "/site/size.txt"},
 			"WorkingDir": "/site",

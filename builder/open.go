@@ -58,7 +58,7 @@ func Open(ctx context.Context, opts Options) (*Builder, error) {
 	}
 	if err := b.call(ctx, "hello", hello, nil, nil); err != nil {
 		proc.Kill()
-		return nil, fmt.Errorf("opening the store: %w", err)
+		return nil, err
 	}
 	return b, nil
 }

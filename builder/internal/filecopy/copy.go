@@ -432,7 +432,7 @@ func (c *copier) attributes(src *Source, e *entry, out *os.File) error {
 	if err := unix.Fchmod(int(out.Fd()), mode(src, e)); err != nil {
 		return &os.PathError{Op: "chmod", Path: e.label(), Err: err}
 	}
-	attrs, err := readXattrs(e)
+	attrs, err := e.xattrs()
 	if err != nil {
 		return err
 	}

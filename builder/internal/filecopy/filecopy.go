@@ -63,6 +63,9 @@ type entry struct {
 	name string   // in dir
 	rel  string   // path below the destination
 	st   *unix.Stat_t
+
+	attrs     []xattr // read once, for the digest and for the copy
+	attrsRead bool
 }
 
 func (e *entry) kind() uint32 { return e.st.Mode & unix.S_IFMT }
@@ -446,7 +449,7 @@ func (d *digester) xattrs(e *entry) error {
 	if e.kind() != unix.S_IFREG && e.kind() != unix.S_IFDIR {
 		return nil
 	}
-	attrs, err := readXattrs(e)
+	attrs, err := e.xattrs()
 	if err != nil {
 		return err
 	}

@@ -113,24 +113,38 @@ func (e *entry) path() string {
 	return procPath(e.dir) + "/" + e.name
 }
 
-// readXattrs reads the attributes that a layer keeps: "user." ones and capabilities.
+// xattrs reads the attributes that a layer keeps: "user." ones and capabilities.
 // Overlay's own and those of the host's security modules are left out.
+func (e *entry) xattrs() ([]xattr, error) {
+	if e.attrsRead {
+		return e.attrs, nil
+	}
+	var err error
+	e.attrs, err = readXattrs(e)
+	e.attrsRead = err == nil
+	return e.attrs, err
+}
+
 func readXattrs(e *entry) ([]xattr, error) {
-	size, err := unix.Listxattr(e.path(), nil)
+	list, get := unix.Llistxattr, unix.Lgetxattr
+	if e.name == "" {
+		list, get = unix.Listxattr, unix.Getxattr // the path is a descriptor's
+	}
+	size, err := list(e.path(), nil)
 	if err != nil || size == 0 {
 		return nil, ignoreUnsupported(e, err)
 	}
-	list := make([]byte, size+1024)
-	if size, err = unix.Listxattr(e.path(), list); err != nil {
+	names := make([]byte, size+1024)
+	if size, err = list(e.path(), names); err != nil {
 		return nil, ignoreUnsupported(e, err)
 	}
 	var out []xattr
-	for name := range strings.SplitSeq(strings.TrimRight(string(list[:size]), "\x00"), "\x00") {
+	for name := range strings.SplitSeq(strings.TrimRight(string(names[:size]), "\x00"), "\x00") {
 		if !keptXattr(name) {
 			continue
 		}
 		value := make([]byte, 65536)
-		n, err := unix.Getxattr(e.path(), name, value)
+		n, err := get(e.path(), name, value)
 		if err != nil {
 			if errors.Is(err, unix.ENODATA) {
 				continue

@@ -317,3 +317,8 @@ func setxattr(t testing.TB, path, name, value string) {
 		t.Fatalf("setxattr %s: %v", path, err)
 	}
 }
+
+func sorted(lines []string) []string {
+	slices.Sort(lines)
+	return lines
+}

@@ -3,6 +3,7 @@
 package builder
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,7 +91,6 @@ type stdio struct {
 	files [3]*os.File
 	ours  []*os.File // what is closed once the worker has its copies
 	wg    sync.WaitGroup
-	stdin *os.File
 	tail  tail
 	start []func()
 }
@@ -145,7 +145,7 @@ func (s *stdio) input(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	s.files[0], s.ours, s.stdin = pr, append(s.ours, pr), pw
+	s.files[0], s.ours = pr, append(s.ours, pr)
 	// Not waited for: a reader that never ends must not keep a finished command.
 	go func() {
 		_, _ = io.Copy(pw, r)
@@ -193,6 +193,7 @@ const maxTail = 8 << 10
 type tail struct {
 	mu  sync.Mutex
 	buf []byte
+	cut bool // the first line is not whole
 }
 
 func (t *tail) Write(p []byte) (int, error) {
@@ -200,7 +201,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	defer t.mu.Unlock()
 	t.buf = append(t.buf, p...)
 	if len(t.buf) > 2*maxTail {
-		t.buf = append(t.buf[:0], t.buf[len(t.buf)-maxTail:]...)
+		t.buf, t.cut = append(t.buf[:0], t.buf[len(t.buf)-maxTail:]...), true
 	}
 	return len(p), nil
 }
@@ -209,7 +210,10 @@ func (t *tail) bytes() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.buf) > maxTail {
-		t.buf = t.buf[len(t.buf)-maxTail:]
+		t.buf, t.cut = t.buf[len(t.buf)-maxTail:], true
+	}
+	if _, rest, found := bytes.Cut(t.buf, []byte("\n")); t.cut && found && len(rest) > 0 {
+		return rest
 	}
 	return t.buf
 }

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/moby/profiles/seccomp"
 	_ "github.com/opencontainers/cgroups/devices" // libcontainer needs it registered
@@ -101,33 +102,26 @@ func Run(ctx context.Context, c Command) (int, error) {
 }
 
 func exitCode(state *os.ProcessState) int {
-	if ws, ok := state.Sys().(unix.WaitStatus); ok && ws.Signaled() {
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return 128 + int(ws.Signal())
 	}
-	if code := state.ExitCode(); code >= 0 {
-		return code
-	}
-	// ProcessState's WaitStatus is syscall's type.
-	return 128 + int(unix.SIGKILL)
+	return state.ExitCode()
 }
 
 // startError tells a command that cannot be executed from a sandbox that cannot be
-// made. libcontainer reports both as text from its child.
+// made. libcontainer reports both as text from its child; that of exec.LookPath names
+// the command, which the caller knows.
 func startError(err error) error {
-	_, text, found := strings.Cut(err.Error(), "exec: ")
-	if !found {
+	_, text, _ := strings.Cut(err.Error(), "exec: ")
+	name, unnamed := strconv.QuotedPrefix(text)
+	if unnamed != nil {
 		return fmt.Errorf("starting the container: %w", err)
 	}
-	if name, err := strconv.QuotedPrefix(text); err == nil { // the command, which the caller knows
-		text = strings.TrimPrefix(text[len(name):], ": ")
-	}
-	switch {
-	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory"):
+	text = strings.TrimPrefix(text[len(name):], ": ")
+	if strings.Contains(text, "executable file not found") || strings.Contains(text, "no such file or directory") {
 		return &StartError{127, errors.New(text)}
-	case strings.Contains(text, "permission denied"), strings.Contains(text, "exec format error"), strings.Contains(text, "is a directory"):
-		return &StartError{126, errors.New(text)}
 	}
-	return fmt.Errorf("starting the container: %w", err)
+	return &StartError{126, errors.New(text)}
 }
 
 func config(c Command) (*configs.Config, error) {

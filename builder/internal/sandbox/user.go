@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,7 +37,9 @@ func LookupUser(root *os.File, spec string) (User, error) {
 	if err != nil {
 		return User{}, fmt.Errorf("%w: %q: %w", ErrNoUser, spec, err)
 	}
-	return User{UID: u.Uid, GID: u.Gid, Groups: u.Sgids, Home: u.Home}, nil
+	// Without its own group in the list a process could shed it (CVE-2022-2990).
+	groups := append([]int{u.Gid}, slices.DeleteFunc(u.Sgids, func(g int) bool { return g == u.Gid })...)
+	return User{UID: u.Uid, GID: u.Gid, Groups: groups, Home: u.Home}, nil
 }
 
 // LookupOwner resolves the owner of --chown: a user without a group is in the group of

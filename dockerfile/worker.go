@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
@@ -167,8 +169,11 @@ func title(c plan.Command) string {
 
 // stepHint is what may help with a failed step, or "".
 func (w *worker) stepHint(err error, c plan.Command) string {
-	if errors.Is(err, builder.ErrNotFound) && c.From == nil && w.opts.ContextDir != "" {
-		return "sources are looked up in the build context, " + w.opts.ContextDir
+	switch c.Command.(type) {
+	case *instructions.CopyCommand, *instructions.AddCommand:
+		if errors.Is(err, builder.ErrNotFound) && c.From == nil {
+			return "sources are looked up in the build context, " + w.opts.ContextDir
+		}
 	}
 	return ""
 }

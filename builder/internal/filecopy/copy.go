@@ -12,6 +12,8 @@ import (
 	"path"
 	"strings"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
 )
@@ -139,11 +141,16 @@ func (c *copier) mkdirs(dir string) (*os.File, bool, error) {
 	return f, true, err
 }
 
-// MakeDirs makes dir in root with its missing parents, mode 0755, and opens it. Only
-// directories that it makes get the owner.
+// MakeDirs makes dir in root with its missing parents, mode 0755, and opens it. Links
+// are followed as if root were /, those to nothing too. Only directories that it makes
+// get the owner.
 func MakeDirs(root *os.File, dir string, owner IDs) (*os.File, error) {
+	dir, err := resolve(root, dir)
+	if err != nil {
+		return nil, err
+	}
 	missing := []string{}
-	at := path.Clean("/" + dir)
+	at := dir
 	for at != "/" {
 		f, err := openIn(root, at, unix.O_PATH|unix.O_DIRECTORY)
 		if err == nil {
@@ -153,9 +160,12 @@ func MakeDirs(root *os.File, dir string, owner IDs) (*os.File, error) {
 		missing = append(missing, at)
 		at = path.Dir(at)
 	}
-	h, err := MkdirAll(root, dir, 0o755)
+	h, err := pathrs.MkdirAllHandle(root, dir, 0o755)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EEXIST) {
+		return nil, &InvalidError{fmt.Sprintf("cannot make the directory %s: a file is in its way", dir)}
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("making directory %s: %w", dir, err)
 	}
 	h.Close()
 	for _, m := range missing {
@@ -174,6 +184,15 @@ func MakeDirs(root *os.File, dir string, owner IDs) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	return f, nil
+}
+
+// resolve follows the links in a path of root, and gives the path without them.
+func resolve(root *os.File, name string) (string, error) {
+	full, err := securejoin.SecureJoin(procPath(root), name)
+	if err != nil {
+		return "", &InvalidError{fmt.Sprintf("%s: %v", name, errors.Unwrap(err))}
+	}
+	return path.Clean("/" + strings.TrimPrefix(full, procPath(root))), nil
 }
 
 // at opens the target directory for an entry's parent, making directories that the

@@ -19,7 +19,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/moby/patternmatcher"
 	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
@@ -482,14 +481,4 @@ func (d *digester) fileSum(e *entry) ([32]byte, error) {
 		d.sums.Put(e.st, sum)
 	}
 	return sum, nil
-}
-
-// MkdirAll makes dir and its missing parents inside root, following links as if root
-// were /, and opens it. made is called for each directory that did not exist.
-func MkdirAll(root *os.File, dir string, mode os.FileMode) (*os.File, error) {
-	h, err := pathrs.MkdirAllHandle(root, dir, mode)
-	if err != nil {
-		return nil, fmt.Errorf("making directory %s: %w", dir, err)
-	}
-	return h, nil
 }

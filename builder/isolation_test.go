@@ -1,0 +1,132 @@
+//go:build linux
+
+package builder_test
+
+import (
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+// dockerCaps is the mask of the capabilities that Docker gives a container by default.
+const dockerCaps = "00000000a80425fb"
+
+func TestCapabilities(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := base(t, b)
+	const none = "0000000000000000"
+	for user, want := range map[string]string{
+		"":     "CapInh:\t" + none + "\nCapPrm:\t" + dockerCaps + "\nCapEff:\t" + dockerCaps + "\nCapBnd:\t" + dockerCaps + "\nCapAmb:\t" + none + "\n",
+		"1000": "CapInh:\t" + none + "\nCapPrm:\t" + none + "\nCapEff:\t" + none + "\nCapBnd:\t" + dockerCaps + "\nCapAmb:\t" + none + "\n",
+	} {
+		equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/grep", "^Cap", "/proc/self/status"}, User: user, Ephemeral: true}), want)
+	}
+}
+
+func TestSeccomp(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := base(t, b)
+	equal(t, sh(t, s, "grep ^Seccomp: /proc/self/status"), "Seccomp:\t2\n")
+	// The filter, not a lack of rights, refuses a new user namespace and mounts.
+	equal(t, sh(t, s, "unshare -U true 2>&1; mount -t tmpfs none /tmp 2>&1; true"),
+		"unshare: unshare(0x10000000): Operation not permitted\nmount: permission denied (are you root?)\n")
+}
+
+// What a process must not see or write of the machine.
+func TestMaskedPaths(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := base(t, b)
+	got := sh(t, s, `
+for f in /proc/kcore /proc/keys /proc/timer_list /proc/interrupts; do [ ! -e $f ] || [ -z "$(head -c 1 $f 2>/dev/null)" ] || echo "$f is readable"; done
+for d in /sys/firmware /proc/acpi /proc/scsi; do [ -z "$(ls $d 2>/dev/null)" ] || echo "$d is not empty"; done
+for f in /proc/sys/kernel/domainname /proc/sysrq-trigger /proc/irq/default_smp_affinity; do (: >>$f) 2>/dev/null && echo "$f can be written"; done
+(mkdir /sys/fs/cgroup/oakum-test) 2>/dev/null && echo "a cgroup can be made"
+find /sys/fs/cgroup -maxdepth 2 -type d -writable 2>/dev/null
+awk '$2 ~ /^\/(sys|proc\/sys)$/ && $4 !~ /(^|,)ro(,|$)/' /proc/mounts
+true`)
+	equal(t, got, "")
+}
+
+func TestSandboxSurroundings(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := base(t, b)
+	equal(t, sh(t, s, "hostname; cat /proc/1/comm; echo $$; ls /dev | grep -v core | sort | tr '\\n' ' '"),
+		"oakum\nsh\n1\nfd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero ")
+	equal(t, sh(t, s, "umask; ulimit -n >/dev/null && echo text >/dev/null && head -c 4 /dev/zero | wc -c; ls -ld /dev/shm | cut -c 1-10; grep -c oakum /etc/hosts"),
+		"0022\n4\ndrwxrwxrwt\n1\n")
+	resolv, err := os.ReadFile("/etc/resolv.conf")
+	if err == nil {
+		equal(t, sh(t, s, "cat /etc/resolv.conf"), string(resolv))
+	}
+	// Another user may use the devices too.
+	equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/sh", "-c", "echo x >/dev/null && head -c 1 /dev/urandom | wc -c"}, User: "app", Ephemeral: true}), "1\n")
+	// Nothing of the host is mounted.
+	for line := range strings.Lines(sh(t, s, "cat /proc/mounts")) {
+		point := strings.Fields(line)[1]
+		if !regexp.MustCompile(`^/($|proc|sys|dev|etc/hosts$|etc/resolv\.conf$)`).MatchString(point) {
+			t.Errorf("mounted: %s", line)
+		}
+	}
+}
+
+// A leaked descriptor would lead out of the root file system (CVE-2024-21626).
+func TestDescriptors(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := base(t, b)
+	// The third is the directory that ls reads.
+	equal(t, sh(t, s, "ls /proc/self/fd | tr '\\n' ' '"), "0 1 2 3 ")
+	for n := 3; n <= 24; n++ {
+		fork, err := s.Fork(t.Context(), builder.StageOptions{})
+		ok(t, err)
+		dir := "/proc/self/fd/" + strconv.Itoa(n)
+		if n%2 == 0 {
+			ok(t, fork.Workdir(t.Context(), dir)) // a directory of the image, below /proc
+		}
+		var out strings.Builder
+		err = fork.Run(t.Context(), builder.Cmd{Args: []string{"/bin/ls", "../../../.."}, Dir: dir, Stdout: &out})
+		if err == nil || strings.Contains(out.String(), "var") {
+			t.Errorf("%s leads somewhere: %v\n%s", dir, err, out.String())
+		}
+		ok(t, fork.Close())
+	}
+}
+
+func TestBackgroundProcessesEnd(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := base(t, b)
+	seconds := "1001." + strconv.Itoa(os.Getpid())
+	start := time.Now()
+	run(t, s, "(trap '' HUP TERM INT; sleep "+seconds+") & setsid sleep "+seconds+" & sleep 0.1")
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("RUN waited %v for its background processes", took)
+	}
+	if found := processes(t, seconds); found != "" {
+		t.Errorf("still running: %s", found)
+	}
+}
+
+// processes lists the processes of this machine with a word in their command line.
+func processes(t testing.TB, word string) string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	ok(t, err)
+	var found []string
+	for _, e := range entries {
+		data, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		if err == nil && strings.Contains(string(data), word) {
+			found = append(found, e.Name()+" "+strings.ReplaceAll(string(data), "\x00", " "))
+		}
+	}
+	return strings.Join(found, "\n")
+}

@@ -104,3 +104,22 @@ func (s *Store) rewriteStep(key string, lines []string) error {
 	}
 	return nil
 }
+
+// Content gives what RememberContent was told: the digest of files that a step reads
+// from layers, which never change.
+func (s *Store) Content(key string) (string, bool) {
+	data, err := s.private.ReadFile("contents/" + key)
+	if err != nil || !stepKey.Match(data) {
+		return "", false
+	}
+	return string(data), true
+}
+
+// RememberContent remembers a digest under a key that covers the layers and what is
+// read of them.
+func (s *Store) RememberContent(key, content string) error {
+	if !stepKey.MatchString(key) || !stepKey.MatchString(content) {
+		return fmt.Errorf("content key %q, content %q: not digests", key, content)
+	}
+	return s.private.WriteFile("contents/"+key, []byte(content), 0o600)
+}

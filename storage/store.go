@@ -118,7 +118,7 @@ func (s *Store) openPrivate() error {
 		return err
 	}
 	s.private = root
-	for _, d := range []string{"mnt", "empty", "steps", "files", "scratch", "tmp", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
+	for _, d := range []string{"mnt", "empty", "steps", "contents", "files", "scratch", "tmp", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
 		if err := root.Mkdir(d, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}

@@ -15,11 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 	"go.podman.io/storage/pkg/archive"
-	"go.podman.io/storage/pkg/idtools"
 )
-
-// Pair is the owner as containers/storage writes it.
-func (o IDs) Pair() *idtools.IDPair { return &idtools.IDPair{UID: o.UID, GID: o.GID} }
 
 // IsTar says whether a file is a tar archive, plain or compressed by gzip, bzip2, xz or
 // zstd, by its content, and leaves it at its start.

@@ -28,8 +28,8 @@ type Target struct {
 	// Owner is that of directories made on the way.
 	Owner IDs
 	// Unpack, when not nil, unpacks each selected single file that is a tar archive
-	// into the directory Dest. owner is nil to keep the archive's owners.
-	Unpack func(file, dir *os.File, owner *IDs) error
+	// into the directory Dest, with the archive's owners.
+	Unpack func(file, dir *os.File) error
 }
 
 // Copy copies sources to a target and gives the digest of what it read, the same that
@@ -88,7 +88,12 @@ func (c *copier) top(src *Source, name string, isDir, several bool) error {
 	dest := path.Clean("/" + c.to.Dest)
 	c.base, c.name = dest, name
 	if !isDir && !several && !c.destIsDir(dest) {
-		c.base, c.name = path.Split(c.followed(dest))
+		// A link to a file stands for the file.
+		real, err := resolve(c.to.Root, dest)
+		if err != nil {
+			return err
+		}
+		c.base, c.name = path.Split(real)
 	}
 	dir, made, err := c.mkdirs(c.base)
 	if err != nil {
@@ -96,25 +101,6 @@ func (c *copier) top(src *Source, name string, isDir, several bool) error {
 	}
 	c.stack = []level{{rel: "", dir: dir, made: made}}
 	return nil
-}
-
-// followed is where an existing file dest really is: a link to a file stands for the
-// file.
-func (c *copier) followed(dest string) string {
-	f, err := openIn(c.to.Root, dest, unix.O_PATH)
-	if err != nil {
-		return dest
-	}
-	defer f.Close()
-	real, err := os.Readlink(procPath(f))
-	if err != nil {
-		return dest
-	}
-	root, err := os.Readlink(procPath(c.to.Root))
-	if err != nil || !within(root, real) {
-		return dest
-	}
-	return path.Clean("/" + strings.TrimPrefix(real, root))
 }
 
 func (c *copier) destIsDir(dest string) bool {
@@ -139,60 +125,6 @@ func (c *copier) mkdirs(dir string) (*os.File, bool, error) {
 	}
 	f, err := MakeDirs(c.to.Root, dir, c.to.Owner)
 	return f, true, err
-}
-
-// MakeDirs makes dir in root with its missing parents, mode 0755, and opens it. Links
-// are followed as if root were /, those to nothing too. Only directories that it makes
-// get the owner.
-func MakeDirs(root *os.File, dir string, owner IDs) (*os.File, error) {
-	dir, err := resolve(root, dir)
-	if err != nil {
-		return nil, err
-	}
-	missing := []string{}
-	at := dir
-	for at != "/" {
-		f, err := openIn(root, at, unix.O_PATH|unix.O_DIRECTORY)
-		if err == nil {
-			f.Close()
-			break
-		}
-		missing = append(missing, at)
-		at = path.Dir(at)
-	}
-	h, err := pathrs.MkdirAllHandle(root, dir, 0o755)
-	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EEXIST) {
-		return nil, &InvalidError{fmt.Sprintf("cannot make the directory %s: a file is in its way", dir)}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("making directory %s: %w", dir, err)
-	}
-	h.Close()
-	for _, m := range missing {
-		d, err := openIn(root, m, unix.O_RDONLY|unix.O_DIRECTORY)
-		if err != nil {
-			return nil, &os.PathError{Op: "open", Path: m, Err: err}
-		}
-		err = errors.Join(d.Chown(owner.UID, owner.GID), d.Chmod(0o755))
-		d.Close()
-		if err != nil {
-			return nil, err
-		}
-	}
-	f, err := openIn(root, dir, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
-	}
-	return f, nil
-}
-
-// resolve follows the links in a path of root, and gives the path without them.
-func resolve(root *os.File, name string) (string, error) {
-	full, err := securejoin.SecureJoin(procPath(root), name)
-	if err != nil {
-		return "", &InvalidError{fmt.Sprintf("%s: %v", name, errors.Unwrap(err))}
-	}
-	return path.Clean("/" + strings.TrimPrefix(full, procPath(root))), nil
 }
 
 // at opens the target directory for an entry's parent, making directories that the
@@ -252,7 +184,7 @@ func (c *copier) visit(src *Source, e *entry) error {
 		return err
 	}
 	if e.rel == "" && e.kind() == unix.S_IFREG && c.to.Unpack != nil {
-		if done, err := c.unpack(src, e); done || err != nil {
+		if done, err := c.unpack(e); done || err != nil {
 			return err
 		}
 	}
@@ -279,7 +211,7 @@ func (c *copier) visit(src *Source, e *entry) error {
 }
 
 // unpack unpacks a file if it is an archive, and says whether it was.
-func (c *copier) unpack(src *Source, e *entry) (bool, error) {
+func (c *copier) unpack(e *entry) (bool, error) {
 	f, err := e.open()
 	if err != nil {
 		return false, err
@@ -293,11 +225,7 @@ func (c *copier) unpack(src *Source, e *entry) (bool, error) {
 		return false, err
 	}
 	defer dir.Close()
-	var owner *IDs
-	if src.Owner != nil && src.ChownArchives {
-		owner = src.Owner
-	}
-	if err := c.to.Unpack(f, dir, owner); err != nil {
+	if err := c.to.Unpack(f, dir); err != nil {
 		return false, fmt.Errorf("%s: %w", e.label(), err)
 	}
 	sum, err := c.fileSum(e)

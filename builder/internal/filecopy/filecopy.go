@@ -35,8 +35,6 @@ type Source struct {
 	Exclude  []string // the same, of COPY --exclude, relative to each selected directory
 	Owner    *IDs     // nil keeps the owners
 	Mode     *uint32  // nil keeps the modes
-	// ChownArchives gives Owner to what is unpacked too.
-	ChownArchives bool
 }
 
 // NotFoundError is a source that is not there.

@@ -4,6 +4,8 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -41,6 +43,10 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	for _, src := range p.Sources {
 		what.Sources = append(what.Sources, copySourceKey{src.Patterns, src.Exclude, src.Chown, src.Chmod, src.Stage != ""})
 	}
+	memo, err := w.contentKey(p.Sources)
+	if err != nil {
+		return Stepped{}, err
+	}
 	t := &trees{w: w, call: call}
 	defer t.close()
 	sums := w.fileSums(p.Sources)
@@ -48,20 +54,54 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	return w.step(ctx, s, operation{
 		what: what,
 		content: func(ctx context.Context) (string, error) {
+			if content, ok := w.store.Content(memo); ok {
+				return content, nil
+			}
 			sources, err := t.open(p.Sources)
 			if err != nil {
 				return "", err
 			}
-			return filecopy.Digest(ctx, sources, sums)
+			content, err := filecopy.Digest(ctx, sources, sums)
+			return content, errors.Join(err, w.remember(memo, content))
 		},
 		do: func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
 			sources, err := t.open(p.Sources)
 			if err != nil {
 				return "", err
 			}
-			return w.copyInto(ctx, p, sources, sums, below, staging)
+			content, err := w.copyInto(ctx, p, sources, sums, below, staging)
+			return content, errors.Join(err, w.remember(memo, content))
 		},
 	})
+}
+
+// contentKey is the key under which the content of stages' layers is remembered, so
+// that nothing of them is mounted or read again; "" when a source can change.
+func (w *worker) contentKey(sources []CopySource) (string, error) {
+	h := sha256.New()
+	for _, src := range sources {
+		if src.Stage == "" {
+			return "", nil
+		}
+		s, err := w.stage(src.Stage)
+		if err != nil {
+			return "", err
+		}
+		src.Stage = ""
+		key, err := stepKey(s.top(), src)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(h, key)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func (w *worker) remember(memo, content string) error {
+	if memo == "" || content == "" {
+		return nil
+	}
+	return w.store.RememberContent(memo, content)
 }
 
 func (w *worker) copyInto(ctx context.Context, p Copy, sources []filecopy.Source, sums filecopy.FileSums, below *storage.Layer, staging storage.Staging) (content string, err error) {
@@ -80,10 +120,10 @@ func (w *worker) copyInto(ctx context.Context, p Copy, sources []filecopy.Source
 			return "", fmt.Errorf("chown: %w", err)
 		}
 		to.Owner = filecopy.IDs{UID: uid, GID: gid}
-		sources[i].Owner, sources[i].ChownArchives = &filecopy.IDs{UID: uid, GID: gid}, true
+		sources[i].Owner = &filecopy.IDs{UID: uid, GID: gid}
 	}
 	if p.Unpack {
-		to.Unpack = func(f, dir *os.File, owner *filecopy.IDs) error { return unpack(m.path, f, dir, owner) }
+		to.Unpack = func(f, dir *os.File) error { return unpack(m.path, f, dir) }
 	}
 	return filecopy.Copy(ctx, to, sources, sums)
 }
@@ -176,17 +216,14 @@ func (t *trees) stream(n int) (*os.File, error) {
 }
 
 // unpack extracts the tar archive f into dir, in a process that has the root
-// file system as its root. Owners are those of the archive unless given.
-func unpack(root string, f, dir *os.File, owner *filecopy.IDs) error {
+// file system as its root. Owners are those of the archive,
+// as in BuildKit and Buildah, whatever --chown says.
+func unpack(root string, f, dir *os.File) error {
 	dest, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
 	if err != nil {
 		return err
 	}
-	opts := &archive.TarOptions{}
-	if owner != nil {
-		opts.ChownOpts = owner.Pair()
-	}
-	if err := chrootarchive.UntarWithRoot(f, dest, opts, root); err != nil {
+	if err := chrootarchive.UntarWithRoot(f, dest, &archive.TarOptions{}, root); err != nil {
 		return fmt.Errorf("unpacking: %w", err)
 	}
 	return nil

@@ -321,11 +321,14 @@ func (w *worker) makeDir(below *storage.Layer, staging storage.Staging, p Mkdir)
 		return err
 	}
 	err = func() error {
-		u, err := sandbox.LookupUser(m.root, p.User)
-		if err != nil {
-			return err
+		owner := filecopy.IDs{}
+		if p.User != "" {
+			var err error
+			if owner.UID, owner.GID, err = sandbox.LookupOwner(m.root, p.User); err != nil {
+				return err
+			}
 		}
-		d, err := filecopy.MakeDirs(m.root, p.Dir, filecopy.IDs{UID: u.UID, GID: u.GID})
+		d, err := filecopy.MakeDirs(m.root, p.Dir, owner)
 		if err != nil {
 			return err
 		}

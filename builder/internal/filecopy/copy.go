@@ -12,8 +12,6 @@ import (
 	"path"
 	"strings"
 
-	securejoin "github.com/cyphar/filepath-securejoin"
-	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
 )

@@ -39,7 +39,7 @@ func resolve(root *os.File, name string) (string, error) {
 			continue
 		}
 		if links++; links > maxLinks {
-			return "", &os.PathError{Op: "resolve", Path: name, Err: unix.ELOOP}
+			return "", &InvalidError{name + " goes through too many links"}
 		}
 		if path.IsAbs(target) {
 			done = "/"
@@ -99,6 +99,9 @@ func makeDir(parent *os.File, name string, owner IDs) (*os.File, error) {
 	}
 	made := err == nil
 	d, err := openChild(parent, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil, &InvalidError{name + " is not a directory"}
+	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}

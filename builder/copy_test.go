@@ -154,8 +154,8 @@ func TestCopyOwnersAndModes(t *testing.T) {
 	}
 }
 
-// A directory that is there keeps its attributes, one that is made on the way belongs
-// to the copy's owner.
+// A directory that is copied onto one that is there gives it its attributes, as in the
+// peers; the destination keeps its own; one made on the way is the copy's owner's.
 func TestCopyIntoDirectories(t *testing.T) {
 	t.Parallel()
 	context := tree(t, map[string]string{"home/app/f": "f", "bin/new": "n"})
@@ -167,8 +167,8 @@ func TestCopyIntoDirectories(t *testing.T) {
 	ok(t, s.Copy(t.Context(), "/link/by-link", builder.Dir(context).Select("bin/new")))
 	ok(t, s.Copy(t.Context(), "/made/on/way/", builder.Dir(context).Select("bin/new").Chown("web")))
 	equal(t, sh(t, s, "stat -c '%a %u:%g %n' /home /home/app /home/app/f /home/app/by-link /made /made/on/way /made/on/way/new"),
-		`755 0:0 /home
-2750 33:33 /home/app
+		`700 0:0 /home
+755 0:0 /home/app
 644 0:0 /home/app/f
 644 0:0 /home/app/by-link
 755 33:33 /made

@@ -17,7 +17,7 @@ import (
 )
 
 // Stage is a filesystem being built, with its configuration. It belongs to one
-// goroutine at a time.
+// goroutine at a time; once no step runs on it, many may use Path and Fork.
 type Stage struct {
 	b       *Builder
 	id      string

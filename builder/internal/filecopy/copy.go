@@ -65,9 +65,9 @@ type link struct {
 
 // level is an open target directory.
 type level struct {
-	rel  string
-	dir  *os.File
-	made bool
+	rel    string
+	dir    *os.File
+	linked bool // reached through a link that was there
 }
 
 func (c *copier) close() {
@@ -93,11 +93,11 @@ func (c *copier) top(src *Source, name string, isDir, several bool) error {
 		}
 		c.base, c.name = path.Split(real)
 	}
-	dir, made, err := c.mkdirs(c.base)
+	dir, err := c.mkdirs(c.base)
 	if err != nil {
 		return err
 	}
-	c.stack = []level{{rel: "", dir: dir, made: made}}
+	c.stack = []level{{rel: "", dir: dir}}
 	return nil
 }
 
@@ -115,14 +115,13 @@ func (c *copier) destIsDir(dest string) bool {
 
 // mkdirs opens a directory of the target, making what is missing with the target's
 // owner.
-func (c *copier) mkdirs(dir string) (*os.File, bool, error) {
+func (c *copier) mkdirs(dir string) (*os.File, error) {
 	if f, err := openIn(c.to.Root, dir, unix.O_RDONLY|unix.O_DIRECTORY); err == nil {
-		return f, false, nil
+		return f, nil
 	} else if errors.Is(err, unix.ENOTDIR) {
-		return nil, false, &InvalidError{fmt.Sprintf("cannot copy into %s: not a directory", dir)}
+		return nil, &InvalidError{fmt.Sprintf("cannot copy into %s: not a directory", dir)}
 	}
-	f, err := MakeDirs(c.to.Root, dir, c.to.Owner)
-	return f, true, err
+	return MakeDirs(c.to.Root, dir, c.to.Owner)
 }
 
 // at opens the target directory for an entry's parent, making directories that the
@@ -157,7 +156,8 @@ func (c *copier) enter(parent level, name string) (level, error) {
 		return level{}, &os.PathError{Op: "mkdir", Path: rel, Err: err}
 	}
 	d, err := openChild(parent.dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
-	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+	linked := errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR)
+	if linked {
 		// A link to a directory inside the root is entered, as BuildKit does.
 		d, err = openIn(c.to.Root, path.Join(c.base, rel), unix.O_RDONLY|unix.O_DIRECTORY)
 	}
@@ -170,7 +170,7 @@ func (c *copier) enter(parent level, name string) (level, error) {
 			return level{}, err
 		}
 	}
-	return level{rel: rel, dir: d, made: made}, nil
+	return level{rel: rel, dir: d, linked: linked}, nil
 }
 
 func (c *copier) visit(src *Source, e *entry) error {
@@ -218,7 +218,7 @@ func (c *copier) unpack(e *entry) (bool, error) {
 	if isTar, err := IsTar(f); err != nil || !isTar {
 		return false, err
 	}
-	dir, _, err := c.mkdirs(path.Clean("/" + c.to.Dest))
+	dir, err := c.mkdirs(path.Clean("/" + c.to.Dest))
 	if err != nil {
 		return false, err
 	}
@@ -429,15 +429,12 @@ func (c *copier) plainAttributes(src *Source, e *entry, dir *os.File, name strin
 	return unix.UtimesNanoAt(int(dir.Fd()), name, []unix.Timespec{e.st.Mtim, e.st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// leave sets a directory's attributes once its content no longer changes them. A
-// directory that was there keeps its own: only its content is added to.
+// leave sets a directory's attributes once its content no longer changes them. The
+// destination itself, and what is reached through a link, keep their own.
 func (c *copier) leave(src *Source, e *entry) error {
 	dir, err := c.at(e.rel)
-	if err != nil {
+	if err != nil || e.rel == "" || c.stack[len(c.stack)-1].linked {
 		return err
-	}
-	if !c.stack[len(c.stack)-1].made {
-		return nil
 	}
 	return c.attributes(src, e, dir)
 }

@@ -84,8 +84,11 @@ func MakeDirs(root *os.File, dir string, owner IDs) (*os.File, error) {
 		}
 		next, err := makeDir(at, part, owner)
 		at.Close()
+		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			return nil, &InvalidError{fmt.Sprintf("cannot make the directory %s: %s is not a directory", dir, part)}
+		}
 		if err != nil {
-			return nil, fmt.Errorf("making directory %s: %w", dir, err)
+			return nil, fmt.Errorf("making the directory %s: %w", dir, err)
 		}
 		at = next
 	}

@@ -273,10 +273,7 @@ func (s *Store) createImage(top string, config, raw []byte, names []string, crea
 	}
 	img, err := s.cs.CreateImage(id, nil, top, "", opts)
 	if errors.Is(err, cs.ErrDuplicateID) {
-		// The same configuration over other layer records or in another manifest.
-		if _, err = s.cs.DeleteImage(id, true); err == nil {
-			img, err = s.cs.CreateImage(id, nil, top, "", opts)
-		}
+		img, err = s.addManifest(id, raw, manifestDigest)
 	}
 	if err != nil {
 		return Image{}, fmt.Errorf("writing image %s: %w", id, err)
@@ -285,9 +282,20 @@ func (s *Store) createImage(top string, config, raw []byte, names []string, crea
 		if err := s.cs.AddNames(id, names); err != nil {
 			return Image{}, fmt.Errorf("naming image %s: %w", id, err)
 		}
-		img.Names = names
+		img.Names = append(img.Names, names...)
 	}
 	return s.image(img)
+}
+
+// addManifest gives an image that is there already another manifest, as its first one:
+// the same configuration, and so the same layers, in another format.
+func (s *Store) addManifest(id string, raw []byte, d digest.Digest) (*cs.Image, error) {
+	for _, key := range []string{cs.ImageDigestManifestBigDataNamePrefix + "-" + d.String(), cs.ImageDigestBigDataKey} {
+		if err := s.cs.SetImageBigData(id, key, raw, manifest.Digest); err != nil {
+			return nil, err
+		}
+	}
+	return s.cs.Image(id)
 }
 
 func missing(want, have []string) bool {

@@ -87,7 +87,7 @@ func (c *copier) top(src *Source, name string, isDir, several bool) error {
 	c.base, c.name = dest, name
 	if !isDir && !several && !c.destIsDir(dest) {
 		// A link to a file stands for the file.
-		real, err := resolve(c.to.Root, dest)
+		real, err := Resolve(c.to.Root, dest)
 		if err != nil {
 			return err
 		}

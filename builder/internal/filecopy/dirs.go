@@ -15,10 +15,10 @@ import (
 // maxLinks is how many links one path may go through, as in the kernel.
 const maxLinks = 40
 
-// resolve gives the path without links that name stands for inside root, as if root
+// Resolve gives the path without links that name stands for inside root, as if root
 // were /. What does not exist is taken as it stands, also behind a dangling link: COPY
 // and WORKDIR make what such a link points to.
-func resolve(root *os.File, name string) (string, error) {
+func Resolve(root *os.File, name string) (string, error) {
 	done, rest, links := "/", strings.Split(name, "/"), 0
 	for len(rest) > 0 {
 		part := rest[0]
@@ -70,7 +70,7 @@ func linkAt(root *os.File, dir, name string) (string, bool, error) {
 // directories that it makes get the owner. Links are followed inside root, dangling
 // ones too.
 func MakeDirs(root *os.File, dir string, owner IDs) (*os.File, error) {
-	real, err := resolve(root, dir)
+	real, err := Resolve(root, dir)
 	if err != nil {
 		return nil, err
 	}

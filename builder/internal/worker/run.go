@@ -60,7 +60,11 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.close()) }()
+	traces := &traces{}
+	defer func() {
+		err = errors.Join(err, m.close())
+		traces.prune(staging.Upper)
+	}()
 	u, err := sandbox.LookupUser(m.root, p.User)
 	if err != nil {
 		return err
@@ -71,7 +75,7 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 		return err
 	}
 	defer os.RemoveAll(filepath.Join(w.mnt, "files", id))
-	traces := newTraces(m.root, files)
+	traces = newTraces(m.root, files)
 	code, err := sandbox.Run(ctx, sandbox.Command{
 		ID: id, StateDir: filepath.Join(w.mnt, "containers"), Rootfs: m.path,
 		Args: p.Args, Env: environment(p, u), Dir: p.Dir, User: u, Files: files,

@@ -1,0 +1,136 @@
+//go:build linux
+
+package builder_test
+
+import (
+	"archive/tar"
+	"strings"
+	"testing"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+func TestDeletions(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	tests := []struct{ name, script, want string }{
+		{"a file", "rm /d/a", "d/\nd/.wh.a"},
+		{"a directory", "rm -r /d", ".wh.d"},
+		{"a replaced directory", "rm -r /d && mkdir /d && echo >/d/new", "d/\nd/.wh..wh..opq\nd/new"},
+		{"a directory replaced by a file", "rm -r /d/sub && echo >/d/sub", "d/\nd/sub"},
+		{"a file replaced by a directory", "rm /d/a && mkdir /d/a", "d/\nd/a/\nd/a/.wh..wh..opq"},
+		{"a renamed file", "mv /d/a /d/c", "d/\nd/.wh.a\nd/c"},
+		{"a renamed directory", "mv /d /e", ".wh.d\ne/\ne/a\ne/b\ne/sub/\ne/sub/c"},
+		{"what comes and goes", "echo >/new && rm /new", ""},
+		{"nothing", "cat /d/a", ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := base(t, b)
+			ok(t, s.Copy(t.Context(), "/d", builder.Dir(tree(t, map[string]string{"a": "1", "b": "2", "sub/c": "3"}))))
+			run(t, s, test.script)
+			// An opaque directory may come as the whiteouts of all that was in it.
+			got := strings.ReplaceAll(names(lastLayer(t, b, s)), "d/.wh.a\nd/.wh.b\nd/.wh.sub\n", "d/.wh..wh..opq\n")
+			equal(t, got, test.want)
+			img, err := s.Commit(t.Context(), "", builder.CommitOptions{})
+			ok(t, err)
+			// The next stage sees what the script left.
+			want := sh(t, s, "find / -xdev | sort")
+			equal(t, sh(t, stage(t, b, img.ID, builder.StageOptions{}), "find / -xdev | sort"), want)
+			// So does who reads the image from elsewhere.
+			ok(t, func() error {
+				_, err := b.Push(t.Context(), img.ID, "oci-archive:"+t.TempDir()+"/a.tar:x/y:z", builder.PushOptions{})
+				return err
+			}())
+		})
+	}
+}
+
+func TestLayerHoldsWhatFilesAre(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := base(t, b)
+	run(t, s, `mkdir -m 1770 /d && chown 33:44 /d && cd /d && echo x >f && chmod 4711 f && ln f hard && ln -s ../f soft && mkfifo -m 600 pipe && chown -h 5:6 soft && touch -d '2001-02-03 04:05:06' f`)
+	layer := lastLayer(t, b, s)
+	equal(t, names(layer), "d/\nd/f\nd/hard\nd/pipe\nd/soft")
+	for _, want := range []struct {
+		name     string
+		kind     byte
+		mode     int64
+		uid, gid int
+		link     string
+	}{
+		{"d", tar.TypeDir, 0o1770, 33, 44, ""},
+		{"d/f", tar.TypeReg, 0o4711, 0, 0, ""},
+		{"d/hard", tar.TypeLink, 0o4711, 0, 0, "d/f"},
+		{"d/pipe", tar.TypeFifo, 0o600, 0, 0, ""},
+		{"d/soft", tar.TypeSymlink, 0o777, 5, 6, "../f"},
+	} {
+		e := entryOf(t, layer, want.name)
+		if e.Typeflag != want.kind || e.Mode != want.mode || e.Uid != want.uid || e.Gid != want.gid || e.Linkname != want.link {
+			t.Errorf("%s: %c %o %d:%d %q, want %c %o %d:%d %q", want.name, e.Typeflag, e.Mode, e.Uid, e.Gid, e.Linkname,
+				want.kind, want.mode, want.uid, want.gid, want.link)
+		}
+		if e.Uname != "" || e.Gname != "" {
+			t.Errorf("%s belongs to %q:%q of this machine", want.name, e.Uname, e.Gname)
+		}
+	}
+	equal(t, entryOf(t, layer, "d/f").ModTime.UTC().Format("2006-01-02 15:04:05"), "2001-02-03 04:05:06")
+}
+
+// The mount points of a RUN are not in its layer, whatever the image has in their
+// place, and what the image has stays.
+func TestRunLeavesNoTrace(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	tests := []struct {
+		name  string
+		files map[string]string // beside busybox
+		rm    string            // removed in a layer of its own
+	}{
+		{"nothing there", nil, ""},
+		{"all there", map[string]string{"etc/hosts": "mine", "etc/resolv.conf": "mine", "dev/x": "x", "proc/x": "x", "sys/x": "x"}, ""},
+		{"directories there", map[string]string{"etc/x": "x", "dev/": "", "proc/": "", "sys/": ""}, ""},
+		{"a link to a file", map[string]string{"etc/resolv.conf": "-> ../run/r", "run/r": "mine"}, ""},
+		{"a dangling link", map[string]string{"etc/resolv.conf": "-> ../run/systemd/resolve/stub-resolv.conf"}, ""},
+		{"an absolute dangling link", map[string]string{"etc/hosts": "-> /no/where"}, ""},
+		{"a dangling link into a directory", map[string]string{"etc/hosts": "-> ../run/hosts", "run/": ""}, ""},
+		{"a link out", map[string]string{"etc/hosts": "-> ../../../../../../no/where"}, ""},
+		{"the directory is a link", map[string]string{"etc": "-> usr/etc", "usr/etc/passwd": passwd}, ""},
+		{"the directory is a dangling link", map[string]string{"etc": "-> usr/etc"}, ""},
+		{"removed", map[string]string{"etc/hosts": "mine", "etc/resolv.conf": "mine"}, "rm etc/hosts etc/resolv.conf"},
+		{"all removed", map[string]string{"etc/hosts": "mine", "dev/x": "x", "proc/x": "x", "sys/x": "x"}, "rm -r etc dev proc sys"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := scratch(t, b)
+			ok(t, s.Copy(t.Context(), "/", builder.Dir(tree(t, test.files)), builder.Dir(baseDir).Exclude("etc")))
+			if test.rm != "" {
+				s = without(t, b, s, test.rm)
+			}
+			seen := base(t, b)
+			ok(t, seen.Copy(t.Context(), "/seen", s.Path("/")))
+			before := find(t, seen, "/seen")
+			ok(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "echo x >/made; grep -q localhost /etc/hosts"}}))
+			equal(t, names(lastLayer(t, b, s)), "made")
+			after := base(t, b)
+			ok(t, after.Copy(t.Context(), "/seen", s.Path("/")))
+			equal(t, strings.ReplaceAll(find(t, after, "/seen"), "f 644 0:0 made\n", ""), before)
+		})
+	}
+}
+
+// without gives a stage in which a command has removed files of a lower layer. The
+// command runs elsewhere, on a copy: the image is to have the whiteouts, and no RUN.
+func without(t testing.TB, b *builder.Builder, s *builder.Stage, rm string) *builder.Stage {
+	t.Helper()
+	dir := t.TempDir()
+	img, err := s.Commit(t.Context(), "", builder.CommitOptions{})
+	ok(t, err)
+	_, err = b.Push(t.Context(), img.ID, "oci:"+dir+"/image:x", builder.PushOptions{})
+	ok(t, err)
+	addWhiteouts(t, dir+"/image", strings.Fields(rm))
+	pulled, err := b.Pull(t.Context(), "oci:"+dir+"/image:x", builder.Registry{})
+	ok(t, err)
+	return stage(t, b, pulled.ID, builder.StageOptions{})
+}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -57,6 +58,10 @@ func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
 	}
 	if cmd.User == "" {
 		params.User = s.config.User
+	}
+	texts := slices.Concat(params.Args, params.Env, params.UncachedEnv, []string{params.Dir})
+	if slices.ContainsFunc(texts, func(text string) bool { return strings.ContainsRune(text, 0) }) {
+		return fmt.Errorf("%w: the command or its environment has a NUL byte", ErrInvalid)
 	}
 	stdio, err := newStdio(cmd)
 	if err != nil {

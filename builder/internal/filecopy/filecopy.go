@@ -213,6 +213,9 @@ func (w *walker) named(pattern, name string) error {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return &NotFoundError{Path: pattern, Why: "no such file or directory"}
 	}
+	if errors.Is(err, unix.ELOOP) {
+		return &NotFoundError{Path: pattern, Why: "its links lead nowhere"}
+	}
 	if err != nil {
 		return fmt.Errorf("%q: %w", pattern, err)
 	}

@@ -63,12 +63,21 @@ func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
 	if slices.ContainsFunc(texts, func(text string) bool { return strings.ContainsRune(text, 0) }) {
 		return fmt.Errorf("%w: the command or its environment has a NUL byte", ErrInvalid)
 	}
-	stdio, err := newStdio(cmd)
-	if err != nil {
-		return err
-	}
 	do := func(out *worker.Stepped) error {
-		err := s.b.call(ctx, "run", params, out, stdio.files[:])
+		if !cmd.Ephemeral && !s.noCache {
+			// A step of the cache needs no pipes.
+			lookup := params
+			lookup.Lookup = true
+			if err := s.b.call(ctx, "run", lookup, out, nil); err != nil || !out.Missed {
+				return err
+			}
+			*out = worker.Stepped{}
+		}
+		stdio, err := newStdio(cmd)
+		if err != nil {
+			return err
+		}
+		err = s.b.call(ctx, "run", params, out, stdio.files[:])
 		return commandError(cmd.Args, err, stdio.finish())
 	}
 	if cmd.Ephemeral {

@@ -40,13 +40,12 @@ type Detail struct {
 
 func (s *Store) image(img *cs.Image) (Image, error) {
 	out := Image{ID: img.ID, Digest: img.Digest, Names: img.Names, Created: img.Created, TopLayer: img.TopLayer}
-	for id := img.TopLayer; id != ""; {
-		l, err := s.cs.Layer(id)
-		if err != nil {
-			return out, fmt.Errorf("image %s: layer %s: %w", img.ID, id, err)
-		}
-		out.Size += max(l.UncompressedSize, 0)
-		id = l.Parent
+	top, err := s.Layer(img.TopLayer)
+	if err != nil {
+		return out, fmt.Errorf("image %s: %w", img.ID, err)
+	}
+	for l := top; l != nil; l = l.Parent() {
+		out.Size += max(l.Size(), 0)
 	}
 	return out, nil
 }
@@ -104,14 +103,13 @@ func (s *Store) Inspect(ref string) (Detail, error) {
 	if d.Config, err = s.cs.ImageBigData(img.ID, m.ConfigInfo().Digest.String()); err != nil {
 		return d, fmt.Errorf("reading the configuration of %s: %w", ref, err)
 	}
-	for id := img.TopLayer; id != ""; {
-		l, err := s.cs.Layer(id)
-		if err != nil {
-			return d, err
-		}
-		d.Layers = append(d.Layers, l.UncompressedDigest)
-		d.LayerSizes = append(d.LayerSizes, l.UncompressedSize)
-		id = l.Parent
+	top, err := s.Layer(img.TopLayer)
+	if err != nil {
+		return d, err
+	}
+	for l := top; l != nil; l = l.Parent() {
+		d.Layers = append(d.Layers, l.DiffID())
+		d.LayerSizes = append(d.LayerSizes, l.Size())
 	}
 	slices.Reverse(d.Layers)
 	slices.Reverse(d.LayerSizes)

@@ -2,12 +2,13 @@
 // multi-threaded process cannot enter a user namespace. Runs in every process that
 // links the package and returns at once unless the parent asked for a worker.
 //
-// Protocol on SYNC_FD with the parent: the child writes 'U' once its user namespace
-// exists, waits for 'G' (the id maps are written), or writes 'E' and errno.
+// Protocol on SYNC_FD, a packet socket: 'U' to the parent once the user namespace
+// exists, 'P' once the other namespaces do, 'E' and errno when one is refused. The
+// parent writes the id maps meanwhile and then 'G', which nsenter.Ready waits for: the
+// Go runtime starts beside newuidmap. Once mapped, the user is root without setuid.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,15 +30,10 @@ static void fail(char stage)
 	_exit(125);
 }
 
-static void wait_for_maps(void)
+static void tell(char c)
 {
-	char c = 'U';
 	if (write(SYNC_FD, &c, 1) != 1)
 		_exit(126);
-	if (read(SYNC_FD, &c, 1) != 1 || c != 'G')
-		_exit(126);
-	if (syscall(SYS_setresgid, 0, 0, 0) != 0 || syscall(SYS_setresuid, 0, 0, 0) != 0)
-		fail('i');
 }
 
 // The process outside the PID namespace only waits: it dies with the parent, and
@@ -63,16 +59,13 @@ __attribute__((constructor)) static void oakum_enter_namespaces(void)
 	if (strcmp(mode, "user") == 0) {
 		if (unshare(CLONE_NEWUSER) != 0)
 			fail('u');
-		wait_for_maps();
+		tell('U');
 	}
 	if (unshare(CLONE_NEWNS | CLONE_NEWPID) != 0)
 		fail('n');
-	// Changing ids cleared it; the parent is still there if the socket is.
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
 		fail('p');
-	char c = 'P';
-	if (write(SYNC_FD, &c, 1) != 1)
-		_exit(126);
+	tell('P');
 	pid_t child = fork();
 	if (child < 0)
 		fail('f');

@@ -31,6 +31,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// syncFD and ControlFD are where the worker finds its sockets; nsenter.c knows the
+// first too.
+const (
+	syncFD    = 3
+	ControlFD = 4
+)
+
 // EnvMode is set for a worker process alone: "user" or "root".
 const EnvMode = "_OAKUM_WORKER"
 
@@ -41,7 +48,7 @@ func (f *Fault) Error() string { return f.Missing }
 
 // Process is a running worker.
 type Process struct {
-	// Control is the parent's end of the socket pair; the child has it as fd 4.
+	// Control is the parent's end of the socket pair; the child's is ControlFD.
 	Control *os.File
 	Stderr  io.ReadCloser
 	cmd     *exec.Cmd
@@ -63,7 +70,7 @@ func Start(ctx context.Context, env []string) (*Process, error) {
 			return nil, err
 		}
 	}
-	sync, childSync, err := socketpair(unix.SOCK_STREAM)
+	sync, childSync, err := socketpair(unix.SOCK_SEQPACKET)
 	if err != nil {
 		return nil, err
 	}
@@ -155,15 +162,31 @@ func handshake(sync *os.File, pid int, maps *idMaps) error {
 		if err := maps.write(pid); err != nil {
 			return err
 		}
-		if _, err := sync.Write([]byte{'G'}); err != nil {
-			return fmt.Errorf("the worker died while its id maps were written: %w", err)
-		}
 	}
-	return expect(sync, 'P')
+	if err := expect(sync, 'P'); err != nil {
+		return err
+	}
+	if _, err := sync.Write([]byte{'G'}); err != nil {
+		return fmt.Errorf("the worker died while its id maps were written: %w", err)
+	}
+	return nil
+}
+
+// Ready waits, in the worker, until its ids are mapped. It closes the socket to the
+// parent's handshake.
+func Ready() error {
+	unix.CloseOnExec(syncFD)
+	f := os.NewFile(syncFD, "sync")
+	defer f.Close()
+	var b [1]byte
+	if n, err := f.Read(b[:]); n != 1 || b[0] != 'G' {
+		return fmt.Errorf("the parent did not map the ids: %w", err)
+	}
+	return nil
 }
 
 var stageNames = map[byte]string{
-	'u': "creating a user namespace", 'i': "becoming root in the user namespace",
+	'u': "creating a user namespace",
 	'n': "creating mount and PID namespaces", 'p': "tying the worker to its parent", 'f': "forking",
 }
 

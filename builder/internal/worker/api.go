@@ -54,8 +54,10 @@ type Copy struct {
 // Mkdir makes a directory unless it is there.
 type Mkdir struct{ Stage, Dir, User string }
 
-// Run runs a command; the call's files are its standard input, output and error.
+// Run runs a command; the call's files are its standard input, output and error. With
+// Lookup it only asks the cache, and needs none.
 type Run struct {
+	Lookup      bool
 	Stage       string
 	Args        []string
 	Env         []string
@@ -68,7 +70,7 @@ type Run struct {
 type Stepped struct {
 	Cached  bool
 	Changed bool // a layer was added
-	Code    int  // exit status of a Run
+	Missed  bool // a Lookup found nothing
 }
 
 // Commit writes an image.

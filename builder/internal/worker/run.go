@@ -23,14 +23,17 @@ func (w *worker) run(ctx context.Context, call *wire.Call, p Run) (Stepped, erro
 	if err != nil {
 		return Stepped{}, err
 	}
-	if len(p.Args) == 0 || len(call.Files) != 3 {
+	if len(p.Args) == 0 || (len(call.Files) != 3 && !p.Lookup) {
 		return Stepped{}, fmt.Errorf("%w: a command needs arguments and three files", errInvalid)
 	}
 	what := p
-	what.Stage, what.UncachedEnv = "", nil
+	what.Stage, what.UncachedEnv, what.Lookup = "", nil, false
 	op := operation{what: what, do: func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
 		return "", w.command(ctx, call, p, below, staging)
 	}}
+	if p.Lookup {
+		return w.known(ctx, s, op)
+	}
 	if p.Ephemeral {
 		return Stepped{}, w.ephemeral(ctx, s, op)
 	}

@@ -196,6 +196,17 @@ func (w *worker) step(ctx context.Context, s *stage, op operation) (Stepped, err
 	return w.do(ctx, s, below, key, op, func() {})
 }
 
+// known asks the cache for a step without doing it.
+func (w *worker) known(ctx context.Context, s *stage, op operation) (Stepped, error) {
+	below := s.top()
+	key, err := stepKey(below, op.what)
+	if err != nil || s.noCache {
+		return Stepped{Missed: true}, err
+	}
+	found, err := w.lookup(ctx, s, key, op)
+	return Stepped{Cached: found, Missed: !found, Changed: s.top() != below}, err
+}
+
 // claim waits until no other stage is doing the step.
 func (w *worker) claim(ctx context.Context, key string) (func(), error) {
 	for {

@@ -24,18 +24,18 @@ import (
 	"github.com/oakum-build/oakum/storage"
 )
 
-// controlFD is where the parent put the control socket.
-const controlFD = 4
-
 // Main is the worker's life. It gives the exit status.
 func Main() int {
 	// This process is ours alone, so its environment may be changed: what it starts
 	// must not become workers.
 	os.Unsetenv(nsenter.EnvMode)
 	os.Setenv(childEnv, "1")
-	unix.CloseOnExec(3)
-	unix.CloseOnExec(controlFD)
-	unix.Close(3)
+	// A container's first process needs one thread for Go code.
+	os.Setenv("GOMAXPROCS", "1")
+	unix.CloseOnExec(nsenter.ControlFD)
+	if err := nsenter.Ready(); err != nil {
+		return 1
+	}
 	unix.Umask(0o022)
 	debug.SetGCPercent(400) // it lives for one build, and the store makes much garbage
 	w := &worker{rootless: inUserns(), stages: map[string]*stage{}, steps: map[string]chan struct{}{}, pulls: map[string]*sync.Mutex{}}
@@ -43,7 +43,7 @@ func Main() int {
 		fmt.Fprintln(os.Stderr, err)
 		w.broken = err
 	}
-	control := os.NewFile(controlFD, "control")
+	control := os.NewFile(nsenter.ControlFD, "control")
 	err := wire.Serve(control, w.handle)
 	w.close()
 	if err != nil {

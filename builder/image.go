@@ -113,6 +113,21 @@ func (b *Builder) Remove(ctx context.Context, ref string, opts RemoveOptions) (R
 	return Removed(out), err
 }
 
+// Pruned is what Prune removed.
+type Pruned struct {
+	Layers int
+	Size   int64 // bytes, uncompressed
+}
+
+// Prune empties the layer cache: it removes the layers of build steps that no image and
+// no container uses. It fails with an error that matches ErrInUse while another Builder
+// has the store open.
+func (b *Builder) Prune(ctx context.Context) (Pruned, error) {
+	var out storage.Pruned
+	err := b.call(ctx, "prune", nil, &out, nil)
+	return Pruned(out), err
+}
+
 // Pull fetches an image into the store. ref is a name, or a reference with a
 // transport (docker://, oci:, oci-archive:, docker-archive:, dir:). The zero Registry
 // is the Builder's.

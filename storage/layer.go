@@ -246,6 +246,7 @@ func (s *Store) register(l *Layer, d *differ) error {
 	}
 	got, err := s.cs.ApplyStagedLayer(cs.ApplyStagedLayerOptions{
 		ID: l.id, ParentLayer: l.parent.ID(), DiffOutput: out, DiffOptions: opts,
+		LayerOptions: &cs.LayerOptions{Flags: map[string]any{layerFlag: true}},
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("registering the layer: %w", err), s.cs.CleanupStagedLayer(out))

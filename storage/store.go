@@ -45,6 +45,7 @@ type Store struct {
 	rootless bool
 	stub     *os.File
 	empty    *os.File
+	lock     *os.File // held shared, see Prune
 
 	mu      sync.Mutex
 	records map[string]*cs.Layer // all layers, when they were last read
@@ -133,14 +134,16 @@ func (s *Store) openPrivate() error {
 	if s.stub, err = root.Open("stub"); err != nil {
 		return err
 	}
-	s.empty, err = root.Open("empty")
-	return err
+	if s.empty, err = root.Open("empty"); err != nil {
+		return err
+	}
+	return s.hold()
 }
 
 // Close gives the store back. Layers being made must have been waited for.
 func (s *Store) Close() error {
 	_, err := s.cs.Shutdown(false)
-	return errors.Join(err, s.stub.Close(), s.empty.Close(), s.private.Close())
+	return errors.Join(err, s.stub.Close(), s.empty.Close(), s.lock.Close(), s.private.Close())
 }
 
 // Private is the directory of the store that is oakum's alone.

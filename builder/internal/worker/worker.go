@@ -185,6 +185,8 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 			d, err := w.store.Push(ctx, p.Ref, p.Dest, p.Format, p.Access)
 			return Pushed{d}, err
 		})
+	case "prune":
+		return w.store.Prune()
 	case "info":
 		return w.info()
 	}

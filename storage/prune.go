@@ -1,0 +1,160 @@
+//go:build linux
+
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	cs "go.podman.io/storage"
+	"golang.org/x/sys/unix"
+)
+
+// layerFlag marks the layers that build steps made, among the store's.
+const layerFlag = "oakum"
+
+// Pruned is what Prune removed.
+type Pruned struct {
+	Layers int
+	Size   int64 // bytes, as uncompressed tars
+}
+
+// hold keeps Prune of other processes out for as long as the store is open.
+func (s *Store) hold() error {
+	f, err := s.private.OpenFile("lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	s.lock = f
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
+		return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// Prune removes the layers of build steps that no image and no container uses, and
+// what the layer cache says of them. It fails with ErrInUse while another process has
+// the store open, for that may be using them.
+func (s *Store) Prune() (Pruned, error) {
+	var out Pruned
+	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return out, fmt.Errorf("%w: another process is using the store; try again when it has ended", ErrInUse)
+	}
+	defer func() { _ = unix.Flock(int(s.lock.Fd()), unix.LOCK_SH) }()
+	all, err := s.cs.Layers()
+	if err != nil {
+		return out, err
+	}
+	used, err := s.usedLayers(all)
+	if err != nil {
+		return out, err
+	}
+	for _, l := range childrenFirst(all) {
+		if used[l.ID] || l.Flags[layerFlag] == nil {
+			continue
+		}
+		err := s.cs.DeleteLayer(l.ID)
+		if errors.Is(err, cs.ErrLayerHasChildren) || errors.Is(err, cs.ErrLayerUnknown) {
+			continue
+		}
+		if err != nil {
+			return out, fmt.Errorf("removing layer %s: %w", l.ID, err)
+		}
+		out.Layers++
+		out.Size += max(l.UncompressedSize, 0)
+	}
+	return out, s.forget()
+}
+
+// usedLayers are those below an image or a container.
+func (s *Store) usedLayers(all []cs.Layer) (map[string]bool, error) {
+	parents := make(map[string]string, len(all))
+	for _, l := range all {
+		parents[l.ID] = l.Parent
+	}
+	used := map[string]bool{}
+	mark := func(ids ...string) {
+		for _, id := range ids {
+			for ; id != "" && !used[id]; id = parents[id] {
+				used[id] = true
+			}
+		}
+	}
+	images, err := s.cs.Images()
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range images {
+		mark(i.TopLayer)
+		mark(i.MappedTopLayers...)
+	}
+	containers, err := s.cs.Containers()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range containers {
+		mark(c.LayerID)
+	}
+	return used, nil
+}
+
+// childrenFirst orders layers so that each comes before the one below it.
+func childrenFirst(all []cs.Layer) []cs.Layer {
+	parents := make(map[string]string, len(all))
+	for _, l := range all {
+		parents[l.ID] = l.Parent
+	}
+	depth := func(id string) (n int) {
+		for ; id != "" && n <= len(all); id = parents[id] {
+			n++
+		}
+		return n
+	}
+	out := slices.Clone(all)
+	slices.SortStableFunc(out, func(a, b cs.Layer) int { return depth(b.ID) - depth(a.ID) })
+	return out
+}
+
+// forget drops the steps of the cache that have no layer left, and what was
+// remembered of contents.
+func (s *Store) forget() error {
+	steps, err := s.names("steps")
+	if err != nil {
+		return err
+	}
+	for _, key := range steps {
+		if slices.ContainsFunc(s.stepLines(key), s.hasLayer) {
+			continue
+		}
+		if err := s.private.Remove(stepFile(key)); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"contents", "files"} {
+		if err := errors.Join(s.private.RemoveAll(dir), s.private.Mkdir(dir, 0o755)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) names(dir string) ([]string, error) {
+	d, err := s.private.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
+func (s *Store) hasLayer(line string) bool {
+	_, id, _ := strings.Cut(line, " ")
+	if id == "-" {
+		return true
+	}
+	_, err := s.Layer(id)
+	return err == nil
+}

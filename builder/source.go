@@ -27,6 +27,7 @@ type Source struct {
 	fsys     fs.FS
 	stage    *Stage
 	patterns []string
+	parents  bool
 	ignore   []string
 	exclude  []string
 	chown    string
@@ -45,6 +46,10 @@ func FS(fsys fs.FS) Source { return Source{fsys: fsys} }
 // contents. Without Select the whole source is taken.
 func (s Source) Select(patterns ...string) Source { s.patterns = patterns; return s }
 
+// Parents keeps the directories that a pattern names above its files, as COPY --parents
+// does: those after the first "/./", or all. "**" is then any number of components.
+func (s Source) Parents() Source { s.parents = true; return s }
+
 // Ignore leaves out what .dockerignore patterns match, as if it were not there
 // (Dockerfile reference, .dockerignore file).
 func (s Source) Ignore(patterns ...string) Source { s.ignore = patterns; return s }
@@ -56,7 +61,8 @@ func (s Source) Exclude(patterns ...string) Source { s.exclude = patterns; retur
 // stage copied into.
 func (s Source) Chown(owner string) Source { s.chown = owner; return s }
 
-// Chmod sets the mode of everything copied, in octal.
+// Chmod sets the mode of everything copied: octal, or symbolic as in chmod(1), such as
+// "u=rwX,go=rX", which changes the mode of each file.
 func (s Source) Chmod(mode string) Source { s.chmod = mode; return s }
 
 func describeSources(sources []Source) string {
@@ -96,7 +102,7 @@ func (b *Builder) openStreams(sources []Source, params *worker.Copy) (*streams, 
 }
 
 func (st *streams) source(b *Builder, src Source) (worker.CopySource, error) {
-	w := worker.CopySource{Patterns: src.patterns, Ignore: src.ignore, Exclude: src.exclude, Chown: src.chown, Chmod: src.chmod}
+	w := worker.CopySource{Patterns: src.patterns, Parents: src.parents, Ignore: src.ignore, Exclude: src.exclude, Chown: src.chown, Chmod: src.chmod}
 	switch {
 	case src.stage != nil && src.stage.b != b:
 		return w, fmt.Errorf("%w: a stage of another Builder", ErrInvalid)

@@ -136,21 +136,37 @@ func (s *Stage) abs(p string) string {
 // several files, or ending in a slash, dest is a directory. Missing directories are
 // made. A source that is not there is an error that matches ErrNotFound.
 func (s *Stage) Copy(ctx context.Context, dest string, sources ...Source) error {
-	return s.copy(ctx, "COPY", dest, sources)
+	return s.CopyWith(ctx, CopyOptions{}, dest, sources...)
 }
 
 // Add is Copy, except that a source file that is a local tar archive (plain, gzip,
 // bzip2, xz or zstd) is unpacked into dest (Dockerfile reference, ADD).
 func (s *Stage) Add(ctx context.Context, dest string, sources ...Source) error {
-	return s.copy(ctx, "ADD", dest, sources)
+	return s.CopyWith(ctx, CopyOptions{Unpack: true}, dest, sources...)
 }
 
-func (s *Stage) copy(ctx context.Context, verb, dest string, sources []Source) error {
+// CopyOptions is how CopyWith copies. The zero value is Copy's.
+type CopyOptions struct {
+	// Unpack unpacks local archives, as Add does.
+	Unpack bool
+	// Link makes a layer that does not depend on those below, as COPY --link does: the
+	// files are copied into an empty root, which then goes on top. When what is below
+	// changes, the same layer is found in the cache. Links of the stage are not
+	// followed, and the owner of a Source must be a number.
+	Link bool
+}
+
+// CopyWith is Copy with options.
+func (s *Stage) CopyWith(ctx context.Context, opts CopyOptions, dest string, sources ...Source) error {
+	verb := "COPY"
+	if opts.Unpack {
+		verb = "ADD"
+	}
 	if len(sources) == 0 {
 		return fmt.Errorf("%w: %s needs a source", ErrInvalid, verb)
 	}
 	params := worker.Copy{
-		Stage: s.id, Dest: s.abs(dest), Unpack: verb == "ADD",
+		Stage: s.id, Dest: s.abs(dest), Unpack: opts.Unpack, Link: opts.Link,
 		Dir: dest == "" || dest == "." || strings.HasSuffix(dest, "/") || strings.HasSuffix(dest, "/."),
 	}
 	streams, err := s.b.openStreams(sources, &params)

@@ -362,7 +362,7 @@ func (c *copier) owner(src *Source, e *entry) (int, int) {
 
 func mode(src *Source, e *entry) uint32 {
 	if src.Mode != nil {
-		return *src.Mode & 0o7777
+		return src.Mode.apply(e.st.Mode)
 	}
 	return e.st.Mode & 0o7777
 }
@@ -412,6 +412,9 @@ func (c *copier) symlink(src *Source, e *entry, dir *os.File, name string) error
 }
 
 func (c *copier) special(src *Source, e *entry, dir *os.File, name string) error {
+	if e.kind() == unix.S_IFCHR && e.st.Rdev == 0 {
+		return &InvalidError{e.label() + " is overlay's mark of a removed file"}
+	}
 	if err := unix.Mknodat(int(dir.Fd()), name, e.st.Mode, int(e.st.Rdev)); err != nil {
 		return fmt.Errorf("copying the special file %s: %w", e.label(), err)
 	}

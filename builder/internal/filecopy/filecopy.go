@@ -17,7 +17,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"strings"
 
 	"github.com/moby/patternmatcher"
 	"github.com/zeebo/blake3"
@@ -31,10 +30,11 @@ type IDs struct{ UID, GID int }
 type Source struct {
 	Root     *os.File // a directory
 	Patterns []string // path.Match per component, relative to Root; none is all of it
+	Parents  bool     // as COPY --parents: keep the directories that the patterns name
 	Ignore   []string // .dockerignore patterns, relative to Root
 	Exclude  []string // the same, of COPY --exclude, relative to each selected directory
 	Owner    *IDs     // nil keeps the owners
-	Mode     *uint32  // nil keeps the modes
+	Mode     *Mode    // nil keeps the modes
 }
 
 // NotFoundError is a source that is not there.
@@ -101,8 +101,12 @@ func walk(ctx context.Context, sources []Source, v visitor) error {
 		if len(patterns) == 0 {
 			patterns = []string{"/"}
 		}
+		visit := w.pattern
+		if w.src.Parents {
+			visit = w.parents
+		}
 		for _, p := range patterns {
-			if err := w.pattern(p); err != nil {
+			if err := visit(p); err != nil {
 				return err
 			}
 		}
@@ -115,89 +119,6 @@ func matcher(patterns []string) (*patternmatcher.PatternMatcher, error) {
 		return nil, nil
 	}
 	return patternmatcher.New(patterns)
-}
-
-// pattern visits what one pattern names. A pattern without wildcards must name
-// something; one with wildcards may match nothing, as in BuildKit.
-func (w *walker) pattern(p string) error {
-	w.several = false
-	clean := strings.TrimPrefix(path.Clean("/"+p), "/")
-	if !strings.ContainsAny(clean, `*?[\`) {
-		return w.named(p, clean)
-	}
-	names, err := w.expand(strings.Split(clean, "/"), "")
-	if errors.Is(err, path.ErrBadPattern) {
-		return &InvalidError{fmt.Sprintf("pattern %q: %v", p, err)}
-	}
-	if err != nil {
-		return fmt.Errorf("pattern %q: %w", p, err)
-	}
-	var kept []string
-	for _, name := range names {
-		ignored, err := w.ignored(name)
-		if err != nil {
-			return err
-		}
-		if !ignored {
-			kept = append(kept, name)
-		}
-	}
-	w.several = len(kept) > 1
-	for _, name := range kept {
-		if err := w.named(p, name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// expand gives the paths that match the components, in lexical order.
-func (w *walker) expand(components []string, base string) ([]string, error) {
-	if len(components) == 0 {
-		return []string{base}, nil
-	}
-	dir, err := openIn(w.src.Root, base, unix.O_RDONLY|unix.O_DIRECTORY)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	names, err := readNames(dir)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for _, name := range names {
-		ok, err := path.Match(components[0], name)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			continue
-		}
-		below, err := w.expand(components[1:], path.Join(base, name))
-		if err != nil {
-			return nil, err
-		}
-		for _, b := range below {
-			if len(components) > 1 && !w.exists(b) {
-				continue
-			}
-			out = append(out, b)
-		}
-	}
-	return out, nil
-}
-
-func (w *walker) exists(name string) bool {
-	f, err := openIn(w.src.Root, name, unix.O_PATH)
-	if err != nil {
-		return false
-	}
-	f.Close()
-	return true
 }
 
 // named visits one selected item. A link that is named itself is followed.

@@ -39,6 +39,7 @@ type CopySource struct {
 	Key   string // digest of the stream's content
 
 	Patterns, Ignore, Exclude []string
+	Parents                   bool
 	Chown, Chmod              string
 }
 
@@ -48,6 +49,7 @@ type Copy struct {
 	Dest    string // absolute
 	Dir     bool   // Dest is a directory
 	Unpack  bool
+	Link    bool // the layer does not depend on those below
 	Sources []CopySource
 }
 

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/chrootarchive"
@@ -25,6 +24,7 @@ import (
 type copyKey struct {
 	Dest        string
 	Dir, Unpack bool
+	Link        bool `json:",omitempty"`
 	Sources     []copySourceKey
 }
 
@@ -32,6 +32,7 @@ type copySourceKey struct {
 	Patterns, Exclude []string
 	Chown, Chmod      string
 	KeepOwner         bool
+	Parents           bool `json:",omitempty"`
 }
 
 func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, error) {
@@ -39,9 +40,9 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	if err != nil {
 		return Stepped{}, err
 	}
-	what := copyKey{Dest: p.Dest, Dir: p.Dir, Unpack: p.Unpack}
+	what := copyKey{Dest: p.Dest, Dir: p.Dir, Unpack: p.Unpack, Link: p.Link}
 	for _, src := range p.Sources {
-		what.Sources = append(what.Sources, copySourceKey{src.Patterns, src.Exclude, src.Chown, src.Chmod, src.Stage != ""})
+		what.Sources = append(what.Sources, copySourceKey{src.Patterns, src.Exclude, src.Chown, src.Chmod, src.Stage != "", src.Parents})
 	}
 	memo, err := w.contentKey(p.Sources)
 	if err != nil {
@@ -51,7 +52,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	defer t.close()
 	sums := w.fileSums(p.Sources)
 	defer sums.save()
-	return w.step(ctx, s, operation{
+	op := operation{
 		what: what,
 		content: func(ctx context.Context) (string, error) {
 			if content, ok := w.store.Content(memo); ok {
@@ -72,7 +73,11 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 			content, err := w.copyInto(ctx, p, sources, sums, below, staging)
 			return content, errors.Join(err, w.remember(memo, content))
 		},
-	})
+	}
+	if p.Link {
+		return w.link(ctx, s, op)
+	}
+	return w.step(ctx, s, op)
 }
 
 // contentKey is the key under which the content of stages' layers is remembered, so
@@ -105,11 +110,11 @@ func (w *worker) remember(memo, content string) error {
 }
 
 func (w *worker) copyInto(ctx context.Context, p Copy, sources []filecopy.Source, sums filecopy.FileSums, below *storage.Layer, staging storage.Staging) (content string, err error) {
-	m, err := w.mount(below, &staging, false)
+	m, closeRoot, err := w.copyRoot(p.Link, below, staging)
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, m.close()) }()
+	defer func() { err = errors.Join(err, closeRoot()) }()
 	to := filecopy.Target{Root: m.root, Dest: p.Dest, Dir: p.Dir}
 	for i, src := range p.Sources {
 		if src.Chown == "" {
@@ -151,17 +156,16 @@ func (t *trees) open(from []CopySource) ([]filecopy.Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := filecopy.Source{Root: root, Patterns: src.Patterns, Ignore: src.Ignore, Exclude: src.Exclude}
+		out := filecopy.Source{Root: root, Patterns: src.Patterns, Parents: src.Parents, Ignore: src.Ignore, Exclude: src.Exclude}
 		if src.Stage == "" || src.Chown != "" {
 			out.Owner = &filecopy.IDs{}
 		}
 		if src.Chmod != "" {
-			mode, err := strconv.ParseUint(src.Chmod, 8, 12)
+			mode, err := filecopy.ParseMode(src.Chmod)
 			if err != nil {
-				return nil, fmt.Errorf("%w: chmod %q is not an octal mode", errInvalid, src.Chmod)
+				return nil, err
 			}
-			m := uint32(mode)
-			out.Mode = &m
+			out.Mode = &mode
 		}
 		t.sources = append(t.sources, out)
 	}

@@ -1,0 +1,210 @@
+//go:build linux
+
+package filecopy
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// parents visits what one pattern of COPY --parents names, with the directories that
+// it names on the way. What stands before the first "/./" only says where to look
+// (Dockerfile reference, COPY --parents). After it "**" is any number of components,
+// none included, and links are not followed.
+func (w *walker) parents(p string) error {
+	base, rest, found := strings.Cut(p, "/./")
+	if !found {
+		base, rest = "", p
+	}
+	base, rest = inside(base), inside(rest)
+	components := strings.Split(rest, "/")
+	if rest == "" {
+		components = nil // all that is there
+	}
+	for _, c := range components {
+		if _, err := path.Match(c, ""); err != nil {
+			return &InvalidError{fmt.Sprintf("pattern %q: %v", p, err)}
+		}
+	}
+	bases := []string{base}
+	if isPattern(base) {
+		var err error
+		if bases, err = w.matches(p, base); err != nil {
+			return err
+		}
+	}
+	exact := !isPattern(base) && !isPattern(rest)
+	for _, base := range bases {
+		t := &tree{walker: w, components: components}
+		err := t.from(base)
+		if (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)) && !exact {
+			continue // as a pattern that matches nothing
+		}
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || (err == nil && exact && !t.matched) {
+			return &NotFoundError{Path: p, Why: "no such file or directory, left out by the ignore file, or behind a link"}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tree is the walk through a directory for one pattern of COPY --parents.
+type tree struct {
+	*walker
+	components []string
+	matched    bool
+	// pending are the directories around the present one. They are visited when
+	// something in them is selected.
+	pending []*pendingDir
+}
+
+type pendingDir struct {
+	*entry
+	visited bool
+}
+
+func (t *tree) from(base string) error {
+	dir, err := openIn(t.src.Root, base, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := t.v.top(t.src, path.Base("/"+base), true, t.several); err != nil {
+		return err
+	}
+	at := t.closure([]int{0})
+	if t.complete(at) {
+		t.matched = true
+		return t.children(dir, base, "")
+	}
+	return t.descend(dir, base, "", at)
+}
+
+// closure adds the places that follow a "**" without using up a name.
+func (t *tree) closure(at []int) []int {
+	for i := 0; i < len(at); i++ {
+		if n := at[i]; n < len(t.components) && t.components[n] == "**" && !slices.Contains(at, n+1) {
+			at = append(at, n+1)
+		}
+	}
+	return at
+}
+
+// complete says whether one of the places is the pattern's end.
+func (t *tree) complete(at []int) bool { return slices.Contains(at, len(t.components)) }
+
+// step gives the places in the pattern after a name.
+func (t *tree) step(at []int, name string) []int {
+	var next []int
+	for _, n := range at {
+		after := -1
+		switch {
+		case n == len(t.components):
+		case t.components[n] == "**":
+			after = n
+		default:
+			if ok, err := path.Match(t.components[n], name); err == nil && ok {
+				after = n + 1
+			}
+		}
+		if after >= 0 && !slices.Contains(next, after) {
+			next = append(next, after)
+		}
+	}
+	return t.closure(next)
+}
+
+// descend visits what matches below a directory that has come to the places at.
+func (t *tree) descend(dir *os.File, srcRel, rel string, at []int) error {
+	if err := t.ctx.Err(); err != nil {
+		return err
+	}
+	names, err := readNames(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		next := t.step(at, name)
+		if len(next) == 0 {
+			continue
+		}
+		if t.complete(next) {
+			err = t.selected(dir, name, path.Join(srcRel, name), path.Join(rel, name))
+		} else {
+			err = t.enter(dir, name, path.Join(srcRel, name), path.Join(rel, name), next)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// selected visits a match, all of it when it is a directory.
+func (t *tree) selected(dir *os.File, name, srcRel, rel string) error {
+	skip, err := t.skipped(srcRel, rel)
+	if err != nil || (skip && !(t.mayReinclude() && isDirAt(dir, name))) {
+		return err
+	}
+	t.matched = t.matched || !skip
+	for _, p := range t.pending {
+		if p.visited {
+			continue
+		}
+		p.visited = true
+		if err := t.v.visit(t.src, p.entry); err != nil {
+			return err
+		}
+	}
+	return t.child(dir, name, srcRel, rel)
+}
+
+func isDirAt(dir *os.File, name string) bool {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+}
+
+// skipped says whether an ignore or exclude pattern leaves a path out.
+func (t *tree) skipped(srcRel, rel string) (bool, error) {
+	ignored, err := t.ignored(srcRel)
+	if err != nil || ignored || t.exclude == nil {
+		return ignored, err
+	}
+	return t.exclude.MatchesOrParentMatches(rel)
+}
+
+// enter goes through a directory whose path is a match so far.
+func (t *tree) enter(dir *os.File, name, srcRel, rel string, at []int) error {
+	if skip, err := t.skipped(srcRel, rel); err != nil || (skip && !t.mayReinclude()) {
+		return err
+	}
+	sub, err := openChild(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", srcRel, err)
+	}
+	defer sub.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(sub.Fd()), &st); err != nil {
+		return &os.PathError{Op: "stat", Path: srcRel, Err: err}
+	}
+	p := &pendingDir{entry: &entry{dir: dir, name: name, rel: rel, st: &st}}
+	t.pending = append(t.pending, p)
+	err = t.descend(sub, srcRel, rel, at)
+	t.pending = t.pending[:len(t.pending)-1]
+	if err != nil || !p.visited {
+		return err
+	}
+	return t.v.leave(t.src, p.entry)
+}

@@ -1,0 +1,109 @@
+//go:build linux
+
+package filecopy
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// pattern visits what one pattern names. A pattern without wildcards must name
+// something; one with wildcards may match nothing, as in BuildKit.
+func (w *walker) pattern(p string) error {
+	w.several = false
+	clean := inside(p)
+	if !isPattern(clean) {
+		return w.named(p, clean)
+	}
+	names, err := w.matches(p, clean)
+	if err != nil {
+		return err
+	}
+	var kept []string
+	for _, name := range names {
+		ignored, err := w.ignored(name)
+		if err != nil {
+			return err
+		}
+		if !ignored {
+			kept = append(kept, name)
+		}
+	}
+	w.several = len(kept) > 1
+	for _, name := range kept {
+		if err := w.named(p, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inside makes a path relative to the root, which it cannot leave.
+func inside(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
+
+func isPattern(p string) bool { return strings.ContainsAny(p, `*?[\`) }
+
+// matches gives the paths that a pattern names, cleaned to clean.
+func (w *walker) matches(pattern, clean string) ([]string, error) {
+	names, err := w.expand(strings.Split(clean, "/"), "")
+	if errors.Is(err, path.ErrBadPattern) {
+		return nil, &InvalidError{fmt.Sprintf("pattern %q: %v", pattern, err)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
+	}
+	return names, nil
+}
+
+// expand gives the paths that match the components, in lexical order.
+func (w *walker) expand(components []string, base string) ([]string, error) {
+	if len(components) == 0 {
+		return []string{base}, nil
+	}
+	dir, err := openIn(w.src.Root, base, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := readNames(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range names {
+		ok, err := path.Match(components[0], name)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		below, err := w.expand(components[1:], path.Join(base, name))
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range below {
+			if len(components) > 1 && !w.exists(b) {
+				continue
+			}
+			out = append(out, b)
+		}
+	}
+	return out, nil
+}
+
+func (w *walker) exists(name string) bool {
+	f, err := openIn(w.src.Root, name, unix.O_PATH)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}

@@ -1,0 +1,81 @@
+//go:build linux
+
+package worker
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/oakum-build/oakum/builder/internal/filecopy"
+	"github.com/oakum-build/oakum/storage"
+)
+
+// copyRoot opens the root that a copy goes to: the stage's files, or with link an
+// empty directory that becomes the layer. That one is no overlay, in which new
+// directories would hide those of the layers below.
+func (w *worker) copyRoot(link bool, below *storage.Layer, staging storage.Staging) (*mounted, func() error, error) {
+	if !link {
+		m, err := w.mount(below, &staging, false)
+		if err != nil {
+			return nil, nil, err
+		}
+		return m, m.close, nil
+	}
+	root, err := os.Open(staging.Upper)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &mounted{path: staging.Upper, root: root}, root.Close, nil
+}
+
+// link does a step whose layer does not depend on the layers below (Dockerfile
+// reference, COPY --link). Its result is recorded without them too: when they have
+// changed, the layer that was made on others is put on these, byte for byte.
+func (w *worker) link(ctx context.Context, s *stage, op operation) (Stepped, error) {
+	free, err := stepKey(nil, op.what)
+	if err != nil {
+		return Stepped{}, err
+	}
+	copyAnew, content, reused := op.do, "", false
+	op.do = func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
+		var err error
+		if !s.noCache && w.store.StepSeen(free) {
+			if content, err = op.content(ctx); err != nil {
+				return "", err
+			}
+			if made, ok := w.store.Step(free, content); ok && made != nil {
+				reused = true
+				return content, duplicate(ctx, made, staging)
+			}
+		}
+		content, err = copyAnew(ctx, below, staging)
+		return content, err
+	}
+	below := s.top()
+	out, err := w.step(ctx, s, op)
+	if err != nil || out.Cached {
+		return out, err
+	}
+	out.Cached = reused
+	if l := s.top(); below != nil { // on nothing, the step itself has been recorded so
+		w.bg.Go(func() { w.record(free, content, l) })
+	}
+	return out, nil
+}
+
+// duplicate copies a layer's files, with their times, into a staging directory.
+func duplicate(ctx context.Context, made *storage.Layer, staging storage.Staging) (err error) {
+	dirs, err := made.Lowers()
+	if err != nil {
+		return err
+	}
+	defer storage.CloseAll(dirs)
+	root, err := os.Open(staging.Upper)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	_, err = filecopy.Copy(ctx, filecopy.Target{Root: root, Dest: "/"}, []filecopy.Source{{Root: dirs[0]}}, nil)
+	return err
+}

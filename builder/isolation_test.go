@@ -105,7 +105,7 @@ func TestBackgroundProcessesEnd(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	s := base(t, b)
-	seconds := "1001." + strconv.Itoa(os.Getpid())
+	seconds := nap()
 	start := time.Now()
 	run(t, s, "(trap '' HUP TERM INT; sleep "+seconds+") & setsid sleep "+seconds+" & sleep 0.1")
 	if took := time.Since(start); took > 20*time.Second {

@@ -43,6 +43,9 @@ func Open(ctx context.Context, opts Options) (*Builder, error) {
 		b.log = slog.New(slog.DiscardHandler)
 	}
 	proc, err := nsenter.Start(ctx, workerEnv())
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
 		var fault *nsenter.Fault
 		if errors.As(err, &fault) {
@@ -121,7 +124,7 @@ func (b *Builder) Close() error {
 	b.closed = true
 	b.mu.Unlock()
 	// The worker finishes registering layers when the control socket ends.
-	b.proc.Control.Close()
+	_ = b.client.Close()
 	select {
 	case <-b.proc.Done():
 	case <-time.After(time.Minute):
@@ -141,7 +144,18 @@ func (b *Builder) call(ctx context.Context, method string, params, result any, f
 	b.calls.Add(1)
 	b.mu.Unlock()
 	defer b.calls.Done()
-	return fromWire(b.client.Call(ctx, method, params, result, files, b.workerEvent))
+	err := b.client.Call(ctx, method, params, result, files, b.workerEvent)
+	var w *wire.Error
+	if errors.As(err, &w) && w.Kind == "" && b.isClosed() {
+		return ErrClosed // the worker gave the call up
+	}
+	return fromWire(err)
+}
+
+func (b *Builder) isClosed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
 }
 
 func (b *Builder) workerEvent(raw json.RawMessage) {

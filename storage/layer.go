@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
@@ -23,7 +24,8 @@ import (
 type Layer struct {
 	id      string
 	parent  *Layer
-	dir     *os.File // O_PATH: survives the rename into place; nil when the path is used
+	mu      sync.Mutex // guards dir and path
+	dir     *os.File   // O_PATH: survives the rename into place; nil when the path is known
 	path    string
 	done    chan struct{} // closed when registered or failed
 	err     error
@@ -86,6 +88,8 @@ func (l *Layer) Lowers() ([]*os.File, error) {
 }
 
 func (l *Layer) open() (*os.File, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.dir != nil {
 		fd, err := unix.FcntlInt(l.dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
@@ -222,15 +226,20 @@ func (s *Store) MakeLayer(ctx context.Context, parent *Layer, fill func(Staging)
 	}()
 	if err := <-filled; err != nil {
 		<-l.done
-		l.close()
+		l.settle("")
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *Layer) close() {
+// settle takes the path in place of the open directory, of which a store has more than
+// a process may have files open.
+func (l *Layer) settle(path string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.dir != nil {
 		l.dir.Close()
+		l.dir, l.path = nil, path
 	}
 }
 
@@ -252,6 +261,11 @@ func (s *Store) register(l *Layer, d *differ) error {
 		return errors.Join(fmt.Errorf("registering the layer: %w", err), s.cs.CleanupStagedLayer(out))
 	}
 	l.created, l.diffID, l.size = got.Created, out.UncompressedDigest, out.Size
+	path, err := s.cs.DifferTarget(l.id)
+	if err != nil {
+		return err
+	}
+	l.settle(path)
 	return nil
 }
 
@@ -287,9 +301,13 @@ func (d *differ) apply(dest string, opts *graphdriver.DifferOptions) (out graphd
 	if err := d.fill(Staging{Upper: dest, Work: work}); err != nil {
 		return out, err
 	}
-	if d.layer.dir, err = openPath(dest); err != nil {
+	dir, err := openPath(dest)
+	if err != nil {
 		return out, err
 	}
+	d.layer.mu.Lock()
+	d.layer.dir = dir
+	d.layer.mu.Unlock()
 	d.filled <- nil
 	if err := os.RemoveAll(work); err != nil {
 		return out, err

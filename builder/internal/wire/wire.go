@@ -54,6 +54,13 @@ type Client struct {
 // NewClient makes a client of a SOCK_SEQPACKET socket, which stays the caller's.
 func NewClient(control *os.File) *Client { return &Client{conn: control} }
 
+// Close ends the worker's side too, which then cancels the calls under way.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn.Close()
+}
+
 // Call sends a request with files and waits for its result. event is called for
 // each event, one at a time, before Call returns. When ctx ends the call is cancelled
 // and Call still waits until the worker has undone it.

@@ -148,7 +148,17 @@ type PushOptions struct {
 // with a transport (docker://, oci:, oci-archive:, docker-archive:, dir:). "" is the
 // image's own name. It returns the digest of the manifest as sent.
 func (b *Builder) Push(ctx context.Context, ref, dest string, opts PushOptions) (digest.Digest, error) {
+	if err := checkFormat(opts.Format); err != nil {
+		return "", err
+	}
 	var out worker.Pushed
 	err := b.call(ctx, "push", worker.Ref{Ref: ref, Dest: dest, Format: opts.Format, Access: opts.Registry.or(b.opts.Registry).access()}, &out, nil)
 	return out.Digest, err
+}
+
+func checkFormat(format string) error {
+	if format != "" && format != "oci" && format != "docker" {
+		return fmt.Errorf("%w: image format %q is neither oci nor docker", ErrInvalid, format)
+	}
+	return nil
 }

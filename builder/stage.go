@@ -240,8 +240,8 @@ func (s *Stage) Commit(ctx context.Context, name string, opts CommitOptions) (Im
 	if s.closed {
 		return Image{}, ErrClosed
 	}
-	if opts.Format != "" && opts.Format != "oci" && opts.Format != "docker" {
-		return Image{}, fmt.Errorf("%w: image format %q is neither oci nor docker", ErrInvalid, opts.Format)
+	if err := checkFormat(opts.Format); err != nil {
+		return Image{}, err
 	}
 	img := s.image
 	img.Config, img.History = s.config, nil

@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
+	ociarchive "go.podman.io/image/v5/oci/archive"
 	"go.podman.io/image/v5/signature"
 	istorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/transports"
@@ -46,6 +47,9 @@ func parseTransport(ref string) (types.ImageReference, bool, error) {
 	for _, allowed := range allowedTransports {
 		if name == allowed {
 			r, err := alltransports.ParseImageName(ref)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, true, fmt.Errorf("%w: %s: %w", ErrNotFound, ref, err)
+			}
 			if err != nil {
 				return nil, true, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
 			}
@@ -64,7 +68,15 @@ func (s *Store) Pull(ctx context.Context, ref string, a Access) (Image, error) {
 		return Image{}, err
 	}
 	if found {
-		return s.pullFrom(ctx, sys, src)
+		img, err := s.pullFrom(ctx, sys, src)
+		switch {
+		case err == nil:
+		case src.Transport().Name() == docker.Transport.Name():
+			err = fmt.Errorf("pulling %s: %w: %w", ref, ErrRegistry, err)
+		case errors.Is(err, fs.ErrNotExist), errors.As(err, &ociarchive.ArchiveFileNotFoundError{}):
+			err = fmt.Errorf("pulling %s: %w: %w", ref, ErrNotFound, err)
+		}
+		return img, err
 	}
 	names, err := remoteNames(sys, ref)
 	if err != nil {

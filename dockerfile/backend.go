@@ -18,6 +18,8 @@ type backend interface {
 type stage interface {
 	Fork(ctx context.Context, opts builder.StageOptions) (stage, error)
 	Config() builder.Config
+	Platform() string
+	CheckCommand(ctx context.Context) ([]string, error)
 	Describe(createdBy string)
 	Configure(change func(*builder.Config))
 	Workdir(ctx context.Context, dir string) error

@@ -43,6 +43,9 @@ type Options struct {
 	Jobs int
 	// Format is the image format, "oci" (the default) or "docker".
 	Format string
+	// BaseConfig gives the configuration of a base image to Check, when a variable that
+	// is not defined otherwise may be set there; nil knows none. Build does not need it.
+	BaseConfig func(ctx context.Context, image string) (builder.Config, error)
 	// Progress receives events, one at a time; nil discards them.
 	Progress func(Event)
 }
@@ -55,7 +58,7 @@ const (
 	StepStarted  EventKind = "started"  // Step, Total, Stage, Instruction, Line
 	StepOutput   EventKind = "output"   // the same, and Output
 	StepFinished EventKind = "finished" // the same, and Cached, Duration, Err
-	Warning      EventKind = "warning"  // Text, Line
+	Warning      EventKind = "warning"  // Text, Line, Rule
 )
 
 // Event is one moment of a build.
@@ -74,6 +77,7 @@ type Event struct {
 	Cached      bool
 	Duration    time.Duration
 	Text        string
+	Rule        string // the build check that warns; "" for other warnings
 	Err         error
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ type fake struct {
 	images map[string]builder.Config // beside scratch
 	fail   map[string]error          // by the text of an operation's log line
 	hold   func(line string)         // called in every operation
+	broken []string                  // what CheckCommand says
 
 	mu      sync.Mutex
 	log     []string
@@ -78,6 +80,7 @@ func (s *fakeStage) Fork(_ context.Context, opts builder.StageOptions) (stage, e
 }
 
 func (s *fakeStage) Config() builder.Config { return s.config.Clone() }
+func (s *fakeStage) Platform() string       { return "linux/" + runtime.GOARCH }
 func (s *fakeStage) Describe(text string)   { s.next = text }
 
 func (s *fakeStage) Configure(change func(*builder.Config)) {
@@ -87,6 +90,8 @@ func (s *fakeStage) Configure(change func(*builder.Config)) {
 	}
 	s.next = ""
 }
+
+func (s *fakeStage) CheckCommand(context.Context) ([]string, error) { return s.broken, nil }
 
 func (s *fakeStage) layer() {
 	s.history = append(s.history, s.next)

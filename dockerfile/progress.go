@@ -5,6 +5,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/oakum-build/oakum/dockerfile/internal/lint"
 )
 
 // progress numbers the steps and hands out events one at a time.
@@ -35,6 +37,13 @@ func (p *progress) warn(line int, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.send(Event{Kind: Warning, Line: line, Text: text})
+}
+
+// found hands out what a build check found.
+func (p *progress) found(f lint.Finding) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.send(Event{Kind: Warning, Line: f.Line, Text: f.Detail, Rule: f.Rule})
 }
 
 // step is one that is going on.

@@ -69,21 +69,6 @@ func TestUnusedArgumentHint(t *testing.T) {
 	equal(t, "warnings", warnings, []string{"build argument VERSON is not used: no ARG declares it; did you mean VERSION?"})
 }
 
-func TestParseWarnings(t *testing.T) {
-	var warnings []string
-	mustBuild(t, "# check=skip=all\nFROM base\nRUN a \\\n\n  b\n", func(_ *fake, o *Options) {
-		o.Progress = func(e Event) {
-			if e.Kind == Warning {
-				warnings = append(warnings, fmt.Sprintf("%d %s", e.Line, e.Text))
-			}
-		}
-	})
-	equal(t, "warnings", warnings, []string{
-		"1 # check=skip=all has no effect: build checks are not supported yet",
-		"5 Empty continuation line found in: RUN a   b",
-	})
-}
-
 // TestEventsComeOneAtATime: the sink is never called by two goroutines at once.
 func TestEventsComeOneAtATime(t *testing.T) {
 	var inside atomic.Int32

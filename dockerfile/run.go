@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile/internal/lint"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
@@ -24,6 +25,7 @@ type run struct {
 	progress *progress
 	slots    *slots
 	group    *errgroup.Group
+	strict   bool // what the checks find is an error
 
 	mu    sync.Mutex
 	nodes map[*plan.Stage]*node
@@ -38,6 +40,8 @@ type node struct {
 	fs     stage // nil until the base is there
 	scope  *plan.Scope
 	author string
+
+	original lint.Base // what the base image sets, for the checks
 }
 
 // newRun plans a build.
@@ -50,19 +54,17 @@ func newRun(lib backend, opts Options, src source) (*run, error) {
 	if err != nil {
 		return nil, src.locate(err, 0, 0, "")
 	}
-	return &run{
+	r := &run{
 		lib: lib, opts: opts, src: src, plan: p,
 		progress: &progress{sink: opts.Progress},
 		slots:    &slots{free: opts.jobs()},
 		nodes:    map[*plan.Stage]*node{},
-	}, nil
+	}
+	return r, r.checkEarly()
 }
 
 // stages builds the target and what it needs. The first error ends it all.
 func (r *run) stages(ctx context.Context) (*node, error) {
-	for _, w := range r.plan.Warnings {
-		r.progress.warn(w.Line, w.Text)
-	}
 	group, inner := errgroup.WithContext(ctx)
 	r.group = group
 	needed := r.plan.Needed()
@@ -117,6 +119,9 @@ func (r *run) need(ctx context.Context, s *plan.Stage) *node {
 
 // commit writes the image.
 func (r *run) commit(ctx context.Context, target *node) (builder.Image, error) {
+	if err := r.check(ctx, target); err != nil {
+		return builder.Image{}, err
+	}
 	names, meant := r.plan.Unused()
 	for _, name := range names {
 		text := fmt.Sprintf("build argument %s is not used: no ARG declares it", name)

@@ -91,6 +91,8 @@ func (w *worker) from(ctx context.Context) ([]plan.Command, error) {
 	var baseScope *plan.Scope
 	if w.base != nil {
 		baseScope, w.author = w.base.scope, w.base.author
+	} else {
+		w.original = baseOf(w.fs, config)
 	}
 	w.fs.Configure(func(c *builder.Config) { inherit(c, w.Image == builder.Scratch) })
 	w.scope = w.plan.Scope(baseScope, w.fs.Config().Env)

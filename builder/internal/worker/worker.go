@@ -157,6 +157,8 @@ func (w *worker) dispatch(ctx context.Context, call *wire.Call) (any, error) {
 		return with(call, func(p Mkdir) (any, error) { return w.mkdir(ctx, p) })
 	case "run":
 		return with(call, func(p Run) (any, error) { return w.run(ctx, call, p) })
+	case "checkcommand":
+		return with(call, func(p Command) (any, error) { return w.checkCommand(ctx, p) })
 	case "commit":
 		return with(call, func(p Commit) (any, error) { return w.commit(ctx, p) })
 	case "close":

@@ -90,6 +90,9 @@ func (p *Plan) ProxyEnv() []string {
 
 // predefined says that a build argument has its use without any ARG naming it.
 func predefined(name string) bool {
+	if name == "BUILDKIT_DOCKERFILE_CHECK" { // of package lint
+		return true
+	}
 	if _, ok := platformArgs(nil, "").Get(name); ok {
 		return true
 	}

@@ -45,9 +45,13 @@ func (p *Plan) trigger(s *Stage, text string) (Command, error) {
 		return Command{}, errors.New("it must be one instruction")
 	}
 	node := tree.AST.Children[0]
-	ic, err := instructions.ParseCommand(node)
+	parsed, err := instructions.ParseInstructionWithLinter(node, Silent())
 	if err != nil {
 		return Command{}, syntaxFault(err, nil)
+	}
+	ic, ok := parsed.(instructions.Command)
+	if !ok {
+		return Command{}, errors.New("FROM is not a command for a trigger")
 	}
 	if _, chained := ic.(*instructions.OnbuildCommand); chained {
 		return Command{}, errors.New("ONBUILD may not be a trigger itself")

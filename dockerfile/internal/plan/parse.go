@@ -16,14 +16,6 @@ type file struct {
 	escape rune
 	header []instructions.ArgCommand // the ARGs before the first FROM
 	stages []instructions.Stage      // at least one
-
-	warnings []Warning
-}
-
-// Warning is something in the Dockerfile that is no fault but may not be meant.
-type Warning struct {
-	Line int // from 1
-	Text string
 }
 
 // parse reads the text with BuildKit's parser.
@@ -38,32 +30,14 @@ func parse(text []byte) (*file, error) {
 	if f := startsWithFrom(tree.AST); f != nil {
 		return nil, f
 	}
-	stages, header, err := instructions.Parse(tree.AST, nil)
+	stages, header, err := instructions.Parse(tree.AST, Silent())
 	if err != nil {
 		return nil, syntaxFault(err, text)
 	}
 	if len(stages) == 0 {
 		return nil, &Fault{Err: errors.New("the Dockerfile has no FROM instruction, so there is nothing to build")}
 	}
-	return &file{escape: tree.EscapeToken, header: header, stages: stages, warnings: warnings(tree, text)}, nil
-}
-
-// warnings gives those of BuildKit's parser, and one for a directive that has no
-// effect here.
-func warnings(tree *parser.Result, text []byte) []Warning {
-	var list []Warning
-	if value, _, location, ok := parser.ParseDirective("check", text); ok {
-		line, _ := lines(location)
-		list = append(list, Warning{line, "# check=" + value + " has no effect: build checks are not supported yet"})
-	}
-	for _, w := range tree.Warnings {
-		warning := Warning{Text: w.Short}
-		if w.Location != nil {
-			warning.Line = w.Location.Start.Line
-		}
-		list = append(list, warning)
-	}
-	return list
+	return &file{escape: tree.EscapeToken, header: header, stages: stages}, nil
 }
 
 // startsWithFrom checks that only ARG stands before the first FROM. Instructions

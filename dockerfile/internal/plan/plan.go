@@ -38,8 +38,6 @@ type Plan struct {
 	Stages []*Stage
 	// Target is the stage that was asked for.
 	Target *Stage
-	// Warnings are in the file's order.
-	Warnings []Warning
 
 	opts     Options
 	escape   rune
@@ -91,7 +89,6 @@ func New(text []byte, opts Options) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{
-		Warnings: file.warnings,
 		opts:     opts,
 		escape:   file.escape,
 		declared: map[string]bool{},

@@ -1,0 +1,192 @@
+package lint
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rules lists findings as "line Rule".
+func rules(findings []Finding) string {
+	var list []string
+	for _, f := range findings {
+		list = append(list, fmt.Sprintf("%d %s", f.Line, f.Rule))
+	}
+	return strings.Join(list, "\n")
+}
+
+// TestEveryRule has a Dockerfile for each rule that breaks it, and one beside it that
+// does not.
+func TestEveryRule(t *testing.T) {
+	other := "arm64v8"
+	if runtime.GOARCH == "arm64" {
+		other = "s390x"
+	}
+	ignore := []string{"secret", "tmp/*"}
+	for rule, c := range map[string]struct{ bad, good string }{
+		"StageNameCasing":                 {"FROM scratch AS Build", "FROM scratch AS build"},
+		"FromAsCasing":                    {"FROM scratch as b", "from scratch as b"},
+		"NoEmptyContinuation":             {"FROM scratch\nRUN [\"a\", \\\n\n\"b\"]", "FROM scratch\nRUN [\"a\", \\\n# here\n\"b\"]"},
+		"ConsistentInstructionCasing":     {"FROM scratch\nCOPY a b\nRun [\"a\"]", "from scratch\ncopy a b\nrun [\"a\"]"},
+		"DuplicateStageName":              {"FROM scratch AS a\nFROM scratch AS a", "FROM scratch AS a\nFROM scratch AS b"},
+		"ReservedStageName":               {"FROM scratch AS scratch", "FROM scratch AS scratchy"},
+		"JSONArgsRecommended":             {"FROM scratch\nCMD a", "FROM scratch\nSHELL [\"/sh\"]\nCMD a"},
+		"MaintainerDeprecated":            {"FROM scratch\nMAINTAINER me", "FROM scratch\nLABEL maintainer=me"},
+		"UndefinedArgInFrom":              {"ARG VARIANT=x\nFROM b:${VARIAN:-y}", "ARG VARIANT\nFROM b:${VARIANT:-y}"},
+		"WorkdirRelativePath":             {"FROM scratch\nWORKDIR a", "FROM scratch AS b\nWORKDIR /a\nFROM b\nWORKDIR c"},
+		"UndefinedVar":                    {"FROM scratch\nCOPY $foo /", "FROM scratch AS b\nARG foo\nFROM b\nCOPY $foo $PATH /"},
+		"MultipleInstructionsDisallowed":  {"FROM scratch\nENTRYPOINT [\"a\"]\nENTRYPOINT [\"b\"]", "FROM scratch AS a\nCMD [\"a\"]\nFROM a\nCMD [\"b\"]"},
+		"LegacyKeyValueFormat":            {"FROM scratch\nENV a b", "FROM scratch\nENV a=b"},
+		"InvalidBaseImagePlatform":        {"FROM " + other + "/busybox", "FROM busybox"},
+		"RedundantTargetPlatform":         {"FROM --platform=$TARGETPLATFORM scratch", "FROM --platform=$BUILDPLATFORM scratch"},
+		"SecretsUsedInArgOrEnv":           {"FROM scratch\nARG API_KEY", "FROM scratch\nENV PUBLIC_KEY=a KEYBOARD=b"},
+		"InvalidDefaultArgInFrom":         {"ARG tag\nFROM busybox:$tag", "ARG tag=1\nFROM busybox:$tag"},
+		"FromPlatformFlagConstDisallowed": {"FROM --platform=linux/s390x scratch AS b", "FROM --platform=linux/s390x scratch AS b-s390x"},
+		"CopyIgnoredFile":                 {"FROM scratch\nCOPY tmp/a /", "FROM scratch\nCOPY a /\nADD https://x/secret /"},
+		"InvalidDefinitionDescription":    {"# check=experimental=all\n# about\nARG foo=1\nFROM scratch", "# check=experimental=all\n# foo about\nARG foo=1\nFROM scratch"},
+		"ExposeProtoCasing":               {"FROM scratch\nEXPOSE 80/TCP", "FROM scratch\nEXPOSE 80/tcp"},
+		"ExposeInvalidFormat":             {"FROM scratch\nEXPOSE 127.0.0.1:80:80", "FROM scratch\nEXPOSE 80-90/udp"},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			findings, err := Check([]byte(c.bad), Options{Ignore: ignore})
+			if err != nil || len(findings) != 1 || findings[0].Rule != rule {
+				t.Errorf("bad: %v\n%s", err, rules(findings))
+			}
+			findings, err = Check([]byte(c.good), Options{Ignore: ignore})
+			if err != nil || len(findings) != 0 {
+				t.Errorf("good: %v\n%s", err, rules(findings))
+			}
+		})
+	}
+}
+
+// TestPlaces checks where findings are, and their words.
+func TestPlaces(t *testing.T) {
+	text, err := os.ReadFile("testdata/every-rule")
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings, err := Check(text, Options{Ignore: []string{"ignored"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for _, f := range findings {
+		fmt.Fprintf(&got, "%d-%d %s: %s\n", f.Line, f.End, f.Rule, f.Detail)
+	}
+	want, err := os.ReadFile("testdata/every-rule.findings")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("got:\n%s\nwant:\n%s", got.String(), want)
+	}
+	names := map[string]bool{}
+	for _, f := range findings {
+		names[f.Rule] = true
+	}
+	if len(names) != 22 {
+		t.Errorf("%d rules are broken, want 22", len(names))
+	}
+}
+
+// TestSettings checks what turns rules off and on.
+func TestSettings(t *testing.T) {
+	const body = "FROM scratch\nWORKDIR a\nCMD b\n"
+	for _, c := range []struct{ name, text, argument, want string }{
+		{"all rules", body, "", "2 WorkdirRelativePath\n3 JSONArgsRecommended"},
+		{"one skipped", "# check=skip=WorkdirRelativePath\n" + body, "", "4 JSONArgsRecommended"},
+		{"two skipped", "# check=skip=WorkdirRelativePath,JSONArgsRecommended\n" + body, "", ""},
+		{"all skipped", "# check=skip=all\n" + body, "", ""},
+		{"one instruction", "FROM scratch\n# check=skip=WorkdirRelativePath\nWORKDIR a\nCMD b\n", "", "4 JSONArgsRecommended"},
+		{"a stage", "# check=skip=StageNameCasing\nFROM scratch AS B\n", "", ""},
+		{"the argument wins", "# check=skip=all\n" + body, "skip=WorkdirRelativePath", "4 JSONArgsRecommended"},
+		{"experimental alone", "# check=skip=all;experimental=InvalidDefinitionDescription\n# x y\nFROM scratch AS b\n", "", "3 InvalidDefinitionDescription"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			opts := Options{}
+			if c.argument != "" {
+				opts.Args = map[string]string{"BUILDKIT_DOCKERFILE_CHECK": c.argument}
+			}
+			findings, err := Check([]byte(c.text), opts)
+			if got := rules(findings); err != nil || got != c.want {
+				t.Errorf("%v\n%s\nwant:\n%s", err, got, c.want)
+			}
+		})
+	}
+	if strict, err := Strict([]byte("# check=error=true\n"+body), nil); err != nil || !strict {
+		t.Errorf("error=true: %v, %v", strict, err)
+	}
+	if _, err := Check([]byte("# escape=`\n# check=skp=all\n"+body), Options{}); err == nil || !strings.Contains(err.Error(), "skp") {
+		t.Errorf("bad setting: %v", err)
+	}
+}
+
+// TestBase checks that what only the base image can tell is asked of it, and not
+// reported while it is not known.
+func TestBase(t *testing.T) {
+	const text = "FROM base AS a\nENV b=$OWN\nFROM a\nENV c=$b d=$OTHER\nCMD x\n"
+	findings, err := Check([]byte(text), Options{})
+	if got := rules(findings); err != nil || got != "5 JSONArgsRecommended" {
+		t.Errorf("unknown: %v\n%s", err, got)
+	}
+	var asked []string
+	known := func(image string, ask bool) (Base, bool) {
+		if ask {
+			asked = append(asked, image)
+		}
+		return Base{Env: []string{"OWN=1"}}, ask
+	}
+	findings, err = Check([]byte(text), Options{Base: known})
+	if got := rules(findings); err != nil || got != "4 UndefinedVar\n5 JSONArgsRecommended" {
+		t.Errorf("asked: %v\n%s", err, got)
+	}
+	if want := []string{"base"}; !slices.Equal(slices.Compact(asked), want) {
+		t.Errorf("asked for %v, want %v", asked, want)
+	}
+	asked = nil
+	if _, err := Check([]byte("FROM base\nENV a=$PATH\nENV b=$a\n"), Options{Base: known}); err != nil || asked != nil {
+		t.Errorf("%v; asked for %v without need", err, asked)
+	}
+	built := func(string, bool) (Base, bool) {
+		return Base{Env: []string{"OWN=1", "OTHER=2"}, Shell: []string{"/sh"}, OS: "linux", Arch: "sparc"}, true
+	}
+	findings, err = Check([]byte(text), Options{Base: built})
+	if got := rules(findings); err != nil || got != "1 InvalidBaseImagePlatform" {
+		t.Errorf("known: %v\n%s", err, got)
+	}
+	needed := func(index int) bool { return index == 1 }
+	findings, err = Check([]byte("FROM scratch\nWORKDIR a\nFROM scratch\nWORKDIR b\n"), Options{Needed: needed})
+	if got := rules(findings); err != nil || got != "4 WorkdirRelativePath" {
+		t.Errorf("needed: %v\n%s", err, got)
+	}
+}
+
+// FuzzCheck checks that no text makes the checks panic, and that findings are in the
+// file.
+func FuzzCheck(f *testing.F) {
+	text, err := os.ReadFile("testdata/every-rule")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(text))
+	f.Add("FROM a\n# check=skip=x\nCOPY --from=0 <<a /\n$b\na\n")
+	f.Add("ARG a=$a\nFROM ${a:-scratch}\nENV $a=$b\nEXPOSE $x:/\nRUN --mount=type=secret,id=$a true\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		count := strings.Count(text, "\n") + 1
+		findings, err := Check([]byte(text), Options{Ignore: []string{"a"}})
+		if err != nil {
+			return
+		}
+		for _, finding := range findings {
+			if finding.Line < 1 || finding.Line > count {
+				t.Errorf("%s in line %d of %d", finding.Rule, finding.Line, count)
+			}
+		}
+		_, _ = Targets([]byte(text))
+		_, _, _ = Describe([]byte(text), Options{})
+	})
+}

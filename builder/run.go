@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -36,6 +37,9 @@ type Cmd struct {
 	// Stdout and Stderr receive the output; nil discards it. An *os.File is given to
 	// the command itself.
 	Stdout, Stderr io.Writer
+	// Files are the texts of executable files, by name, that the command finds in
+	// /dev/pipes.
+	Files map[string]string
 	// Ephemeral throws the command's changes to the files away, and bypasses the cache.
 	Ephemeral bool
 }
@@ -52,12 +56,17 @@ func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
 		return ErrClosed
 	}
 	params := worker.Run{
-		Stage: s.id, Args: cmd.Args, UncachedEnv: cmd.UncachedEnv, Ephemeral: cmd.Ephemeral,
+		Stage: s.id, Args: cmd.Args, Files: cmd.Files, UncachedEnv: cmd.UncachedEnv, Ephemeral: cmd.Ephemeral,
 		Env: append(append([]string{}, s.config.Env...), cmd.Env...),
 		Dir: s.abs(cmd.Dir), User: cmd.User,
 	}
 	if cmd.User == "" {
 		params.User = s.config.User
+	}
+	for name := range cmd.Files {
+		if !fs.ValidPath(name) || name == "." || strings.ContainsAny(name, "/\x00") {
+			return fmt.Errorf("%w: %q is not a file's name", ErrInvalid, name)
+		}
 	}
 	texts := slices.Concat(params.Args, params.Env, params.UncachedEnv, []string{params.Dir})
 	if slices.ContainsFunc(texts, func(text string) bool { return strings.ContainsRune(text, 0) }) {

@@ -34,6 +34,8 @@ type stage interface {
 type files struct {
 	dest     string
 	unpack   bool     // local archives, as ADD does
+	link     bool     // as --link
+	parents  bool     // as --parents
 	from     stage    // where the patterns are looked up; nil is the context
 	context  string   // the context's directory
 	ignore   []string // patterns of what the context leaves out
@@ -88,6 +90,9 @@ func (s *libraryStage) Bring(ctx context.Context, f files) error {
 		} else {
 			src = builder.Dir(f.context).Ignore(f.ignore...).Select(f.patterns...)
 		}
+		if f.parents {
+			src = src.Parents()
+		}
 		sources = append(sources, src.Exclude(f.exclude...))
 	}
 	if len(f.inline) > 0 {
@@ -102,8 +107,5 @@ func (s *libraryStage) Bring(ctx context.Context, f files) error {
 		}
 		sources[i] = src
 	}
-	if f.unpack {
-		return s.Add(ctx, f.dest, sources...)
-	}
-	return s.Copy(ctx, f.dest, sources...)
+	return s.CopyWith(ctx, builder.CopyOptions{Unpack: f.unpack, Link: f.link}, f.dest, sources...)
 }

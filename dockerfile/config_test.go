@@ -138,6 +138,7 @@ func TestRun(t *testing.T) {
 		cmd        []string
 		env        []string
 		uncached   []string
+		files      map[string]string
 		history    string
 	}{{
 		name: "shell form", text: "FROM base\nRUN echo \"$HOME\" \\\n  && ls\n",
@@ -168,6 +169,18 @@ func TestRun(t *testing.T) {
 		name: "here-documents within a command are the shell's",
 		text: "FROM base\nRUN cat <<A 3<<B\n1\nA\n2\nB\n",
 		cmd:  []string{"/bin/sh", "-c", "cat <<A 3<<B\n1\nA\n2\nB"}, history: "RUN /bin/sh -c cat <<A 3<<B\n1\nA\n2\nB",
+	}, {
+		name: "a here-document that names its interpreter", text: "FROM base\nRUN <<-EOF\n\t#!/bin/x -y\n\tz\nEOF\n",
+		cmd: []string{"/bin/sh", "-c", "/dev/pipes/EOF"}, history: "RUN /bin/sh -c /dev/pipes/EOF",
+		files: map[string]string{"EOF": "#!/bin/x -y\nz\n"},
+	}, {
+		name: "an interpreter with SHELL, a descriptor and a name that is no file's",
+		text: "FROM base\nSHELL [\"/s\", \"-x\"]\nRUN 3<<\"../E\"\n#!/bin/x\n../E\n",
+		cmd:  []string{"/s", "-x", "/dev/pipes/script"}, history: "RUN /s -x /dev/pipes/script",
+		files: map[string]string{"script": "#!/bin/x\n"},
+	}, {
+		name: "an interpreter's line within a command is not the builder's", text: "FROM base\nRUN cat <<E\n#!/bin/x\nE\n",
+		cmd: []string{"/bin/sh", "-c", "cat <<E\n#!/bin/x\nE"}, history: "RUN /bin/sh -c cat <<E\n#!/bin/x\nE",
 	}}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -176,6 +189,9 @@ func TestRun(t *testing.T) {
 			equal(t, "command", cmd.Args, tt.cmd)
 			equal(t, "environment", cmd.Env, tt.env)
 			equal(t, "uncached environment", cmd.UncachedEnv, tt.uncached)
+			if !maps.Equal(cmd.Files, tt.files) {
+				t.Errorf("files %q, want %q", cmd.Files, tt.files)
+			}
 			if got := f.target.history[len(f.target.history)-1]; got != tt.history {
 				t.Errorf("history %q, want %q", got, tt.history)
 			}
@@ -206,8 +222,16 @@ func TestCopy(t *testing.T) {
 		name: "a destination that a variable leaves blank", text: "COPY a $UNSET",
 		want: files{patterns: []string{"a"}, dest: "./"}, history: "COPY a ",
 	}, {
-		name: "link is a plain copy", text: "COPY --link a /b/.",
-		want: files{patterns: []string{"a"}, dest: "/b/./"}, history: "COPY a /b/.",
+		name: "link", text: "COPY --link --chown=1:2 a /b/.",
+		want: files{patterns: []string{"a"}, dest: "/b/./", link: true, chown: "1:2"}, history: "COPY --chown=1:2 a /b/.",
+	}, {
+		name: "ADD with link and a symbolic mode", text: "ADD --link --chmod=u=rwX,go=rX a /b",
+		want:    files{patterns: []string{"a"}, dest: "/b", link: true, unpack: true, chmod: "u=rwX,go=rX"},
+		history: "ADD --chmod=u=rwX,go=rX a /b",
+	}, {
+		name: "parents", text: "ARG D=d\nCOPY --parents ./x/./$D/**/*.go /b/",
+		want:    files{patterns: []string{"./x/./d/**/*.go"}, dest: "/b/", parents: true},
+		history: "COPY --parents ./x/./d/**/*.go /b/",
 	}, {
 		name: "JSON form", text: `COPY ["a b", "c d/"]`,
 		want: files{patterns: []string{"a b"}, dest: "c d/"}, history: "COPY a b c d/",

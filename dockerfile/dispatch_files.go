@@ -12,14 +12,14 @@ import (
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
-// copyFiles does COPY. --link asks for a layer that does not depend on those below;
-// its files are the same without.
+// copyFiles does COPY.
 func (w *worker) copyFiles(ctx context.Context, c *instructions.CopyCommand, from stage) error {
 	if err := plan.CheckFiles(c); err != nil {
 		return err
 	}
 	return w.bring(ctx, "COPY", c.SourcesAndDest, files{
-		from: from, exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
+		from: from, parents: c.Parents, link: c.Link,
+		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
 	})
 }
 
@@ -29,7 +29,7 @@ func (w *worker) addFiles(ctx context.Context, c *instructions.AddCommand) error
 		return err
 	}
 	return w.bring(ctx, "ADD", c.SourcesAndDest, files{
-		unpack:  c.Unpack == nil || *c.Unpack,
+		unpack: c.Unpack == nil || *c.Unpack, link: c.Link,
 		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
 	})
 }
@@ -39,6 +39,9 @@ func (w *worker) bring(ctx context.Context, name string, args instructions.Sourc
 	f.context, f.ignore = w.opts.ContextDir, w.src.ignore
 	f.dest = destination(args.DestPath)
 	text := []string{name}
+	if f.parents {
+		text = append(text, "--parents")
+	}
 	if f.chown != "" {
 		text = append(text, "--chown="+f.chown)
 	}
@@ -46,7 +49,11 @@ func (w *worker) bring(ctx context.Context, name string, args instructions.Sourc
 		text = append(text, "--chmod="+f.chmod)
 	}
 	for _, src := range args.SourcePaths {
-		f.patterns = append(f.patterns, inRoot(src))
+		if f.parents {
+			f.patterns = append(f.patterns, src) // for "/./" has a meaning in it
+		} else {
+			f.patterns = append(f.patterns, inRoot(src))
+		}
 		text = append(text, src)
 	}
 	for _, doc := range args.SourceContents {

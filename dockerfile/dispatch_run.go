@@ -13,13 +13,14 @@ import (
 // runCommand does RUN.
 func (w *worker) runCommand(ctx context.Context, c *instructions.RunCommand, s *step) error {
 	config := w.fs.Config()
-	args, err := plan.RunArgs(c, config.Shell)
+	args, files, err := plan.RunArgs(c, config.Shell)
 	if err != nil {
 		return err
 	}
 	w.fs.Describe(w.scope.RunHistory(args))
 	return w.fs.Run(ctx, builder.Cmd{
 		Args:        args,
+		Files:       files,
 		Env:         w.scope.RunEnv(config.Env),
 		UncachedEnv: w.plan.ProxyEnv(),
 		Stdout:      s.output(false),

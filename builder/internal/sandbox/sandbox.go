@@ -38,6 +38,7 @@ type Command struct {
 	User     User
 	// Files are bound over absolute paths of the root file system: target to source.
 	Files map[string]string
+	Pipes string // a directory for /dev/pipes; "" is none
 	// Stdin, Stdout and Stderr are the command's own.
 	Stdin, Stdout, Stderr *os.File
 	// Userns says that the caller's user namespace is not the initial one.
@@ -176,6 +177,9 @@ func mounts(c Command) []specs.Mount {
 	}
 	for target, source := range c.Files {
 		m = append(m, specs.Mount{Destination: filepath.Clean(target), Type: "bind", Source: source, Options: []string{"bind", "nosuid", "noexec", "nodev"}})
+	}
+	if c.Pipes != "" {
+		m = append(m, specs.Mount{Destination: "/dev/pipes", Type: "bind", Source: c.Pipes, Options: []string{"bind", "ro", "nosuid", "nodev"}})
 	}
 	return m
 }

@@ -34,6 +34,10 @@ func LookupUser(root *os.File, spec string) (User, error) {
 		return User{}, fmt.Errorf("%w: %q", ErrNoUser, spec)
 	}
 	u, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, passwd, group)
+	if name, rest, _ := strings.Cut(spec, ":"); err != nil && name == "root" && rest == "" {
+		// As in BuildKit, root needs no entry.
+		u, err = &user.ExecUser{Home: "/"}, nil
+	}
 	if err != nil {
 		return User{}, fmt.Errorf("%w: %q: %w", ErrNoUser, spec, err)
 	}

@@ -64,6 +64,7 @@ type Run struct {
 	Args        []string
 	Env         []string
 	UncachedEnv []string
+	Files       map[string]string `json:",omitempty"` // by name, in /dev/pipes
 	Dir, User   string
 	Ephemeral   bool
 }

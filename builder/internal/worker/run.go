@@ -73,15 +73,19 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 		return err
 	}
 	id := fmt.Sprintf("run%d", w.next())
+	defer os.RemoveAll(filepath.Join(w.mnt, "files", id))
 	files, err := w.privateFiles(id)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(filepath.Join(w.mnt, "files", id))
+	pipes, err := w.scripts(id, p.Files)
+	if err != nil {
+		return err
+	}
 	traces = newTraces(m.root, files)
 	code, err := sandbox.Run(ctx, sandbox.Command{
 		ID: id, StateDir: filepath.Join(w.mnt, "containers"), Rootfs: m.path,
-		Args: p.Args, Env: environment(p, u), Dir: p.Dir, User: u, Files: files,
+		Args: p.Args, Env: environment(p, u), Dir: p.Dir, User: u, Files: files, Pipes: pipes,
 		Stdin: call.Files[0], Stdout: call.Files[1], Stderr: call.Files[2],
 		Userns: w.rootless,
 	})
@@ -121,6 +125,24 @@ func environment(p Run, u sandbox.User) []string {
 		env = append(env, "HOME="+u.Home)
 	}
 	return env
+}
+
+// scripts writes the command's own files and gives their directory, "" when there are
+// none.
+func (w *worker) scripts(id string, texts map[string]string) (string, error) {
+	if len(texts) == 0 {
+		return "", nil
+	}
+	dir := filepath.Join(w.mnt, "files", id, "pipes")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	for name, text := range texts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
 }
 
 // privateFiles writes the hosts and resolv.conf that one command sees, and may change.

@@ -50,7 +50,7 @@ func walk(t *testing.T, p *Plan, s *Stage) {
 				return
 			}
 		case *instructions.RunCommand:
-			args, err := RunArgs(ic, nil)
+			args, _, err := RunArgs(ic, nil)
 			if err != nil || len(args) == 0 {
 				t.Fatalf("RUN without arguments passed the plan: %v", err)
 			}

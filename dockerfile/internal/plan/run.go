@@ -2,6 +2,7 @@ package plan
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -27,43 +28,51 @@ func Args(line instructions.ShellDependantCmdLine, shell []string) []string {
 	return append(args, strings.Join(line.CmdLine, " "))
 }
 
-// RunArgs gives the arguments of a RUN, whose here-documents become part of what
-// the shell reads. A document that names its interpreter is unsupported.
-func RunArgs(c *instructions.RunCommand, shell []string) ([]string, error) {
+// scripts is where the command of a RUN finds its files, as in BuildKit.
+const scripts = "/dev/pipes/"
+
+// RunArgs gives the arguments of a RUN, whose here-documents become part of what the
+// shell reads. One that begins with #! is an executable file instead, which the shell
+// starts; files gives its text by its name.
+func RunArgs(c *instructions.RunCommand, shell []string) (args []string, files map[string]string, err error) {
 	line := c.ShellDependantCmdLine
 	if !line.PrependShell && (len(line.CmdLine) == 0 || line.CmdLine[0] == "") {
-		return nil, errors.New("RUN without a command")
+		return nil, nil, errors.New("RUN without a command")
 	}
 	if len(line.Files) == 0 {
-		return Args(line, shell), nil
+		return Args(line, shell), nil, nil
 	}
-	script, err := heredocScript(line)
-	if err != nil {
-		return nil, err
+	script, alone := heredocScript(line)
+	if alone && strings.HasPrefix(script, "#!") {
+		name := line.Files[0].Name
+		if !plainName.MatchString(name) {
+			name = "script"
+		}
+		script, files = scripts+name, map[string]string{name: script}
 	}
 	line.CmdLine = []string{script}
-	return Args(line, shell), nil
+	return Args(line, shell), files, nil
 }
 
+// plainName matches the names of files that a shell reads as one word.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]*$`)
+
 // heredocScript is what the shell gets for a RUN with here-documents: the document
-// when the line is nothing else, otherwise the line and the documents, for the
-// shell to read as its own.
-func heredocScript(line instructions.ShellDependantCmdLine) (string, error) {
+// when the line is nothing else, and then alone is true; otherwise the line and the
+// documents, for the shell to read as its own.
+func heredocScript(line instructions.ShellDependantCmdLine) (script string, alone bool) {
 	text := strings.Join(line.CmdLine, " ")
 	if parser.MustParseHeredoc(text) != nil {
 		script := line.Files[0].Data
 		if line.Files[0].Chomp {
 			script = parser.ChompHeredocContent(script)
 		}
-		if strings.HasPrefix(script, "#!") {
-			return "", unsupported{"RUN with a here-document that starts with #!"}
-		}
-		return script, nil
+		return script, true
 	}
-	var script strings.Builder
-	script.WriteString(text)
+	var b strings.Builder
+	b.WriteString(text)
 	for _, f := range line.Files {
-		script.WriteString("\n" + f.Data + f.Name)
+		b.WriteString("\n" + f.Data + f.Name)
 	}
-	return script.String(), nil
+	return b.String(), false
 }

@@ -49,12 +49,10 @@ func checkCommand(c Command, noContext bool) error {
 		err = checkRun(ic)
 	case *instructions.CopyCommand:
 		switch {
-		case ic.Parents:
-			err = unsupported{"COPY --parents"}
 		case ic.From == "" && noContext && len(ic.SourcePaths) > 0:
 			err = errors.New("COPY: there is no build context to copy from")
 		default:
-			err = checkFiles("COPY", ic.SourcesAndDest, ic.Chmod, true)
+			err = checkFiles("COPY", ic.SourcesAndDest, flags{ic.Chmod, ic.Chown, ic.Link}, true)
 		}
 	case *instructions.AddCommand:
 		switch {
@@ -63,7 +61,7 @@ func checkCommand(c Command, noContext bool) error {
 		case ic.KeepGitDir != nil:
 			err = unsupported{"ADD --keep-git-dir"}
 		default:
-			err = checkFiles("ADD", ic.SourcesAndDest, ic.Chmod, true)
+			err = checkFiles("ADD", ic.SourcesAndDest, flags{ic.Chmod, ic.Chown, ic.Link}, true)
 		}
 		if err == nil && noContext && len(ic.SourcePaths) > 0 {
 			err = errors.New("ADD: there is no build context to add from")
@@ -88,24 +86,30 @@ func checkRun(c *instructions.RunCommand) error {
 	if security := instructions.GetSecurity(c); security != instructions.SecuritySandbox {
 		return unsupported{"RUN --security=" + security}
 	}
-	_, err := RunArgs(c, nil)
+	_, _, err := RunArgs(c, nil)
 	return err
 }
 
-// CheckFiles checks the sources, the destination and the mode of a COPY or ADD
+// CheckFiles checks the sources, the destination and the flags of a COPY or ADD
 // whose variables have been replaced.
 func CheckFiles(c instructions.Command) error {
 	switch c := c.(type) {
 	case *instructions.CopyCommand:
-		return checkFiles("COPY", c.SourcesAndDest, c.Chmod, false)
+		return checkFiles("COPY", c.SourcesAndDest, flags{c.Chmod, c.Chown, c.Link}, false)
 	case *instructions.AddCommand:
-		return checkFiles("ADD", c.SourcesAndDest, c.Chmod, false)
+		return checkFiles("ADD", c.SourcesAndDest, flags{c.Chmod, c.Chown, c.Link}, false)
 	}
 	return nil
 }
 
+// flags are those that COPY and ADD share.
+type flags struct {
+	chmod, chown string
+	link         bool
+}
+
 // checkFiles is CheckFiles for both; with raw, texts with variables pass.
-func checkFiles(name string, files instructions.SourcesAndDest, chmod string, raw bool) error {
+func checkFiles(name string, files instructions.SourcesAndDest, f flags, raw bool) error {
 	known := func(text string) bool { return !raw || !strings.Contains(text, "$") }
 	for _, source := range files.SourcePaths {
 		if known(source) && remote.MatchString(source) {
@@ -119,8 +123,11 @@ func checkFiles(name string, files instructions.SourcesAndDest, chmod string, ra
 	if several && known(files.DestPath) && !isDir(files.DestPath) {
 		return fmt.Errorf("%s of several sources needs a directory as destination, ending in a slash: %s/", name, files.DestPath)
 	}
-	if chmod != "" && known(chmod) {
-		return checkMode(name, chmod)
+	if f.link && known(f.chown) && !numericOwner.MatchString(f.chown) {
+		return fmt.Errorf("%s --link --chown=%s: names cannot be looked up, for the layer does not depend on those below; give numbers", name, f.chown)
+	}
+	if f.chmod != "" && known(f.chmod) {
+		return checkMode(name, f.chmod)
 	}
 	return nil
 }
@@ -135,14 +142,20 @@ func isDir(dest string) bool {
 	return last == "" || last == "." || last == ".."
 }
 
+// numericOwner matches the owners that need no looking up.
+var numericOwner = regexp.MustCompile(`^(?:[0-9]*(?::[0-9]+)?)$`)
+
+// symbolicMode matches the symbolic modes of chmod(1).
+var symbolicMode = regexp.MustCompile(`^[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+(?:,[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+)*$`)
+
 // checkMode checks a --chmod.
 func checkMode(name, chmod string) error {
 	mode, err := strconv.ParseUint(chmod, 8, 32)
 	switch {
-	case err == nil && mode <= 0o7777:
+	case err == nil && mode <= 0o7777, symbolicMode.MatchString(chmod):
 		return nil
 	case err == nil || strings.Trim(chmod, "0123456789") == "":
 		return fmt.Errorf("%s --chmod=%s: not an octal mode from 0 to 7777", name, chmod)
 	}
-	return unsupported{name + " --chmod with a symbolic mode (" + chmod + ")"}
+	return fmt.Errorf("%s --chmod=%s: neither an octal mode nor a symbolic one such as u=rwX,go=rX", name, chmod)
 }

@@ -33,7 +33,7 @@ type Target struct {
 // Copy copies sources to a target and gives the digest of what it read, the same that
 // Digest would have given. sums may be nil.
 func Copy(ctx context.Context, to Target, sources []Source, sums FileSums) (string, error) {
-	c := &copier{digester: newDigester(sums), to: to, links: map[inode]link{}}
+	c := &copier{digester: newDigester(ctx, sums), to: to, links: map[inode]link{}}
 	defer c.close()
 	if err := walk(ctx, sources, c); err != nil {
 		return "", err
@@ -278,7 +278,7 @@ func (c *copier) regular(src *Source, e *entry, dir *os.File, name string) error
 	}
 	out := os.NewFile(uintptr(fd), target)
 	defer out.Close()
-	sum, err := pour(in, out, e.st.Size)
+	sum, err := pour(Reader(c.ctx, in), out, e.st.Size)
 	if err != nil {
 		return fmt.Errorf("copying %s: %w", e.label(), err)
 	}
@@ -310,12 +310,12 @@ func (c *copier) hardlink(first string, dir *os.File, name string) error {
 
 // pour copies a file and digests it on the way. Hashing runs beside the writing of a
 // large file.
-func pour(in, out *os.File, size int64) ([32]byte, error) {
+func pour(in io.Reader, out *os.File, size int64) ([32]byte, error) {
 	h := blake3.New()
 	if size < 4<<20 {
 		buf := buffers.Get().(*[]byte)
 		defer buffers.Put(buf)
-		_, err := io.CopyBuffer(io.MultiWriter(out, h), struct{ io.Reader }{in}, *buf)
+		_, err := io.CopyBuffer(io.MultiWriter(out, h), in, *buf)
 		return [32]byte(h.Sum(nil)), err
 	}
 	free, full := make(chan []byte, 4), make(chan []byte, 4)

@@ -272,7 +272,7 @@ func (w *walker) ignored(name string) (bool, error) {
 // Digest walks sources and gives the digest of all that a copy would read. sums may be
 // nil.
 func Digest(ctx context.Context, sources []Source, sums FileSums) (string, error) {
-	d := newDigester(sums)
+	d := newDigester(ctx, sums)
 	if err := walk(ctx, sources, d); err != nil {
 		return "", err
 	}
@@ -281,13 +281,14 @@ func Digest(ctx context.Context, sources []Source, sums FileSums) (string, error
 
 // digester makes the digest. Times are left out: a fresh clone has the same key.
 type digester struct {
+	ctx    context.Context
 	h      *blake3.Hasher
 	sums   FileSums
 	inodes map[[2]uint64]uint64
 }
 
-func newDigester(sums FileSums) *digester {
-	return &digester{h: blake3.New(), sums: sums, inodes: map[[2]uint64]uint64{}}
+func newDigester(ctx context.Context, sums FileSums) *digester {
+	return &digester{ctx: ctx, h: blake3.New(), sums: sums, inodes: map[[2]uint64]uint64{}}
 }
 
 func (d *digester) sum() string {
@@ -395,7 +396,7 @@ func (d *digester) fileSum(e *entry) ([32]byte, error) {
 	h := blake3.New()
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	if _, err := io.CopyBuffer(h, struct{ io.Reader }{f}, *buf); err != nil {
+	if _, err := io.CopyBuffer(h, Reader(d.ctx, f), *buf); err != nil {
 		return [32]byte{}, fmt.Errorf("reading %s: %w", e.label(), err)
 	}
 	sum := [32]byte(h.Sum(nil))

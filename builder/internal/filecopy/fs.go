@@ -3,8 +3,10 @@
 package filecopy
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -87,6 +89,21 @@ func (e *entry) open() (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: e.label(), Err: err}
 	}
 	return os.NewFile(uintptr(fd), e.label()), nil
+}
+
+// Reader reads from r until ctx ends.
+func Reader(ctx context.Context, r io.Reader) io.Reader { return reader{ctx, r} }
+
+type reader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
 }
 
 func procPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }

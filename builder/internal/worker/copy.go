@@ -48,7 +48,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	if err != nil {
 		return Stepped{}, err
 	}
-	t := &trees{w: w, call: call}
+	t := &trees{ctx: ctx, w: w, call: call}
 	defer t.close()
 	sums := w.fileSums(p.Sources)
 	defer sums.save()
@@ -128,13 +128,14 @@ func (w *worker) copyInto(ctx context.Context, p Copy, sources []filecopy.Source
 		sources[i].Owner = &filecopy.IDs{UID: uid, GID: gid}
 	}
 	if p.Unpack {
-		to.Unpack = func(f, dir *os.File) error { return unpack(m.path, f, dir) }
+		to.Unpack = func(f, dir *os.File) error { return unpack(ctx, m.path, f, dir) }
 	}
 	return filecopy.Copy(ctx, to, sources, sums)
 }
 
 // trees opens the sources of one Copy, once.
 type trees struct {
+	ctx     context.Context
 	w       *worker
 	call    *wire.Call
 	sources []filecopy.Source
@@ -209,7 +210,7 @@ func (t *trees) stream(n int) (*os.File, error) {
 		return nil, err
 	}
 	t.closers = append(t.closers, func() error { return os.RemoveAll(path) })
-	if err := chrootarchive.UntarUncompressed(t.call.Files[n-1], path, &archive.TarOptions{}); err != nil {
+	if err := chrootarchive.UntarUncompressed(filecopy.Reader(t.ctx, t.call.Files[n-1]), path, &archive.TarOptions{}); err != nil {
 		return nil, fmt.Errorf("reading the source's files: %w", err)
 	}
 	f, err := os.Open(path)
@@ -222,12 +223,12 @@ func (t *trees) stream(n int) (*os.File, error) {
 // unpack extracts the tar archive f into dir, in a process that has the root
 // file system as its root. Owners are those of the archive,
 // as in BuildKit and Buildah, whatever --chown says.
-func unpack(root string, f, dir *os.File) error {
+func unpack(ctx context.Context, root string, f, dir *os.File) error {
 	dest, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
 	if err != nil {
 		return err
 	}
-	if err := chrootarchive.UntarWithRoot(f, dest, &archive.TarOptions{}, root); err != nil {
+	if err := chrootarchive.UntarWithRoot(filecopy.Reader(ctx, f), dest, &archive.TarOptions{}, root); err != nil {
 		return fmt.Errorf("unpacking: %w", err)
 	}
 	return nil

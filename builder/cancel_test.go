@@ -1,0 +1,91 @@
+//go:build linux
+
+package builder_test
+
+import (
+	"archive/tar"
+	"context"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+// hugeSize is more than any machine copies before it is cancelled.
+const hugeSize = 64 << 30
+
+// huge is a directory with a file of that size that takes no space, and with an archive
+// of one.
+func huge(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"file", "archive"} {
+		f, err := os.Create(filepath.Join(dir, name))
+		ok(t, err)
+		end := int64(0)
+		if name == "archive" {
+			ok(t, tar.NewWriter(f).WriteHeader(&tar.Header{Name: "huge", Typeflag: tar.TypeReg, Mode: 0o644, Size: hugeSize}))
+			end, err = f.Seek(0, io.SeekCurrent)
+			ok(t, err)
+		}
+		ok(t, f.Truncate(end+hugeSize))
+		ok(t, f.Close())
+	}
+	return dir
+}
+
+// endless is a file system with a file that never ends.
+type endless struct{ fstest.MapFS }
+
+func (e endless) Open(name string) (fs.File, error) {
+	f, err := e.MapFS.Open(name)
+	if name == "file" {
+		return endlessFile{f}, err
+	}
+	return f, err
+}
+
+func (e endless) ReadDir(string) ([]fs.DirEntry, error) {
+	info, err := e.MapFS.Stat("file")
+	return []fs.DirEntry{fs.FileInfoToDirEntry(endlessInfo{info})}, err
+}
+
+type endlessFile struct{ fs.File }
+
+func (endlessFile) Read(p []byte) (int, error) { return len(p), nil }
+
+type endlessInfo struct{ fs.FileInfo }
+
+func (endlessInfo) Size() int64 { return hugeSize }
+
+func TestCancelCopy(t *testing.T) {
+	root := tempDir(t)
+	b := openIn(t, builder.Options{Root: root})
+	s := base(t, b)
+	dir := builder.Dir(huge(t))
+	for name, call := range map[string]func(context.Context) error{
+		"COPY": func(ctx context.Context) error { return s.Copy(ctx, "/x/", dir.Select("file")) },
+		"ADD":  func(ctx context.Context) error { return s.Add(ctx, "/x/", dir.Select("archive")) },
+		"COPY from FS": func(ctx context.Context) error {
+			return s.Copy(ctx, "/x/", builder.FS(endless{fstest.MapFS{"file": {Mode: 0o644}}}))
+		},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		start := time.Now()
+		if err := call(ctx); err != context.DeadlineExceeded {
+			t.Errorf("%s: got error %v", name, err)
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%s took %v to cancel", name, took)
+		}
+		cancel()
+	}
+	equal(t, sh(t, s, "ls /x 2>&1; true"), "ls: /x: No such file or directory\n")
+	ok(t, b.Close())
+	nothingLeft(t, root, nap())
+}

@@ -63,7 +63,8 @@ func (l *Layer) Wait(ctx context.Context) error {
 	}
 }
 
-// DiffID, Size and Created are known after Wait.
+// DiffID is the digest of the layer as an uncompressed tar. It, Size and Created are
+// known after Wait.
 func (l *Layer) DiffID() digest.Digest { return l.diffID }
 
 // Size is the length in bytes of the layer as an uncompressed tar.
@@ -180,26 +181,6 @@ func (s *Store) diffDir(id string) (string, error) {
 		return "", ErrDriver
 	}
 	return d.DifferTarget(id)
-}
-
-// below finds the parent of a layer that exists, so it exists too.
-func (s *Store) below(id string) (*Layer, error) {
-	s.mu.Lock()
-	known := s.chains[id]
-	s.mu.Unlock()
-	if known != nil {
-		return known, nil
-	}
-	return s.Layer(id)
-}
-
-func (s *Store) remember(l *Layer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.chains == nil {
-		s.chains = map[string]*Layer{}
-	}
-	s.chains[l.id] = l
 }
 
 // Staging is where a step makes its layer: Upper is the layer's root and Work a

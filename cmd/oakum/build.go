@@ -39,6 +39,8 @@ func buildFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "label", Usage: "add the label `NAME=VALUE`; repeatable"},
 		&cli.BoolFlag{Name: "no-cache", Usage: "run every step, even when its result is in the layer cache"},
 		&cli.GenericFlag{Name: "pull", Value: new(pullPolicy), Usage: "`always|missing|never|newer` when to pull base images; without a value always, without the flag missing"},
+		&cli.BoolFlag{Name: "check", Usage: "do not build: show what the build checks find in the Dockerfile; the same as --call=check"},
+		&cli.StringFlag{Name: "call", Value: "build", Usage: "`METHOD[,format=json]` what to do: build, check (or lint), outline (show the build arguments and secrets of the target) or targets (list the stages)"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the image id"},
 		&cli.StringFlag{Name: "iidfile", Usage: "write the image id, as sha256:ID, to `FILE`"},
 		&cli.IntFlag{Name: "jobs", Usage: "build at most `N` stages side by side (default: as many as there are processors)"},
@@ -75,6 +77,7 @@ func (p *pullPolicy) IsBoolFlag() bool { return true }
 type buildRequest struct {
 	options  dockerfile.Options
 	registry builder.Registry
+	call     call
 	outputs  []output
 	quiet    bool
 	iidFile  string
@@ -86,6 +89,9 @@ func build(c *cli.Context, std streams) (err error) {
 	req, err := readBuildFlags(c)
 	if err != nil {
 		return err
+	}
+	if req.call.method != "" {
+		return answer(c, std, req)
 	}
 	progress := newProgress(std.err, req.quiet)
 	req.options.Progress = progress.step
@@ -149,6 +155,9 @@ func readBuildFlags(c *cli.Context) (buildRequest, error) {
 		return req, usagef("--jobs must not be negative")
 	}
 	if o.Format, err = oneOf(c, "format", "oci", "docker"); err != nil {
+		return req, err
+	}
+	if req.call, err = readCall(c); err != nil {
 		return req, err
 	}
 	req.registry = registry

@@ -16,6 +16,7 @@ import (
 const (
 	exitOK        = 0
 	exitUsage     = 2
+	exitChecks    = 3
 	exitHost      = 4
 	exitError     = 125
 	exitCancelled = 130
@@ -26,6 +27,7 @@ func exitCodes() [][2]string {
 	return [][2]string{
 		{"0", "success"},
 		{"2", "the command line is wrong"},
+		{"3", "the build checks found something: with --check, or when they are set to be errors"},
 		{"4", "this machine lacks something; the message says what, and how to mend it"},
 		{"125", "any other error"},
 		{"130", "cancelled by SIGINT or SIGTERM"},
@@ -61,6 +63,7 @@ func exitCode(ctx context.Context, err error) int {
 	var usage *usageError
 	var status statusError
 	var exit *builder.ExitError
+	var fault faultFound
 	switch {
 	case err == nil:
 		return exitOK
@@ -72,6 +75,8 @@ func exitCode(ctx context.Context, err error) int {
 		return int(status)
 	case errors.As(err, &exit) && exit.Code > 0 && exit.Code < 256:
 		return exit.Code
+	case errors.Is(err, dockerfile.ErrChecks) || errors.As(err, &fault):
+		return exitChecks
 	case errors.Is(err, builder.ErrHost):
 		return exitHost
 	}

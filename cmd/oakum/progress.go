@@ -46,7 +46,11 @@ func (p *progress) step(e dockerfile.Event) {
 	defer p.mu.Unlock()
 	switch {
 	case e.Kind == dockerfile.Warning:
-		p.warn(e.Text, e.Line)
+		text := e.Text
+		if e.Rule != "" {
+			text = e.Rule + ": " + text
+		}
+		p.warn(text, e.Line)
 	case p.quiet:
 	case e.Kind == dockerfile.StepStarted:
 		fmt.Fprintf(p.w, "#%d [%s %d/%d] %s\n", e.Step, stageName(e.Stage), e.Step, e.Total, firstLine(e.Instruction))

@@ -46,7 +46,7 @@ type baseImage struct {
 func hostArch() string { return runtime.GOARCH }
 
 // Stage starts a filesystem and a configuration from an image of the store or a
-// registry, or from Scratch. The stage must be closed.
+// registry, from one with a transport as in Pull, or from Scratch. The stage must be closed.
 func (b *Builder) Stage(ctx context.Context, from string, opts StageOptions) (*Stage, error) {
 	s := b.newStage(opts)
 	open := worker.Open{Stage: s.id, From: from, NoCache: opts.NoCache, Pull: string(opts.Pull), Access: b.opts.Registry.access()}

@@ -51,6 +51,17 @@ func TestStages(t *testing.T) {
 		text: "ARG IMG=tool\nFROM ${IMG}\n",
 		want: []string{"0: FROM tool", "0: COMMIT out"},
 	}, {
+		name: "the base may be an index",
+		text: "FROM tool\nFROM base\nARG N=0\nFROM 0\n",
+		want: []string{"0: FROM tool", "2: FORK 0", "2: COMMIT out"},
+	}, {
+		name: "variables say what is copied from",
+		text: "ARG I=to S=0\nFROM base AS x\nARG I T=ol\nENV U=$I$T\nFROM x\nARG V=x\nCOPY --from=${U} /a /a\nCOPY --from=$V /b /b\nCOPY --from=$S /c /c\n",
+		want: []string{
+			"x: FROM base", "tool: FROM tool",
+			"1: FORK x", "1: COPY from tool a -> /a", "1: COPY from x b -> /b", "1: COPY from x c -> /c", "1: COMMIT out",
+		},
+	}, {
 		name: "a stage hides an image of its name",
 		text: "FROM base AS tool\nFROM Tool\n",
 		want: []string{"tool: FROM base", "1: FORK tool", "1: COMMIT out"},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
@@ -18,9 +19,9 @@ import (
 	ociarchive "go.podman.io/image/v5/oci/archive"
 	"go.podman.io/image/v5/signature"
 	istorage "go.podman.io/image/v5/storage"
-	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
+	cs "go.podman.io/storage"
 )
 
 // allowedTransports are those an image may come from or go to by a reference with a
@@ -40,23 +41,17 @@ func policy(sys *types.SystemContext) (*signature.PolicyContext, error) {
 }
 
 func parseTransport(ref string) (types.ImageReference, bool, error) {
-	name, _, found := strings.Cut(ref, ":")
-	if !found || transports.Get(name) == nil {
+	if !HasTransport(ref) {
 		return nil, false, nil
 	}
-	for _, allowed := range allowedTransports {
-		if name == allowed {
-			r, err := alltransports.ParseImageName(ref)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil, true, fmt.Errorf("%w: %s: %w", ErrNotFound, ref, err)
-			}
-			if err != nil {
-				return nil, true, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
-			}
-			return r, true, nil
-		}
+	r, err := alltransports.ParseImageName(ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, true, fmt.Errorf("%w: %s: %w", ErrNotFound, ref, err)
 	}
-	return nil, false, nil
+	if err != nil {
+		return nil, true, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
+	}
+	return r, true, nil
 }
 
 // Pull copies an image into the store and gives it. ref is a name, or has one of the
@@ -112,6 +107,9 @@ func (s *Store) pullFrom(ctx context.Context, sys *types.SystemContext, src type
 		SourceCtx: sys, DestinationCtx: sys, ReportWriter: io.Discard,
 		ReportResolvedReference: &resolved,
 	})
+	if errors.Is(err, cs.ErrDuplicateID) {
+		return s.builtHere(ctx, sys, src, dest.DockerReference())
+	}
 	if err != nil {
 		return Image{}, err
 	}
@@ -120,6 +118,47 @@ func (s *Store) pullFrom(ctx context.Context, sys *types.SystemContext, src type
 		return Image{}, err
 	}
 	return s.image(img)
+}
+
+// builtHere finds the image that src is, when the store has it with layers of other
+// ids: a build's layers have ids of their own. It gets the name and src's manifest.
+func (s *Store) builtHere(ctx context.Context, sys *types.SystemContext, src types.ImageReference, name reference.Named) (Image, error) {
+	remote, err := src.NewImage(ctx, sys)
+	if err != nil {
+		return Image{}, err
+	}
+	defer remote.Close()
+	raw, _, err := remote.Manifest(ctx)
+	if err != nil {
+		return Image{}, err
+	}
+	id := remote.ConfigInfo().Digest.Encoded()
+	d, err := manifest.Digest(raw)
+	if err != nil {
+		return Image{}, err
+	}
+	if err := s.cs.SetImageBigData(id, cs.ImageDigestManifestBigDataNamePrefix+"-"+d.String(), raw, manifest.Digest); err != nil {
+		return Image{}, fmt.Errorf("image %s: %w", id, err)
+	}
+	if name != nil {
+		if err := s.cs.AddNames(id, []string{reference.TagNameOnly(name).String()}); err != nil {
+			return Image{}, fmt.Errorf("naming image %s: %w", id, err)
+		}
+	}
+	img, err := s.cs.Image(id)
+	if err != nil {
+		return Image{}, fmt.Errorf("image %s: %w", id, err)
+	}
+	return s.image(img)
+}
+
+// HasTransport says that a reference names where the image is, as oci-archive:PATH does.
+func HasTransport(ref string) bool {
+	name, rest, found := strings.Cut(ref, ":")
+	if name == docker.Transport.Name() && !strings.HasPrefix(rest, "//") {
+		return false // the image docker
+	}
+	return found && slices.Contains(allowedTransports, name)
 }
 
 func (s *Store) reference(name string) (types.ImageReference, error) {

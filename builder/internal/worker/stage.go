@@ -98,6 +98,13 @@ func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Det
 	w.mu.Unlock()
 	lock.Lock()
 	defer lock.Unlock()
+	if storage.HasTransport(p.From) { // the file may have changed
+		img, err := w.pull(ctx, call, p.From, p.Access)
+		if err != nil {
+			return storage.Detail{}, err
+		}
+		return w.store.Inspect(img.ID)
+	}
 	local, err := w.store.Inspect(p.From)
 	have := err == nil
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {

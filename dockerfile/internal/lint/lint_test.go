@@ -43,7 +43,7 @@ func TestEveryRule(t *testing.T) {
 		"InvalidBaseImagePlatform":        {"FROM " + other + "/busybox", "FROM busybox"},
 		"RedundantTargetPlatform":         {"FROM --platform=$TARGETPLATFORM scratch", "FROM --platform=$BUILDPLATFORM scratch"},
 		"SecretsUsedInArgOrEnv":           {"FROM scratch\nARG API_KEY", "FROM scratch\nENV PUBLIC_KEY=a KEYBOARD=b"},
-		"InvalidDefaultArgInFrom":         {"ARG tag\nFROM busybox:$tag", "ARG tag=1\nFROM busybox:$tag"},
+		"InvalidDefaultArgInFrom":         {"ARG tag\nFROM busybox:$tag", "ARG tag=1\nFROM busybox:$tag\nFROM oci-archive:/x.tar AS x"},
 		"FromPlatformFlagConstDisallowed": {"FROM --platform=linux/s390x scratch AS b", "FROM --platform=linux/s390x scratch AS b-s390x"},
 		"CopyIgnoredFile":                 {"FROM scratch\nCOPY tmp/a /", "FROM scratch\nCOPY a /\nADD https://x/secret /"},
 		"InvalidDefinitionDescription":    {"# check=experimental=all\n# about\nARG foo=1\nFROM scratch", "# check=experimental=all\n# foo about\nARG foo=1\nFROM scratch"},

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -63,6 +64,9 @@ func (c *checker) casing(stages []instructions.Stage) {
 	}
 }
 
+// transport matches references that say where the image is.
+var transport = regexp.MustCompile(`^(?:docker://|(?:dir|docker-archive|oci|oci-archive):)`)
+
 // defaultBases reports the base images that are no references when no build argument
 // is given.
 func (c *checker) defaultBases(stages []instructions.Stage, header []instructions.ArgCommand) {
@@ -71,6 +75,9 @@ func (c *checker) defaultBases(stages []instructions.Stage, header []instruction
 		match, err := c.lex.ProcessWordWithMatches(s.BaseName, env)
 		if err != nil {
 			return // an error of the build
+		}
+		if transport.MatchString(match.Result) {
+			continue
 		}
 		if _, err := reference.ParseNormalizedNamed(match.Result); err != nil {
 			c.lint.Run(&linter.RuleInvalidDefaultArgInFrom, s.Location, linter.RuleInvalidDefaultArgInFrom.Format(s.BaseName))

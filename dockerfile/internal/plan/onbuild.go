@@ -20,23 +20,24 @@ func (s *Stage) onbuild() []string {
 }
 
 // triggers makes commands of ONBUILD triggers that run in s. Faults are those of
-// its FROM.
-func (p *Plan) triggers(s *Stage, triggers []string) ([]Command, error) {
+// its FROM. scope is what they know of variables.
+func (p *Plan) triggers(s *Stage, scope *Scope, triggers []string) ([]Command, error) {
 	commands := make([]Command, 0, len(triggers))
 	for _, text := range triggers {
-		c, err := p.trigger(s, text)
+		c, err := p.trigger(s, scope, text)
 		if err != nil {
 			f := fault(s.Line, s.End, "ONBUILD trigger %q of the base: %w", text, err)
 			f.Hint = p.fromHint(err)
 			return nil, f
 		}
+		scope.learn(c.Command)
 		commands = append(commands, c)
 	}
 	return commands, nil
 }
 
 // trigger parses one trigger, which always has the default escape character.
-func (p *Plan) trigger(s *Stage, text string) (Command, error) {
+func (p *Plan) trigger(s *Stage, scope *Scope, text string) (Command, error) {
 	tree, err := parser.Parse(strings.NewReader(text))
 	if err != nil {
 		return Command{}, syntaxFault(err, nil)
@@ -58,5 +59,5 @@ func (p *Plan) trigger(s *Stage, text string) (Command, error) {
 	}
 	c := Command{Command: ic, Source: sourceOf(ic), Line: s.Line, End: s.End, Trigger: true}
 	p.declareCommand(ic)
-	return c, p.resolveFrom(s, &c)
+	return c, p.resolveFrom(s, scope, &c)
 }

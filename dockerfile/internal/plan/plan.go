@@ -67,6 +67,7 @@ type Stage struct {
 	Commands []Command
 
 	platform string // of --platform, variables replaced
+	early    *Scope // its variables as far as they are known without the base image
 }
 
 // Command is one instruction.
@@ -161,7 +162,7 @@ func (p *Plan) closure(s *Stage) []*Stage {
 func (p *Plan) Triggers(s *Stage, triggers []string) ([]Command, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	commands, err := p.triggers(s, triggers)
+	commands, err := p.triggers(s, p.Scope(nil, nil), triggers)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -102,6 +104,46 @@ func expander(lex *shell.Lex, vars *Vars) instructions.SingleWordExpander {
 		word, _, err := lex.ProcessWord(word, vars)
 		return word, err
 	}
+}
+
+// learn does what ENV and ARG do to a scope that does not know the base image. What is
+// wrong with them is told when they are done.
+func (s *Scope) learn(c instructions.Command) {
+	switch c := c.(type) {
+	case *instructions.ArgCommand:
+		_, _ = s.Declare(c)
+	case *instructions.EnvCommand:
+		values := map[string]string{}
+		for _, kv := range c.Env {
+			if value, _, err := s.lex.ProcessWord(kv.Value, s.vars); err == nil {
+				values[kv.Key] = value
+			}
+		}
+		for name, value := range values {
+			s.vars.Set(name, value)
+		}
+	}
+}
+
+// fromWord replaces the variables in the name of a stage or image, by those of the
+// stage and then those of the header. All must be known without the base image.
+func (s *Scope) fromWord(word string) (string, error) {
+	vars := s.plan.globals.clone()
+	for _, name := range s.vars.names {
+		vars.Set(name, s.vars.values[name])
+	}
+	value, unset, err := s.lex.ProcessWord(word, vars)
+	if err != nil {
+		return "", err
+	}
+	if len(unset) > 0 {
+		names := slices.Sorted(maps.Keys(unset))
+		return "", fmt.Errorf("no ARG or ENV above sets %s, and the base image's are not known here", strings.Join(names, ", "))
+	}
+	if value == "" {
+		return "", errors.New("the name is blank")
+	}
+	return value, nil
 }
 
 // Words replaces the variables in a word and splits the result at spaces.

@@ -34,6 +34,9 @@ func (p *Plan) addStage(st *instructions.Stage) error {
 		}
 	}
 	if s.Base = p.named(base, s.Index); s.Base == nil {
+		s.Base = p.numbered(base)
+	}
+	if s.Base == nil {
 		s.Image = base
 	}
 	p.Stages = append(p.Stages, s)
@@ -46,6 +49,14 @@ func (p *Plan) named(name string, end int) *Stage {
 		if strings.EqualFold(p.Stages[i].Name, name) && !isIndex(name) {
 			return p.Stages[i]
 		}
+	}
+	return nil
+}
+
+// numbered finds the stage so far that has this index, as buildah does in FROM.
+func (p *Plan) numbered(text string) *Stage {
+	if i, err := strconv.Atoi(text); err == nil && i >= 0 && i < len(p.Stages) {
+		return p.Stages[i]
 	}
 	return nil
 }
@@ -64,8 +75,8 @@ func (p *Plan) find(target string) (*Stage, error) {
 	if s := p.named(target, len(p.Stages)); s != nil {
 		return s, nil
 	}
-	if i, err := strconv.Atoi(target); err == nil && i >= 0 && i < len(p.Stages) {
-		return p.Stages[i], nil
+	if s := p.numbered(target); s != nil {
+		return s, nil
 	}
 	names := p.names()
 	f := fault(0, 0, "target stage %q not found; the stages are %s", target, strings.Join(names, ", "))
@@ -86,7 +97,11 @@ func (p *Plan) names() []string {
 // before it.
 func (p *Plan) addCommands(s *Stage, commands []instructions.Command) error {
 	if s.Base != nil {
-		triggers, err := p.triggers(s, s.Base.onbuild())
+		s.early = s.Base.early
+	}
+	s.early = p.Scope(s.early, nil)
+	if s.Base != nil {
+		triggers, err := p.triggers(s, s.early, s.Base.onbuild())
 		if err != nil {
 			return err
 		}
@@ -95,9 +110,10 @@ func (p *Plan) addCommands(s *Stage, commands []instructions.Command) error {
 	for _, ic := range commands {
 		c := Command{Command: ic, Source: sourceOf(ic)}
 		c.Line, c.End = lines(ic.Location())
-		if err := p.resolveFrom(s, &c); err != nil {
+		if err := p.resolveFrom(s, s.early, &c); err != nil {
 			return &Fault{Line: c.Line, End: c.End, Err: err, Hint: p.fromHint(err)}
 		}
+		s.early.learn(ic)
 		s.Commands = append(s.Commands, c)
 	}
 	return nil
@@ -124,35 +140,32 @@ func (p *Plan) fromHint(err error) string {
 	return ""
 }
 
-// resolveFrom finds what COPY --from names: a stage before s by name or index, else
-// an image.
-func (p *Plan) resolveFrom(s *Stage, c *Command) error {
+// resolveFrom finds what COPY --from names, with the variables in scope: a stage before
+// s by name or index, else an image. BuildKit takes no variables there, Buildah does.
+func (p *Plan) resolveFrom(s *Stage, scope *Scope, c *Command) error {
 	cp, ok := c.Command.(*instructions.CopyCommand)
 	if !ok || cp.From == "" {
 		return nil
 	}
-	expanded, _, err := p.lexer().ProcessWord(cp.From, newVars(nil))
+	name, err := scope.fromWord(cp.From)
 	if err != nil {
-		return err
+		return fmt.Errorf("COPY --from=%s: %w", cp.From, err)
 	}
-	if expanded != cp.From {
-		return fmt.Errorf("COPY --from=%s: variables are not expanded here; name a stage FROM the variable, and copy from that", cp.From)
-	}
-	if from := p.named(cp.From, s.Index); from != nil {
+	if from := p.named(name, s.Index); from != nil {
 		c.From = from
 		return nil
 	}
-	index, err := strconv.Atoi(cp.From)
+	index, err := strconv.Atoi(name)
 	if err != nil {
-		return p.fromLaterOrImage(s, c, cp.From)
+		return p.fromLaterOrImage(s, c, name)
 	}
 	switch {
 	case index < 0 || index >= len(p.Stages):
-		return noStage{cp.From, fmt.Sprintf("there is no stage %d; the stages are 0 to %d", index, len(p.Stages)-1)}
+		return noStage{name, fmt.Sprintf("there is no stage %d; the stages are 0 to %d", index, len(p.Stages)-1)}
 	case index == s.Index:
-		return noStage{cp.From, "the stage refers to itself"}
+		return noStage{name, "the stage refers to itself"}
 	case index > s.Index:
-		return noStage{cp.From, fmt.Sprintf("the stage is defined after this one, in line %d", p.Stages[index].Line)}
+		return noStage{name, fmt.Sprintf("the stage is defined after this one, in line %d", p.Stages[index].Line)}
 	}
 	c.From = p.Stages[index]
 	return nil

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"log/slog"
+	"time"
 )
 
 // Scratch is the name of the empty base: a stage from it starts without files
@@ -59,4 +60,8 @@ type StageOptions struct {
 	Pull PullPolicy
 	// NoCache makes every step of the stage run, whatever the cache knows.
 	NoCache bool
+	// LatestTime, when not nil, is what files of new layers get that have changed later,
+	// in whole seconds; with AllTimes all of them get it.
+	LatestTime *time.Time
+	AllTimes   bool
 }

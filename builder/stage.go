@@ -23,6 +23,7 @@ type Stage struct {
 	id      string
 	name    string
 	noCache bool
+	times   *worker.Times
 	image   baseImage
 	config  Config
 	history []worker.HistoryEntry
@@ -49,7 +50,7 @@ func hostArch() string { return runtime.GOARCH }
 // registry, from one with a transport as in Pull, or from Scratch. The stage must be closed.
 func (b *Builder) Stage(ctx context.Context, from string, opts StageOptions) (*Stage, error) {
 	s := b.newStage(opts)
-	open := worker.Open{Stage: s.id, From: from, NoCache: opts.NoCache, Pull: string(opts.Pull), Access: b.opts.Registry.access()}
+	open := worker.Open{Stage: s.id, From: from, NoCache: opts.NoCache, Times: s.times, Pull: string(opts.Pull), Access: b.opts.Registry.access()}
 	if from == Scratch {
 		open.From = ""
 	} else if from == "" {
@@ -73,7 +74,11 @@ func (b *Builder) newStage(opts StageOptions) *Stage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.serial++
-	return &Stage{b: b, id: strconv.Itoa(b.serial), name: opts.Name, noCache: opts.NoCache}
+	s := &Stage{b: b, id: strconv.Itoa(b.serial), name: opts.Name, noCache: opts.NoCache}
+	if opts.LatestTime != nil {
+		s.times = &worker.Times{Limit: opts.LatestTime.Unix(), All: opts.AllTimes}
+	}
+	return s
 }
 
 // Fork starts a new stage from this stage's present files and configuration. opts.Pull
@@ -84,7 +89,7 @@ func (s *Stage) Fork(ctx context.Context, opts StageOptions) (*Stage, error) {
 	}
 	f := s.b.newStage(opts)
 	f.image, f.config, f.history = s.image, s.config.Clone(), slices.Clone(s.history)
-	err := s.b.call(ctx, "open", worker.Open{Stage: f.id, Fork: s.id, NoCache: opts.NoCache}, nil, nil)
+	err := s.b.call(ctx, "open", worker.Open{Stage: f.id, Fork: s.id, NoCache: opts.NoCache, Times: f.times}, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +232,8 @@ type CommitOptions struct {
 	Names []string
 	// Format is "oci" (the default) or "docker".
 	Format string
-	// Created is the image's creation time; nil is that of its last layer, so that an
+	// Created is the time of the image and of the stages' entries in its history, which
+	// those of the base are not later than. nil is that of the last layer, so that an
 	// unchanged build gives the same image.
 	Created *time.Time
 	Author  string

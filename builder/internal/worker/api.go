@@ -24,8 +24,16 @@ type Open struct {
 	From    string // an image, or "" for the empty root
 	Fork    string // a stage to start from instead
 	NoCache bool
+	Times   *Times
 	Pull    string
 	Access  storage.Access
+}
+
+// Times are those of the files of a stage's new layers: Limit, in seconds since 1970,
+// for those that are later, or with All for everything.
+type Times struct {
+	Limit int64
+	All   bool
 }
 
 // Opened is the base's image configuration, nil for the empty root.
@@ -86,8 +94,9 @@ type Commit struct {
 	History []HistoryEntry
 }
 
-// HistoryEntry is a history entry. Created is kept when set; else it is the time of
-// its layer, or of the last layer before it.
+// HistoryEntry is a history entry. Created is kept when set, unless it is later than
+// Commit.Created; else it is that, or the time of its layer, or of the last layer
+// before it.
 type HistoryEntry struct {
 	Created    *time.Time `json:"created,omitempty"`
 	CreatedBy  string     `json:"created_by,omitempty"`

@@ -35,6 +35,9 @@ func imageConfig(p Commit, diffIDs []digest.Digest, times []time.Time) (json.Raw
 	if err := json.Unmarshal(p.Image, &fields); err != nil {
 		return nil, none, fmt.Errorf("image configuration: %w", err)
 	}
+	if p.Created != nil {
+		dateHistory(p.History, p.Created.UTC())
+	}
 	last, err := datedHistory(p.History, times)
 	if err != nil {
 		return nil, none, err
@@ -58,6 +61,16 @@ func imageConfig(p Commit, diffIDs []digest.Digest, times []time.Time) (json.Raw
 	}
 	out, err := json.Marshal(fields)
 	return out, last, err
+}
+
+// dateHistory dates the entries of the build, and brings those of the base back to that
+// time when they are later.
+func dateHistory(history []HistoryEntry, created time.Time) {
+	for i := range history {
+		if h := &history[i]; h.Created == nil || h.Created.After(created) {
+			h.Created = &created
+		}
+	}
 }
 
 // datedHistory gives each entry its time and returns the last of them.

@@ -33,7 +33,7 @@ func (w *worker) copyRoot(link bool, below *storage.Layer, staging storage.Stagi
 // reference, COPY --link). Its result is recorded without them too: when they have
 // changed, the layer that was made on others is put on these, byte for byte.
 func (w *worker) link(ctx context.Context, s *stage, op operation) (Stepped, error) {
-	free, err := stepKey(nil, op.what)
+	free, err := s.key(nil, op.what)
 	if err != nil {
 		return Stepped{}, err
 	}

@@ -24,6 +24,7 @@ type stage struct {
 	mu      sync.Mutex
 	layer   *storage.Layer
 	noCache bool
+	times   *Times
 }
 
 func (s *stage) top() *storage.Layer {
@@ -45,7 +46,7 @@ func (w *worker) stage(id string) (*stage, error) {
 }
 
 func (w *worker) open(ctx context.Context, call *wire.Call, p Open) (Opened, error) {
-	s := &stage{noCache: p.NoCache}
+	s := &stage{noCache: p.NoCache, times: p.Times}
 	var out Opened
 	switch {
 	case p.Fork != "":
@@ -169,6 +170,21 @@ type operation struct {
 	do func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error)
 }
 
+// timed is what goes into the key of a step whose files get other times.
+type timed struct {
+	Kind  string // the type of What
+	What  any
+	Times Times
+}
+
+// key is an operation's key on a layer of the stage.
+func (s *stage) key(below *storage.Layer, what any) (string, error) {
+	if s.times != nil {
+		what = timed{fmt.Sprintf("%T", what), what, *s.times}
+	}
+	return stepKey(below, what)
+}
+
 func stepKey(below *storage.Layer, what any) (string, error) {
 	data, err := json.Marshal(what)
 	if err != nil {
@@ -184,7 +200,7 @@ func stepKey(below *storage.Layer, what any) (string, error) {
 // is just doing is waited for and then found.
 func (w *worker) step(ctx context.Context, s *stage, op operation) (Stepped, error) {
 	below := s.top()
-	key, err := stepKey(below, op.what)
+	key, err := s.key(below, op.what)
 	if err != nil {
 		return Stepped{}, err
 	}
@@ -206,7 +222,7 @@ func (w *worker) step(ctx context.Context, s *stage, op operation) (Stepped, err
 // known asks the cache for a step without doing it.
 func (w *worker) known(ctx context.Context, s *stage, op operation) (Stepped, error) {
 	below := s.top()
-	key, err := stepKey(below, op.what)
+	key, err := s.key(below, op.what)
 	if err != nil || s.noCache {
 		return Stepped{Missed: true}, err
 	}
@@ -266,8 +282,10 @@ func (s *stage) set(l *storage.Layer) {
 func (w *worker) do(ctx context.Context, s *stage, below *storage.Layer, key string, op operation, release func()) (Stepped, error) {
 	content := ""
 	l, err := w.store.MakeLayer(ctx, below, func(staging storage.Staging) (err error) {
-		content, err = op.do(ctx, below, staging)
-		return err
+		if content, err = op.do(ctx, below, staging); err != nil || s.times == nil {
+			return err
+		}
+		return s.times.set(staging.Upper)
 	})
 	if err != nil {
 		release()
@@ -296,7 +314,7 @@ func (w *worker) mkdir(ctx context.Context, p Mkdir) (Stepped, error) {
 		return Stepped{}, err
 	}
 	below := s.top()
-	key, err := stepKey(below, p.key())
+	key, err := s.key(below, p.key())
 	if err != nil {
 		return Stepped{}, err
 	}
@@ -317,6 +335,16 @@ func (w *worker) mkdir(ctx context.Context, p Mkdir) (Stepped, error) {
 	return w.step(ctx, s, operation{what: p.key(), do: func(_ context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
 		return "", w.makeDir(below, staging, p)
 	}})
+}
+
+// set gives a layer's files their times.
+func (t Times) set(upper string) error {
+	dir, err := os.Open(upper)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return filecopy.LimitTimes(dir, time.Unix(t.Limit, 0), t.All)
 }
 
 func (p Mkdir) key() any {

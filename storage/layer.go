@@ -242,7 +242,7 @@ func (s *Store) register(l *Layer, d *differ) error {
 		return errors.Join(fmt.Errorf("registering the layer: %w", err), s.cs.CleanupStagedLayer(out))
 	}
 	l.created, l.diffID, l.size = got.Created, out.UncompressedDigest, out.Size
-	path, err := s.cs.DifferTarget(l.id)
+	path, err := s.diffDir(l.id)
 	if err != nil {
 		return err
 	}

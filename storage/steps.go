@@ -45,6 +45,9 @@ func (s *Store) Step(key, content string) (*Layer, bool) {
 		if id == "-" {
 			return nil, true
 		}
+		if !stepKey.MatchString(id) {
+			continue // a line that a crash cut short
+		}
 		if l, err := s.Layer(id); err == nil {
 			return l, true
 		}

@@ -20,6 +20,9 @@ var (
 	ErrNotFound = errors.New("no such file or directory")
 	// ErrUserNotFound: a user or group name is not in the stage's passwd or group file.
 	ErrUserNotFound = errors.New("no such user or group in the stage")
+	// ErrFetch: a URL or a git repository could not be fetched, or is not what its
+	// checksum says.
+	ErrFetch = errors.New("cannot be fetched")
 	// ErrInvalid: an argument is not valid.
 	ErrInvalid = errors.New("invalid argument")
 	// ErrHost: this machine does not allow what was asked. The error is a *HostError.

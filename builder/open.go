@@ -81,7 +81,7 @@ func workerEnv() []string {
 		switch name {
 		case "GODEBUG", "GOMAXPROCS", "GORACE", "GOTRACEBACK": // of the Go runtime, which is the worker's too
 			env = append(env, kv)
-		case "HOME", "PATH", "USER", "LOGNAME", "LANG", "TMPDIR", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "STORAGE_DRIVER", "STORAGE_OPTS":
+		case "HOME", "PATH", "USER", "LOGNAME", "LANG", "TMPDIR", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "SSH_AUTH_SOCK", "STORAGE_DRIVER", "STORAGE_OPTS":
 			env = append(env, kv)
 		}
 	}
@@ -246,6 +246,7 @@ func fromWire(err error) error {
 	kinds := map[string]error{
 		worker.KindNotFound: ErrImageNotFound, worker.KindReference: ErrReference, worker.KindRegistry: ErrRegistry,
 		worker.KindInUse: ErrInUse, worker.KindNoFile: ErrNotFound, worker.KindNoUser: ErrUserNotFound, worker.KindInvalid: ErrInvalid,
+		worker.KindFetch: ErrFetch,
 	}
 	if kind, ok := kinds[w.Kind]; ok {
 		return &kindError{kind, w.Message}

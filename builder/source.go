@@ -26,6 +26,9 @@ type Source struct {
 	dir      string
 	fsys     fs.FS
 	stage    *Stage
+	remote   worker.Remote
+	tar      io.Reader
+	unpack   bool // of a file from a URL
 	patterns []string
 	parents  bool
 	ignore   []string
@@ -68,7 +71,9 @@ func (s Source) Chmod(mode string) Source { s.chmod = mode; return s }
 func describeSources(sources []Source) string {
 	var words []string
 	for _, s := range sources {
-		if len(s.patterns) == 0 {
+		if s.remote != (worker.Remote{}) {
+			words = append(words, s.remoteName())
+		} else if len(s.patterns) == 0 {
 			words = append(words, ".")
 		}
 		words = append(words, s.patterns...)
@@ -79,6 +84,7 @@ func describeSources(sources []Source) string {
 // streams carry file systems of this process to the worker.
 type streams struct {
 	readers []*os.File
+	foreign []*os.File // ends that we write to, of readers that may never return
 	wg      sync.WaitGroup
 	mu      sync.Mutex
 	errs    []error
@@ -115,6 +121,13 @@ func (st *streams) source(b *Builder, src Source) (worker.CopySource, error) {
 			return w, err
 		}
 		w.File = len(st.readers)
+	case src.remote != (worker.Remote{}):
+		w.Remote, w.Packed = &src.remote, !src.unpack
+	case src.tar != nil:
+		if err := st.addTar(src.tar); err != nil {
+			return w, err
+		}
+		w.File, w.Tar = len(st.readers), true
 	case src.dir != "":
 		dir, err := filepath.Abs(src.dir)
 		if err != nil {
@@ -137,12 +150,16 @@ func (st *streams) add(fsys fs.FS) error {
 		err := errors.Join(writeTar(w, fsys), w.Close())
 		// The worker may not have to read it all, or to the end.
 		if err != nil && !errors.Is(err, syscall.EPIPE) {
-			st.mu.Lock()
-			st.errs = append(st.errs, err)
-			st.mu.Unlock()
+			st.fail(err)
 		}
 	})
 	return nil
+}
+
+func (st *streams) fail(err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.errs = append(st.errs, err)
 }
 
 func (st *streams) files() []*os.File { return st.readers }
@@ -157,6 +174,8 @@ func (st *streams) close() {
 func (st *streams) wait() error {
 	st.close()
 	st.wg.Wait()
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	return errors.Join(st.errs...)
 }
 

@@ -179,6 +179,7 @@ func (s *Stage) CopyWith(ctx context.Context, opts CopyOptions, dest string, sou
 		return err
 	}
 	defer streams.close()
+	defer context.AfterFunc(ctx, streams.abort)()
 	text := verb + " " + describeSources(sources) + " " + dest
 	return s.step(ctx, text, func(out *worker.Stepped) error {
 		err := s.b.call(ctx, "copy", params, out, streams.files())

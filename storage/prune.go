@@ -133,7 +133,7 @@ func (s *Store) forget() error {
 			return err
 		}
 	}
-	for _, dir := range []string{"contents", "files"} {
+	for _, dir := range []string{"contents", "files", "urls"} {
 		if err := errors.Join(s.private.RemoveAll(dir), s.private.Mkdir(dir, 0o755)); err != nil {
 			return err
 		}

@@ -48,6 +48,7 @@ type Store struct {
 	lock     *os.File // held shared, see Prune
 
 	mu      sync.Mutex
+	scratch scratch
 	records map[string]*cs.Layer // all layers, when they were last read
 	chains  map[string]*Layer    // those of them that were asked for
 }
@@ -119,7 +120,7 @@ func (s *Store) openPrivate() error {
 		return err
 	}
 	s.private = root
-	for _, d := range []string{"mnt", "empty", "steps", "contents", "files", "scratch", "tmp", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
+	for _, d := range []string{"mnt", "empty", "steps", "contents", "files", "urls", "scratch", "tmp", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
 		if err := root.Mkdir(d, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
@@ -130,6 +131,9 @@ func (s *Store) openPrivate() error {
 			return err
 		}
 		h.Close()
+	}
+	if err := s.sweepScratch(); err != nil {
+		return fmt.Errorf("sweeping scratch directories: %w", err)
 	}
 	if s.stub, err = root.Open("stub"); err != nil {
 		return err
@@ -143,7 +147,7 @@ func (s *Store) openPrivate() error {
 // Close gives the store back. Layers being made must have been waited for.
 func (s *Store) Close() error {
 	_, err := s.cs.Shutdown(false)
-	return errors.Join(err, s.stub.Close(), s.empty.Close(), s.lock.Close(), s.private.Close())
+	return errors.Join(err, s.closeScratch(), s.stub.Close(), s.empty.Close(), s.lock.Close(), s.private.Close())
 }
 
 // Private is the directory of the store that is oakum's alone.

@@ -181,7 +181,7 @@ func (c *copier) visit(src *Source, e *entry) error {
 		_, err := c.at(e.rel)
 		return err
 	}
-	if e.rel == "" && e.kind() == unix.S_IFREG && c.to.Unpack != nil {
+	if e.rel == "" && e.kind() == unix.S_IFREG && c.to.Unpack != nil && !src.Packed {
 		if done, err := c.unpack(e); done || err != nil {
 			return err
 		}

@@ -35,6 +35,7 @@ type Source struct {
 	Exclude  []string // the same, of COPY --exclude, relative to each selected directory
 	Owner    *IDs     // nil keeps the owners
 	Mode     *Mode    // nil keeps the modes
+	Packed   bool     // leaves archives as they are, whatever Target.Unpack says
 }
 
 // NotFoundError is a source that is not there.

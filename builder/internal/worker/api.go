@@ -44,7 +44,11 @@ type CopySource struct {
 	Dir   string // a directory of this machine
 	Stage string // or a stage
 	File  int    // or, from 1, the call's file that gives a tar stream
-	Key   string // digest of the stream's content
+	Tar   bool   // the stream is foreign, in any compression
+	// Remote is fetched; it is nil for the others.
+	Remote *Remote
+	// Packed leaves an archive as it is, whatever Copy.Unpack says.
+	Packed bool
 
 	Patterns, Ignore, Exclude []string
 	Parents                   bool
@@ -147,6 +151,7 @@ const (
 	KindNoFile    = "no-file"
 	KindNoUser    = "no-user"
 	KindInvalid   = "invalid"
+	KindFetch     = "fetch"
 	KindExit      = "exit"
 	KindHost      = "host"
 )

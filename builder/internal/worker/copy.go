@@ -32,6 +32,7 @@ type copySourceKey struct {
 	Patterns, Exclude []string
 	Chown, Chmod      string
 	KeepOwner         bool
+	Packed            bool `json:",omitempty"`
 	Parents           bool `json:",omitempty"`
 }
 
@@ -40,9 +41,14 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	if err != nil {
 		return Stepped{}, err
 	}
+	forget, err := w.fetchSources(ctx, &p, s.noCache)
+	if err != nil {
+		return Stepped{}, err
+	}
+	defer forget()
 	what := copyKey{Dest: p.Dest, Dir: p.Dir, Unpack: p.Unpack, Link: p.Link}
 	for _, src := range p.Sources {
-		what.Sources = append(what.Sources, copySourceKey{src.Patterns, src.Exclude, src.Chown, src.Chmod, src.Stage != "", src.Parents})
+		what.Sources = append(what.Sources, copySourceKey{src.Patterns, src.Exclude, src.Chown, src.Chmod, src.Stage != "", src.Packed, src.Parents})
 	}
 	memo, err := w.contentKey(p.Sources)
 	if err != nil {
@@ -157,7 +163,7 @@ func (t *trees) open(from []CopySource) ([]filecopy.Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := filecopy.Source{Root: root, Patterns: src.Patterns, Parents: src.Parents, Ignore: src.Ignore, Exclude: src.Exclude}
+		out := filecopy.Source{Root: root, Patterns: src.Patterns, Parents: src.Parents, Ignore: src.Ignore, Exclude: src.Exclude, Packed: src.Packed}
 		if src.Stage == "" || src.Chown != "" {
 			out.Owner = &filecopy.IDs{}
 		}
@@ -187,7 +193,7 @@ func (t *trees) root(src CopySource) (*os.File, error) {
 		t.closers = append(t.closers, m.close)
 		return m.root, nil
 	case src.File > 0:
-		return t.stream(src.File)
+		return t.stream(src.File, src.Tar)
 	}
 	f, err := os.Open(src.Dir)
 	if err != nil {
@@ -200,17 +206,29 @@ func (t *trees) root(src CopySource) (*os.File, error) {
 	return f, nil
 }
 
-// stream unpacks the tar stream of a file system that the caller holds in memory.
-func (t *trees) stream(n int) (*os.File, error) {
+// stream unpacks a tar stream: one of a file system that the caller holds in memory, or
+// a foreign one, which may be large and goes to disk.
+func (t *trees) stream(n int, foreign bool) (*os.File, error) {
 	if n > len(t.call.Files) {
 		return nil, fmt.Errorf("%w: no file %d", errInvalid, n)
 	}
-	path := fmt.Sprintf("%s/trees/%d", t.w.mnt, t.w.next())
+	dir, untar := t.w.mnt+"/trees", chrootarchive.UntarUncompressed
+	if foreign {
+		var err error
+		if dir, err = t.w.store.Scratch(); err != nil {
+			return nil, err
+		}
+		untar = chrootarchive.Untar
+	}
+	path := fmt.Sprintf("%s/%d", dir, t.w.next())
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return nil, err
 	}
 	t.closers = append(t.closers, func() error { return os.RemoveAll(path) })
-	if err := chrootarchive.UntarUncompressed(filecopy.Reader(t.ctx, t.call.Files[n-1]), path, &archive.TarOptions{}); err != nil {
+	if err := untar(filecopy.Reader(t.ctx, t.call.Files[n-1]), path, &archive.TarOptions{}); err != nil {
+		if foreign {
+			err = fmt.Errorf("%w: %w", errInvalid, err)
+		}
 		return nil, fmt.Errorf("reading the source's files: %w", err)
 	}
 	f, err := os.Open(path)

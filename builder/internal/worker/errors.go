@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/oakum-build/oakum/builder/internal/download"
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
+	"github.com/oakum-build/oakum/builder/internal/gitrepo"
 	"github.com/oakum-build/oakum/builder/internal/nsenter"
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
 	"github.com/oakum-build/oakum/builder/internal/wire"
@@ -36,6 +38,15 @@ func wireError(err error) error {
 	}
 	var invalid *filecopy.InvalidError
 	if errors.As(err, &invalid) {
+		return &wire.Error{Kind: KindInvalid, Message: err.Error()}
+	}
+	var notDownloaded *download.Error
+	var noRepository *gitrepo.Error
+	if errors.As(err, &notDownloaded) || errors.As(err, &noRepository) {
+		return &wire.Error{Kind: KindFetch, Message: err.Error()}
+	}
+	var badRef *gitrepo.RefError
+	if errors.As(err, &badRef) {
 		return &wire.Error{Kind: KindInvalid, Message: err.Error()}
 	}
 	kinds := []struct {

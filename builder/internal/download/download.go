@@ -1,0 +1,217 @@
+// Package download fetches files over http and https for a build. Servers are hostile:
+// redirects are bounded and stay with the two protocols, credentials go to the host that
+// they were given for, and what is cut short or never ends is an error.
+package download
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+)
+
+const (
+	maxRedirects = 10
+	// maxSize bounds a file; one that is larger fills most disks.
+	maxSize = 1 << 40
+	// patience is how long a server may be silent.
+	patience = time.Minute
+)
+
+// Request is what is asked for. ETag and LastModified, when not empty, are those of a
+// copy that is there already.
+type Request struct {
+	URL                string
+	ETag, LastModified string
+}
+
+// Result is what came.
+type Result struct {
+	// Unchanged says that the copy that is there already is still the file.
+	Unchanged          bool
+	ETag, LastModified string
+	Modified           time.Time // of LastModified; the epoch without one
+	SHA256             string    // hex
+}
+
+// Error is a download that failed.
+type Error struct {
+	URL string // without a password
+	Err error
+}
+
+func (e *Error) Error() string { return e.URL + ": " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Check gives an error for what is not the URL of a file to download.
+func Check(text string) error {
+	u, err := url.Parse(text)
+	if err != nil {
+		return errors.New("not a URL") // the error would show a password
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return fmt.Errorf("%s is not an http or https URL", u.Redacted())
+	}
+	name := Name(text)
+	if name == ".." || len(name) > 255 || strings.ContainsAny(name, "/\x00") {
+		return fmt.Errorf("%s: %q cannot be the name of a file", u.Redacted(), name)
+	}
+	return nil
+}
+
+// Name is the file name that a URL stands for: the last component of its path, or
+// BuildKit's name for a file without one.
+func Name(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return unnamed
+	}
+	if base := path.Base(u.Path); base != "." && base != "/" {
+		return base
+	}
+	return unnamed
+}
+
+const unnamed = "__unnamed__"
+
+// Redacted is a URL without its password.
+func Redacted(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "the URL"
+	}
+	return u.Redacted()
+}
+
+// Get writes a file to w, and checks its digest unless want is "". The error, when not
+// the context's or w's, is an *Error.
+func Get(ctx context.Context, req Request, w io.Writer, want digest.Digest) (Result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := time.AfterFunc(patience, func() { cancel(fmt.Errorf("the server was silent for %v", patience)) })
+	defer stalled.Stop()
+	fail := func(err error) error {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err // its text has the URL again
+		}
+		return &Error{Redacted(req.URL), err}
+	}
+	resp, err := request(ctx, req)
+	if err != nil {
+		return Result{}, fail(err)
+	}
+	defer resp.Body.Close()
+	res := Result{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified"), Modified: time.Unix(0, 0)}
+	t, err := http.ParseTime(res.LastModified)
+	if err == nil {
+		res.Modified = t
+	}
+	// A file that changed in this second may change again in it (RFC 9110, 8.8.2.2).
+	if now, noDate := http.ParseTime(resp.Header.Get("Date")); err != nil || noDate != nil || now.Sub(t) < 2*time.Second {
+		res.LastModified = ""
+	}
+	switch {
+	case resp.StatusCode == http.StatusNotModified && (req.ETag != "" || req.LastModified != ""):
+		res.Unchanged = true
+		return res, nil
+	case resp.StatusCode != http.StatusOK:
+		return Result{}, fail(fmt.Errorf("the server answered %s", resp.Status))
+	}
+	body := &watched{r: io.LimitReader(resp.Body, maxSize+1), heard: func() { stalled.Reset(patience) }}
+	to, verified := w, func() bool { return true }
+	if want != "" {
+		v := want.Verifier()
+		to, verified = io.MultiWriter(v, w), v.Verified
+	}
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(h, to), body)
+	switch {
+	case body.err != nil && !errors.Is(body.err, io.EOF):
+		return Result{}, fail(cutShort(body.err))
+	case err != nil:
+		return Result{}, err
+	case n > maxSize:
+		return Result{}, fail(fmt.Errorf("the file is larger than %d bytes", int64(maxSize)))
+	case !verified():
+		return Result{}, fail(fmt.Errorf("the file's digest is not %s but sha256:%x", want, h.Sum(nil)))
+	}
+	res.SHA256 = hex.EncodeToString(h.Sum(nil))
+	return res, nil
+}
+
+func cutShort(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the file was cut short: %w", err)
+	}
+	return err
+}
+
+// watched notes the reader's errors, and when something comes.
+type watched struct {
+	r     io.Reader
+	err   error
+	heard func()
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if w.err = err; n > 0 {
+		w.heard()
+	}
+	return n, err
+}
+
+func request(ctx context.Context, req Request) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, req.URL, nil)
+	if err != nil {
+		return nil, errors.New("not a URL")
+	}
+	r.URL.Fragment, r.URL.RawFragment = "", ""
+	r.Header.Set("User-Agent", "oakum")
+	if req.ETag != "" {
+		r.Header.Set("If-None-Match", req.ETag)
+	}
+	if req.LastModified != "" {
+		r.Header.Set("If-Modified-Since", req.LastModified)
+	}
+	transport := &http.Transport{
+		Proxy:              http.ProxyFromEnvironment,
+		DialContext:        (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
+		DisableCompression: true, // the file is wanted as it is stored
+		DisableKeepAlives:  true,
+		ForceAttemptHTTP2:  true,
+	}
+	client := &http.Client{Transport: transport, CheckRedirect: checkRedirect}
+	return client.Do(r)
+}
+
+// checkRedirect leaves it to net/http to drop credentials when the host changes, and
+// refuses to take them from https to http on the same one.
+func checkRedirect(r *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("more than %d redirects", maxRedirects)
+	}
+	if r.URL.Scheme != "http" && r.URL.Scheme != "https" {
+		return fmt.Errorf("a redirect to %s://", r.URL.Scheme)
+	}
+	if via[len(via)-1].URL.Scheme == "https" && r.URL.Scheme == "http" && via[0].URL.User != nil {
+		return errors.New("a redirect from https to http of a URL with credentials")
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+package download
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+)
+
+func get(t *testing.T, req Request, want digest.Digest) (string, Result, error) {
+	t.Helper()
+	var out bytes.Buffer
+	res, err := Get(t.Context(), req, &out, want)
+	return out.String(), res, err
+}
+
+func serve(t *testing.T, f http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(f)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestGet(t *testing.T) {
+	const modified = "Wed, 21 Oct 2015 07:28:00 GMT"
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"v1"`)
+		w.Header().Set("Last-Modified", modified)
+		if r.Header.Get("If-None-Match") == `"v1"` {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		if r.Header.Get("Accept-Encoding") != "" {
+			w.Header().Set("Content-Encoding", "gzip")
+		}
+		fmt.Fprint(w, "content")
+	})
+	body, res, err := get(t, Request{URL: s.URL + "/f#fragment"}, digest.FromString("content"))
+	if err != nil || body != "content" || res.SHA256 != digest.FromString("content").Encoded() || res.Unchanged {
+		t.Fatalf("got %q, %+v, %v", body, res, err)
+	}
+	if res.ETag != `"v1"` || res.LastModified != modified || res.Modified.Unix() != 1445412480 {
+		t.Errorf("got %+v", res)
+	}
+	body, res, err = get(t, Request{URL: s.URL, ETag: res.ETag, LastModified: res.LastModified}, "")
+	if err != nil || body != "" || !res.Unchanged {
+		t.Errorf("got %q, %+v, %v", body, res, err)
+	}
+	_, _, err = get(t, Request{URL: s.URL}, digest.FromString("other"))
+	if err == nil || !strings.Contains(err.Error(), "digest is not "+digest.FromString("other").String()) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A file without a time has the epoch, and one that has just changed no validator.
+func TestModified(t *testing.T) {
+	recent := time.Now().UTC().Format(http.TimeFormat)
+	for header, want := range map[string]string{"": "", "yesterday": "", recent: "", "Wed, 21 Oct 2015 07:28:00 GMT": "Wed, 21 Oct 2015 07:28:00 GMT"} {
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Last-Modified", header) })
+		_, res, err := get(t, Request{URL: s.URL}, "")
+		if err != nil || res.LastModified != want || strings.HasSuffix(header, "GMT") != (res.Modified.Unix() != 0) {
+			t.Errorf("%q: got %+v, %v", header, res, err)
+		}
+	}
+}
+
+func TestGetFails(t *testing.T) {
+	mux := http.NewServeMux()
+	to := func(url string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, url, http.StatusFound) }
+	}
+	mux.HandleFunc("/loop", to("/loop"))
+	mux.HandleFunc("/file", to("file:///etc/passwd"))
+	mux.HandleFunc("/ftp", to("ftp://example.com/f"))
+	mux.HandleFunc("/gone", http.NotFound)
+	mux.HandleFunc("/partial", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusPartialContent) })
+	mux.HandleFunc("/unasked", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
+	mux.HandleFunc("/short", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		fmt.Fprint(w, "short")
+	})
+	mux.HandleFunc("/chunk", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "some")
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	s := serve(t, mux.ServeHTTP)
+	for path, why := range map[string]string{
+		"/loop": "more than 10 redirects", "/file": "a redirect to file://", "/ftp": "a redirect to ftp://", "/gone": "404 Not Found",
+		"/partial": "206 Partial Content", "/unasked": "304 Not Modified", "/short": "the file was cut short", "/chunk": "the file was cut short",
+	} {
+		_, _, err := get(t, Request{URL: s.URL + path}, "")
+		var failed *Error
+		if !errors.As(err, &failed) || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: got %v, want %q", path, err, why)
+		}
+	}
+}
+
+// Credentials go to the host that they are for, and not back there from another.
+func TestRedirectsDropCredentials(t *testing.T) {
+	var sent []string
+	note := func(r *http.Request) {
+		sent = append(sent, r.Host[:1]+" "+r.URL.Path+" "+r.Header.Get("Authorization")+r.Header.Get("Referer"))
+	}
+	var a, b *httptest.Server
+	a = serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if note(r); r.URL.Path == "/1" {
+			http.Redirect(w, r, strings.Replace(b.URL, "127.0.0.1", "localhost", 1)+"/2", http.StatusFound)
+		}
+	})
+	b = serve(t, func(w http.ResponseWriter, r *http.Request) {
+		note(r)
+		http.Redirect(w, r, a.URL+"/3", http.StatusFound)
+	})
+	if _, _, err := get(t, Request{URL: strings.Replace(a.URL, "//", "//user:TOK@", 1) + "/1"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if len(sent) != 3 || sent[0] != "1 /1 Basic dXNlcjpUT0s=" {
+		t.Fatalf("got %q", sent)
+	}
+	for _, s := range sent[1:] {
+		if strings.Contains(s, "Basic") || strings.Contains(s, "TOK") {
+			t.Errorf("credentials were sent on: %q", s)
+		}
+	}
+	secure := httptest.NewTLSServer(nil)
+	defer secure.Close()
+	r := httptest.NewRequest(http.MethodGet, "http://x/", nil)
+	via := httptest.NewRequest(http.MethodGet, "https://u:p@x/", nil)
+	if err := checkRedirect(r, []*http.Request{via}); err == nil {
+		t.Error("credentials would go from https to http")
+	}
+}
+
+func TestGetEnds(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "some")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := Get(ctx, Request{URL: s.URL}, io.Discard, "")
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestErrorsHidePasswords(t *testing.T) {
+	_, _, err := get(t, Request{URL: "http://user:TOK@127.0.0.1:1/f"}, "")
+	if err == nil || strings.Contains(err.Error(), "TOK") || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("got %v", err)
+	}
+	for _, url := range []string{"http://u:TOK@exa mple/", "http://u:TOK@/f", "ftp://u:TOK@x/f", "http://u:TOK@x/%00"} {
+		if err := Check(url); err == nil || strings.Contains(err.Error(), "TOK") {
+			t.Errorf("%s: got %v", url, err)
+		}
+	}
+}
+
+func TestName(t *testing.T) {
+	for url, want := range map[string]string{
+		"http://x/a/b.txt": "b.txt", "http://x/a/b.txt?c=d/e#f": "b.txt", "http://x/a/": "a", "http://x": unnamed, "http://x/": unnamed,
+		"http://x/a%20b": "a b", "http://x/%5B*%3F": "[*?", "http://x/a%2Fb": "b",
+	} {
+		if got := Name(url); got != want || Check(url) != nil {
+			t.Errorf("%s: got %q, %v", url, got, Check(url))
+		}
+	}
+	for _, url := range []string{
+		"", "x", "file:///etc/passwd", "http://", "http:///x", "http://x/..", "http://x/a/%2e%2e", "http://x/%2e%2e%2f", "http://x/a%00", "http://x/" + strings.Repeat("a", 256), "://",
+	} {
+		if Check(url) == nil {
+			t.Errorf("%q passes as the file %q", url, Name(url))
+		}
+	}
+}
+
+// FuzzCheck looks for URLs whose file name would be a path.
+func FuzzCheck(f *testing.F) {
+	f.Add("https://u:p@example.com/a/%2e%2e%2f?x=y#z")
+	f.Add("http://[::1]:80/..")
+	f.Fuzz(func(t *testing.T, url string) {
+		Redacted(url)
+		name := Name(url)
+		if Check(url) != nil {
+			return
+		}
+		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+			t.Fatalf("%q gives the file name %q", url, name)
+		}
+	})
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
 
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
@@ -83,7 +84,7 @@ func Describe(text []byte, opts Options) (outline Outline, ok bool, err error) {
 	}
 	target := c.stages[len(c.stages)-1]
 	if opts.Target != "" {
-		target = c.find(opts.Target, true)
+		target = c.find(opts.Target)
 	}
 	if target == nil {
 		return Outline{}, false, nil
@@ -160,7 +161,12 @@ func (s *stage) use(names map[string]struct{}) {
 
 // need notes that a stage copies or mounts from another one.
 func (i *instruction) need(name string) {
-	if other := i.find(name, true); other != nil && other != i.stage {
+	vars := slices.Concat(i.globals, i.stage.env)
+	name, _, err := i.lex.ProcessWord(name, shell.EnvsFromSlice(vars))
+	if err != nil {
+		return
+	}
+	if other := i.find(name); other != nil && other != i.stage {
 		i.stage.needs = append(i.stage.needs, other)
 	}
 }

@@ -91,7 +91,7 @@ func (c *checker) from(st *instructions.Stage) {
 		return
 	}
 	s.use(name.Matched)
-	if s.base = c.find(name.Result, false); s.base == nil {
+	if s.base = c.find(name.Result); s.base == nil {
 		s.image = name.Result
 	}
 	if st.Platform == "" {
@@ -106,13 +106,13 @@ func (c *checker) from(st *instructions.Stage) {
 }
 
 // find gives the last of the stages so far that has this name, or this index.
-func (c *checker) find(name string, byIndex bool) *stage {
+func (c *checker) find(name string) *stage {
 	for _, s := range slices.Backward(c.stages) {
 		if s.Name != "" && strings.EqualFold(s.Name, name) {
 			return s
 		}
 	}
-	if i, err := strconv.Atoi(name); byIndex && err == nil && i >= 0 && i < len(c.stages) {
+	if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < len(c.stages) {
 		return c.stages[i]
 	}
 	return nil

@@ -230,6 +230,9 @@ func addXattrs(hdr *tar.Header, dir *os.File, name string) error {
 		if attr != "security.capability" && (!strings.HasPrefix(attr, "user.") || strings.HasPrefix(attr, "user.overlay.")) {
 			continue
 		}
+		if strings.Contains(attr, "=") {
+			continue // a PAX record cannot name it
+		}
 		value := make([]byte, 65536)
 		n, err := unix.Lgetxattr(file, attr, value)
 		if err != nil {

@@ -44,6 +44,33 @@ type files struct {
 	inline   []inlineFile
 	chown    string
 	chmod    string
+
+	remote       []remoteFile
+	unpackRemote bool
+	checksum     string // of the only remote source
+	keepGitDir   *bool
+}
+
+// remoteFile is a source that ADD fetches.
+type remoteFile struct {
+	ref string
+	git bool
+}
+
+// source makes a source of it.
+func (f files) source(r remoteFile) builder.Source {
+	if !r.git {
+		src := builder.URL(r.ref).Checksum(f.checksum)
+		if f.unpackRemote {
+			src = src.Unpack()
+		}
+		return src
+	}
+	src := builder.Git(r.ref).Exclude(f.exclude...).Checksum(f.checksum)
+	if f.keepGitDir != nil {
+		src = src.KeepGitDir(*f.keepGitDir)
+	}
+	return src
 }
 
 // library makes a backend of a Builder.
@@ -94,6 +121,9 @@ func (s *libraryStage) Bring(ctx context.Context, f files) error {
 			src = src.Parents()
 		}
 		sources = append(sources, src.Exclude(f.exclude...))
+	}
+	for _, r := range f.remote {
+		sources = append(sources, f.source(r))
 	}
 	if len(f.inline) > 0 {
 		sources = append(sources, builder.FS(inlineFS(f.inline)).Select(inlineFS(f.inline).patterns()...))

@@ -23,13 +23,14 @@ func (w *worker) copyFiles(ctx context.Context, c *instructions.CopyCommand, fro
 	})
 }
 
-// addFiles does ADD of local files.
+// addFiles does ADD.
 func (w *worker) addFiles(ctx context.Context, c *instructions.AddCommand) error {
 	if err := plan.CheckFiles(c); err != nil {
 		return err
 	}
 	return w.bring(ctx, "ADD", c.SourcesAndDest, files{
-		unpack: c.Unpack == nil || *c.Unpack, link: c.Link,
+		unpack: c.Unpack == nil || *c.Unpack, unpackRemote: c.Unpack != nil && *c.Unpack, link: c.Link,
+		checksum: c.Checksum, keepGitDir: c.KeepGitDir,
 		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
 	})
 }
@@ -49,12 +50,21 @@ func (w *worker) bring(ctx context.Context, name string, args instructions.Sourc
 		text = append(text, "--chmod="+f.chmod)
 	}
 	for _, src := range args.SourcePaths {
-		if f.parents {
+		git, file, err := plan.Remote(src)
+		if err != nil {
+			return err
+		}
+		if name == "ADD" && (git || file) {
+			f.remote = append(f.remote, remoteFile{src, git})
+		} else if f.parents {
 			f.patterns = append(f.patterns, src) // for "/./" has a meaning in it
 		} else {
 			f.patterns = append(f.patterns, inRoot(src))
 		}
-		text = append(text, src)
+		text = append(text, plan.Redact(src))
+	}
+	if len(f.patterns) > 0 && f.from == nil && f.context == "" {
+		return fmt.Errorf("%s: there is no build context to take files from", name)
 	}
 	for _, doc := range args.SourceContents {
 		if !fs.ValidPath(doc.Path) || strings.Contains(doc.Path, "/") || doc.Path == "." {

@@ -82,6 +82,7 @@ func excerpt(text string, first, last int) string {
 
 // printable makes a line of a file harmless to a terminal and short enough for it.
 func printable(line string) string {
+	line = plan.Redact(line)
 	line = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t' || r == '\r':

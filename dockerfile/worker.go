@@ -164,9 +164,9 @@ func (w *worker) step(ctx context.Context, c plan.Command) error {
 // title is how events call an instruction.
 func title(c plan.Command) string {
 	if c.Trigger {
-		return "ONBUILD " + c.Source
+		return "ONBUILD " + plan.Redact(c.Source)
 	}
-	return c.Source
+	return plan.Redact(c.Source)
 }
 
 // stepHint is what may help with a failed step, or "".

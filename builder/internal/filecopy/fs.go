@@ -197,3 +197,23 @@ func IsDir(root *os.File, name string) (bool, error) {
 	}
 	return false, &os.PathError{Op: "open", Path: name, Err: err}
 }
+
+// ReadFile reads the first max bytes of a regular file inside root, through links.
+func ReadFile(root *os.File, name string, max int) ([]byte, error) {
+	f, err := openIn(root, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
+		return nil, &NotFoundError{Path: name, Why: "no such file or directory"}
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, &InvalidError{name + " is not a regular file"}
+	}
+	data, err := io.ReadAll(io.LimitReader(f, int64(max)))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return data, nil
+}

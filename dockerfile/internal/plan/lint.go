@@ -15,9 +15,6 @@ func PlatformArgs(args map[string]string, target string) []string {
 	return list
 }
 
-// IsRemote says that ADD fetches a source from elsewhere.
-func IsRemote(source string) bool { return remote.MatchString(source) }
-
 // Silent is a linter that reports nothing. BuildKit's parser does not stand having
 // none where a comment above an instruction has settings for it.
 func Silent() *linter.Linter { return linter.New(&linter.Config{SkipAll: true}) }

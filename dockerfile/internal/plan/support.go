@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,18 +53,12 @@ func checkCommand(c Command, noContext bool) error {
 		case ic.From == "" && noContext && len(ic.SourcePaths) > 0:
 			err = errors.New("COPY: there is no build context to copy from")
 		default:
-			err = checkFiles("COPY", ic.SourcesAndDest, flags{ic.Chmod, ic.Chown, ic.Link}, true)
+			err = checkFiles("COPY", ic.SourcesAndDest, flags{chmod: ic.Chmod, chown: ic.Chown, link: ic.Link}, true)
 		}
 	case *instructions.AddCommand:
-		switch {
-		case ic.Checksum != "":
-			err = unsupported{"ADD --checksum"}
-		case ic.KeepGitDir != nil:
-			err = unsupported{"ADD --keep-git-dir"}
-		default:
-			err = checkFiles("ADD", ic.SourcesAndDest, flags{ic.Chmod, ic.Chown, ic.Link}, true)
-		}
-		if err == nil && noContext && len(ic.SourcePaths) > 0 {
+		err = checkFiles("ADD", ic.SourcesAndDest, addFlags(ic), true)
+		local := func(source string) bool { return !IsRemote(source) && !strings.Contains(source, "$") }
+		if err == nil && noContext && slices.ContainsFunc(ic.SourcePaths, local) {
 			err = errors.New("ADD: there is no build context to add from")
 		}
 	}
@@ -95,9 +90,9 @@ func checkRun(c *instructions.RunCommand) error {
 func CheckFiles(c instructions.Command) error {
 	switch c := c.(type) {
 	case *instructions.CopyCommand:
-		return checkFiles("COPY", c.SourcesAndDest, flags{c.Chmod, c.Chown, c.Link}, false)
+		return checkFiles("COPY", c.SourcesAndDest, flags{chmod: c.Chmod, chown: c.Chown, link: c.Link}, false)
 	case *instructions.AddCommand:
-		return checkFiles("ADD", c.SourcesAndDest, flags{c.Chmod, c.Chown, c.Link}, false)
+		return checkFiles("ADD", c.SourcesAndDest, addFlags(c), false)
 	}
 	return nil
 }
@@ -106,18 +101,29 @@ func CheckFiles(c instructions.Command) error {
 type flags struct {
 	chmod, chown string
 	link         bool
+	checksum     string
+}
+
+func addFlags(c *instructions.AddCommand) flags {
+	return flags{chmod: c.Chmod, chown: c.Chown, link: c.Link, checksum: c.Checksum}
 }
 
 // checkFiles is CheckFiles for both; with raw, texts with variables pass.
 func checkFiles(name string, files instructions.SourcesAndDest, f flags, raw bool) error {
 	known := func(text string) bool { return !raw || !strings.Contains(text, "$") }
 	for _, source := range files.SourcePaths {
-		if known(source) && remote.MatchString(source) {
-			if name == "COPY" {
-				return fmt.Errorf("COPY %s: only ADD takes a URL", source)
-			}
-			return unsupported{"ADD of a URL or git repository (" + source + ")"}
+		if !known(source) || !known(f.checksum) {
+			continue
 		}
+		if name == "COPY" && IsRemote(source) {
+			return fmt.Errorf("COPY %s: only ADD takes a URL", Redact(source))
+		}
+		if err := checkRemote(source, f.checksum); err != nil {
+			return err
+		}
+	}
+	if f.checksum != "" && len(files.SourcePaths)+len(files.SourceContents) > 1 {
+		return errors.New("ADD --checksum is for one source")
 	}
 	several := len(files.SourcePaths)+len(files.SourceContents) > 1
 	if several && known(files.DestPath) && !isDir(files.DestPath) {
@@ -131,10 +137,6 @@ func checkFiles(name string, files instructions.SourcesAndDest, f flags, raw boo
 	}
 	return nil
 }
-
-// remote matches what ADD fetches: http, https, git and ssh URLs, and git's
-// user@host:path.
-var remote = regexp.MustCompile(`^(?:(?i:https?|git|ssh)://|[A-Za-z0-9._-]+@[^/:]+:)`)
 
 // isDir says that a destination is a directory by its form.
 func isDir(dest string) bool {

@@ -1,0 +1,173 @@
+package dockerfile_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile"
+)
+
+// archive is a tar archive, compressed, of files: name to content.
+func archive(t *testing.T, files map[string]string) string {
+	t.Helper()
+	var buf bytes.Buffer
+	gz := gzip.NewWriter(&buf)
+	tw := tar.NewWriter(gz)
+	for name, content := range files {
+		if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Uid: 7, Gid: 7, Size: int64(len(content))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(tw, content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := gz.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.String()
+}
+
+// web serves files by path, and git repositories: a directory's files, committed, at
+// /name.git.
+func web(t *testing.T, files map[string]string, repos map[string]map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, content := range repos {
+		dir := filepath.Join(root, name)
+		for file, text := range content {
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, args := range [][]string{{"init", "--quiet", "--initial-branch=main"}, {"add", "--all"}, {"commit", "--quiet", "--message=x"}} {
+			cmd := exec.Command("git", args...)
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("git %q: %v: %s", args, err, out)
+			}
+		}
+	}
+	backend := &cgi.Handler{Path: "/usr/lib/git-core/git-http-backend", Stderr: io.Discard, Env: []string{
+		"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*",
+	}}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		content, ok := files[r.URL.Path]
+		name, rest, isRepo := strings.Cut(r.URL.Path, ".git/")
+		switch {
+		case ok:
+			w.Header().Set("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+			fmt.Fprint(w, content)
+		case isRepo:
+			r.URL.Path = name + "/.git/" + rest
+			backend.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// build builds a Dockerfile given as text, whose image has busybox.
+func build(t *testing.T, b *builder.Builder, text string, opts dockerfile.Options) builder.Image {
+	t.Helper()
+	if text != "" {
+		opts.File = filepath.Join(t.TempDir(), "Dockerfile")
+		if err := os.WriteFile(opts.File, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	img, err := dockerfile.Build(t.Context(), b, opts)
+	if err != nil {
+		t.Fatal(explained(err))
+	}
+	return img
+}
+
+// inImage fails the test unless a script writes the lines wanted in an image.
+func inImage(t *testing.T, b *builder.Builder, img builder.Image, script string, want ...string) {
+	t.Helper()
+	s, err := b.Stage(t.Context(), img.ID, builder.StageOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var out bytes.Buffer
+	env := "for a in ls stat cat; do eval \"$a() { /busybox $a \\\"\\$@\\\"; }\"; done; "
+	err = s.Run(t.Context(), builder.Cmd{Args: []string{"/busybox", "sh", "-c", env + script}, Ephemeral: true, Stdout: &out, Stderr: &out})
+	if got := strings.TrimSuffix(out.String(), "\n"); got != strings.Join(want, "\n") || err != nil {
+		t.Errorf("%s\ngot:\n%s\nwant:\n%s\n(%v)", script, got, strings.Join(want, "\n"), err)
+	}
+}
+
+func TestAddRemote(t *testing.T) {
+	url := web(t, map[string]string{"/d/f.txt": "content", "/a.tgz": archive(t, map[string]string{"in": "in"})},
+		map[string]map[string]string{"r": {"sub/g": "g", "h": "h"}})
+	context := contextDir(t)
+	if err := os.WriteFile(filepath.Join(context, "local.tgz"), []byte(archive(t, map[string]string{"l": "l"})), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t)
+	img := build(t, b, `FROM scratch
+COPY busybox /
+ARG U
+ENV SUM=sha256:ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73
+ADD --checksum=$SUM $U/d/f.txt /one
+ADD --chown=5:6 --chmod=644 $U/d/f.txt $U/a.tgz local.tgz /two/
+ADD --unpack=true $U/a.tgz /three/
+ADD --unpack=false local.tgz /four/
+ADD $U/r.git#main:sub /git/
+ADD --keep-git-dir=true --exclude=h $U/r.git /kept
+ADD $U/r.git?subdir=sub $U/r.git /both/
+ADD --link $U/d/f.txt /linked
+`, dockerfile.Options{ContextDir: context, BuildArgs: map[string]*string{"U": &url}})
+	inImage(t, b, img, "stat -c '%n %a %u:%g %Y' /one /two/f.txt /linked; cat /one /linked; echo; for d in two three four git both kept; do echo $d $(ls $d); done; ls /kept/.git/HEAD",
+		"/one 600 0:0 1445412480", "/two/f.txt 644 5:6 1445412480", "/linked 600 0:0 1445412480", "contentcontent",
+		"two a.tgz f.txt l", "three in", "four local.tgz", "git g", "both g h sub", "kept sub", "/kept/.git/HEAD")
+}
+
+// What cannot be fetched is told with its line, and without credentials.
+func TestAddRemoteFails(t *testing.T) {
+	url := web(t, map[string]string{"/f": "content"}, map[string]map[string]string{"r": {"f": "f"}})
+	b := open(t)
+	secret := strings.Replace(url, "//", "//user:TOK@", 1)
+	for _, source := range []string{
+		secret + "/none", "http://user:TOK@127.0.0.1:1/f", secret + "/none.git", secret + "/r.git#none", secret + "/r.git#main:none",
+		"--checksum=sha256:" + strings.Repeat("0", 64) + " " + secret + "/f", "--checksum=0123456 " + secret + "/r.git",
+	} {
+		file := filepath.Join(t.TempDir(), "Dockerfile")
+		if err := os.WriteFile(file, []byte("FROM scratch\nADD "+source+" /x\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var shown strings.Builder
+		_, err := dockerfile.Build(t.Context(), b, dockerfile.Options{File: file, Progress: func(e dockerfile.Event) { fmt.Fprint(&shown, e.Instruction, e.Text, e.Err) }})
+		var fault *dockerfile.Error
+		if !errors.As(err, &fault) || fault.Line != 2 || !errors.Is(err, builder.ErrFetch) {
+			t.Errorf("%s: got %v", source, err)
+			continue
+		}
+		if all := shown.String() + fault.Error() + fault.Excerpt; strings.Contains(all, "TOK") {
+			t.Errorf("%s: shown: %s", source, all)
+		}
+	}
+}

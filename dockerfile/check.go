@@ -85,12 +85,12 @@ func Check(ctx context.Context, opts Options) (Report, error) {
 	if err := opts.validate(); err != nil {
 		return Report{}, err
 	}
-	src, err := readSource(opts.ContextDir, opts.File)
+	src, err := readSource(opts)
 	if err != nil {
 		return Report{}, err
 	}
 	report := Report{File: src.name, Text: src.text}
-	p, planErr := plan.New(src.text, plan.Options{Target: opts.Target, Args: opts.args(), NoContext: opts.ContextDir == ""})
+	p, planErr := plan.New(src.text, opts.plan())
 	planErr = src.locate(planErr, 0, 0, "")
 	check := src.checks(opts)
 	if opts.Target != "" && p != nil {

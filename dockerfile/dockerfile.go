@@ -13,11 +13,13 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/distribution/reference"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
 // Options is one build. Only ContextDir or File must be set.
@@ -27,15 +29,33 @@ type Options struct {
 	// File is the Dockerfile's path; "" is Dockerfile, dockerfile or Containerfile in
 	// ContextDir, in this order.
 	File string
+	// MoreFiles are paths of further Dockerfiles, which go on where the one before ends.
+	MoreFiles []string
+	// IgnoreFile is the path of the ignore file; "" is that of the Dockerfile, else the
+	// context's.
+	IgnoreFile string
+	// From, when not "", is an image that the first stage starts from instead of its own.
+	From string
 	// Target is the stage to build, by name or index; "" is the last.
 	Target string
 	// BuildArgs sets ARG values. A nil value takes the variable from LookupEnv.
 	BuildArgs map[string]*string
 	// LookupEnv looks up the build arguments given without a value; nil finds none.
 	LookupEnv func(string) (string, bool)
+	// HostProxy lets RUN have the proxy variables that LookupEnv knows. They are not part
+	// of the image, its history or the cache key.
+	HostProxy bool
 	// Names are the names of the image, fully qualified or short.
 	Names  []string
 	Labels map[string]string
+	// Env, of entries NAME=VALUE, and UnsetEnv, of names, change the image's environment
+	// when all is built.
+	Env, UnsetEnv []string
+	// Timestamp, when not nil, is the time of the image, its history and all files of its
+	// new layers. Otherwise the build argument SOURCE_DATE_EPOCH is that of the image and
+	// its history, and with RewriteTimes no file of a new layer is later.
+	Timestamp    *time.Time
+	RewriteTimes bool
 	// Pull and NoCache are those of builder.StageOptions.
 	Pull    builder.PullPolicy
 	NoCache bool
@@ -94,7 +114,7 @@ func build(ctx context.Context, lib backend, opts Options) (builder.Image, error
 	if err := opts.validate(); err != nil {
 		return builder.Image{}, err
 	}
-	src, err := readSource(opts.ContextDir, opts.File)
+	src, err := readSource(opts)
 	if err != nil {
 		return builder.Image{}, err
 	}
@@ -121,12 +141,31 @@ func (o Options) validate() error {
 	if o.Format != "" && o.Format != "oci" && o.Format != "docker" {
 		return fmt.Errorf("image format %q: it is oci or docker", o.Format)
 	}
+	for _, entry := range o.Env {
+		if name, _, found := strings.Cut(entry, "="); !found || name == "" {
+			return fmt.Errorf("environment %q: it is not NAME=VALUE", entry)
+		}
+	}
 	for _, name := range o.Names {
 		if _, err := reference.ParseNormalizedNamed(name); err != nil {
 			return fmt.Errorf("image name %q: %w: %w", name, builder.ErrReference, err)
 		}
 	}
 	return nil
+}
+
+// plan are the options of planning.
+func (o Options) plan() plan.Options {
+	p := plan.Options{Target: o.Target, Args: o.args(), From: o.From, NoContext: o.ContextDir == "", HostEnv: map[string]string{}}
+	if !o.HostProxy || o.LookupEnv == nil {
+		return p
+	}
+	for _, name := range plan.Proxies() {
+		if value, ok := o.LookupEnv(name); ok {
+			p.HostEnv[name] = value
+		}
+	}
+	return p
 }
 
 // jobs is how many stages build at once.

@@ -48,9 +48,13 @@ func (s source) locate(err error, line, end int, hint string) error {
 	if errors.As(err, &f) {
 		line, end, hint, err = f.Line, f.End, f.Hint, f.Err
 	}
+	name, text, before := s.place(line)
+	if line > 0 {
+		line, end = line-before, max(end-before, 0)
+	}
 	return &Error{
-		File: s.name, Line: line, EndLine: end, Hint: hint, Err: err,
-		Excerpt: excerpt(string(s.text), line, end),
+		File: name, Line: line, EndLine: end, Hint: hint, Err: err,
+		Excerpt: excerpt(text, line, end),
 	}
 }
 

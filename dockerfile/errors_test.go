@@ -282,16 +282,16 @@ func TestIgnoreFileOfTheDockerfile(t *testing.T) {
 	file := filepath.Join(out, "my.Dockerfile")
 	writeFile(t, filepath.Join(dir, ".dockerignore"), "general\n")
 	writeFile(t, file, "FROM base\n")
-	src, err := readSource(dir, file)
+	src, err := readSource(Options{ContextDir: dir, File: file})
 	if err != nil || len(src.ignore) != 1 || src.ignore[0] != "general" || src.name != file {
 		t.Errorf("source %+v, %v", src, err)
 	}
 	writeFile(t, file+".dockerignore", "\ufeffspecial\n\n# c\n")
-	if src, err = readSource(dir, file); err != nil || len(src.ignore) != 1 || src.ignore[0] != "special" {
+	if src, err = readSource(Options{ContextDir: dir, File: file}); err != nil || len(src.ignore) != 1 || src.ignore[0] != "special" {
 		t.Errorf("source %+v, %v", src, err)
 	}
 	writeFile(t, file+".dockerignore", "")
-	if src, err = readSource(dir, file); err != nil || len(src.ignore) != 0 {
+	if src, err = readSource(Options{ContextDir: dir, File: file}); err != nil || len(src.ignore) != 0 {
 		t.Errorf("source %+v, %v", src, err)
 	}
 }

@@ -2,10 +2,13 @@ package dockerfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -46,13 +49,12 @@ type node struct {
 
 // newRun plans a build.
 func newRun(lib backend, opts Options, src source) (*run, error) {
-	p, err := plan.New(src.text, plan.Options{
-		Target:    opts.Target,
-		Args:      opts.args(),
-		NoContext: opts.ContextDir == "",
-	})
+	p, err := plan.New(src.text, opts.plan())
 	if err != nil {
 		return nil, src.locate(err, 0, 0, "")
+	}
+	if opts.RewriteTimes && opts.Timestamp == nil && p.Epoch == nil {
+		return nil, errors.New("nothing says to which time those of files are limited: SOURCE_DATE_EPOCH is not set")
 	}
 	r := &run{
 		lib: lib, opts: opts, src: src, plan: p,
@@ -130,15 +132,45 @@ func (r *run) commit(ctx context.Context, target *node) (builder.Image, error) {
 		}
 		r.progress.warn(0, text)
 	}
-	if len(r.opts.Labels) > 0 {
-		target.fs.Configure(func(c *builder.Config) { c.Labels = merged(c.Labels, r.opts.Labels) })
-	}
-	opts := builder.CommitOptions{Format: r.opts.Format, Author: target.author}
+	target.fs.Configure(r.amend)
+	opts := builder.CommitOptions{Format: r.opts.Format, Author: target.author, Created: r.created()}
 	name := ""
 	if len(r.opts.Names) > 0 {
 		name, opts.Names = r.opts.Names[0], r.opts.Names[1:]
 	}
 	return target.fs.Commit(ctx, name, opts)
+}
+
+// amend makes the changes to the image's configuration that the options ask for.
+func (r *run) amend(c *builder.Config) {
+	if len(r.opts.Labels) > 0 {
+		c.Labels = merged(c.Labels, r.opts.Labels)
+	}
+	for _, entry := range r.opts.Env {
+		name, value, _ := strings.Cut(entry, "=")
+		c.Env = plan.SetEnv(slices.Clone(c.Env), name, value)
+	}
+	c.Env = slices.DeleteFunc(slices.Clone(c.Env), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(r.opts.UnsetEnv, name)
+	})
+}
+
+// created is the time given to the image; nil when none is.
+func (r *run) created() *time.Time {
+	if r.opts.Timestamp != nil {
+		return r.opts.Timestamp
+	}
+	return r.plan.Epoch
+}
+
+// stageOptions are those of a stage or of an image.
+func (r *run) stageOptions(name string) builder.StageOptions {
+	o := builder.StageOptions{Name: name, Pull: r.opts.Pull, NoCache: r.opts.NoCache}
+	if r.opts.Timestamp != nil || r.opts.RewriteTimes {
+		o.LatestTime, o.AllTimes = r.created(), r.opts.Timestamp != nil
+	}
+	return o
 }
 
 // merged copies a map and sets further entries in it.

@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
 )
@@ -18,12 +21,36 @@ var defaultNames = []string{"Dockerfile", "dockerfile", "Containerfile"}
 // source is a Dockerfile with its context's ignore patterns.
 type source struct {
 	name   string // as the user gave it, or its name in the context
-	text   []byte
+	text   []byte // with that of more
 	ignore []string
+	more   []part
 }
 
-// readSource reads the Dockerfile and the ignore file that goes with it.
-func readSource(contextDir, file string) (source, error) {
+// part is a further Dockerfile, from the line first of the text on.
+type part struct {
+	name  string
+	first int
+}
+
+// place gives the file that a line of the text is in: its name and text, and the lines
+// before it.
+func (s source) place(line int) (name, text string, before int) {
+	name, text = s.name, string(s.text)
+	lines := strings.SplitAfter(text, "\n")
+	end := len(lines)
+	for _, p := range slices.Backward(s.more) {
+		if line >= p.first {
+			return p.name, strings.Join(lines[p.first-1:end], ""), p.first - 1
+		}
+		end = p.first - 1
+	}
+	return name, strings.Join(lines[:end], ""), 0
+}
+
+// readSource reads the Dockerfile, those that follow it, and the ignore file that goes
+// with it.
+func readSource(o Options) (source, error) {
+	contextDir, file := o.ContextDir, o.File
 	if contextDir != "" {
 		info, err := os.Stat(contextDir)
 		if err != nil {
@@ -45,8 +72,35 @@ func readSource(contextDir, file string) (source, error) {
 	if err != nil {
 		return source{}, fmt.Errorf("reading the Dockerfile: %w", err)
 	}
-	ignore, err := readIgnore(contextDir, path)
-	return source{name: name, text: text, ignore: ignore}, err
+	src := source{name: name, text: text}
+	for _, file := range o.MoreFiles {
+		if err := src.add(file); err != nil {
+			return source{}, err
+		}
+	}
+	src.ignore, err = readIgnore(contextDir, path, o.IgnoreFile)
+	return src, err
+}
+
+// add reads a further Dockerfile. Parser directives count in the first one only.
+func (s *source) add(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("reading the Dockerfile: %w", err)
+	}
+	escape := func(text []byte) string {
+		value, _, _, _ := parser.ParseDirective("escape", text)
+		return value
+	}
+	if own := escape(text); own != "" && own != escape(s.text) {
+		return fmt.Errorf("%s: escape=%s is not that of %s: %w", file, own, s.name, errors.ErrUnsupported)
+	}
+	if !bytes.HasSuffix(s.text, []byte("\n")) {
+		s.text = append(s.text, '\n')
+	}
+	s.more = append(s.more, part{file, bytes.Count(s.text, []byte("\n")) + 1})
+	s.text = append(s.text, bytes.TrimPrefix(text, []byte("\ufeff"))...)
+	return nil
 }
 
 // findDockerfile gives the name of the Dockerfile in a context.
@@ -63,16 +117,24 @@ func findDockerfile(dir string) (string, error) {
 	return "", fmt.Errorf("no Dockerfile, dockerfile or Containerfile in %s: %w", dir, fs.ErrNotExist)
 }
 
-// readIgnore reads the patterns of what the context leaves out: of the Dockerfile's
-// own <name>.dockerignore, else of the context's .dockerignore, else none
-// (Dockerfile reference, ".dockerignore file").
-func readIgnore(contextDir, dockerfile string) ([]string, error) {
+// readIgnore reads the patterns of what the context leaves out: of the ignore file that
+// is given, else of the Dockerfile's own <name>.containerignore or <name>.dockerignore,
+// else of the context's .containerignore or .dockerignore, else none (Dockerfile
+// reference, ".dockerignore file"; containerignore(5)).
+func readIgnore(contextDir, dockerfile, given string) ([]string, error) {
 	if contextDir == "" {
 		return nil, nil
 	}
-	for _, path := range []string{dockerfile + ".dockerignore", filepath.Join(contextDir, ".dockerignore")} {
+	paths := []string{
+		dockerfile + ".containerignore", dockerfile + ".dockerignore",
+		filepath.Join(contextDir, ".containerignore"), filepath.Join(contextDir, ".dockerignore"),
+	}
+	if given != "" {
+		paths = []string{given}
+	}
+	for _, path := range paths {
 		text, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) && given == "" {
 			continue
 		}
 		if err != nil {

@@ -77,7 +77,7 @@ func (w *worker) await(ctx context.Context, other *node) error {
 
 // from does the FROM, and gives the triggers that the base image holds.
 func (w *worker) from(ctx context.Context) ([]plan.Command, error) {
-	opts := builder.StageOptions{Name: w.Name, Pull: w.opts.Pull, NoCache: w.opts.NoCache}
+	opts := w.stageOptions(w.Name)
 	if w.Index < 0 {
 		return nil, w.open(ctx, opts)
 	}

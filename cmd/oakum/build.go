@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,7 +24,7 @@ func buildCommand(std streams) *cli.Command {
 		ArgsUsage: "[CONTEXT]",
 		Description: "Builds the Dockerfile in the directory CONTEXT (the current one when it is not given) " +
 			"and writes the image's id to standard output; progress goes to standard error.",
-		Flags:  withStore(buildFlags(), registryFlags()),
+		Flags:  withStore(append(buildFlags(), languageFlags()...), registryFlags()),
 		Action: func(c *cli.Context) error { return build(c, std) },
 	}
 }
@@ -33,9 +32,8 @@ func buildCommand(std streams) *cli.Command {
 func buildFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "tag", Aliases: []string{"t"}, Usage: "name the image `NAME[:TAG]`; repeatable"},
-		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the Dockerfile `FILE` (default: Dockerfile, dockerfile or Containerfile in the context)"},
+		&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the Dockerfile `FILE` (default: Dockerfile, dockerfile or Containerfile in the context); of several, each goes on where the one before ends"},
 		&cli.StringFlag{Name: "target", Usage: "build the stage `NAME` instead of the last"},
-		&cli.StringSliceFlag{Name: "build-arg", Usage: "set a build argument, `NAME=VALUE`, or NAME to take it from the environment; repeatable"},
 		&cli.StringSliceFlag{Name: "label", Usage: "add the label `NAME=VALUE`; repeatable"},
 		&cli.BoolFlag{Name: "no-cache", Usage: "run every step, even when its result is in the layer cache"},
 		&cli.GenericFlag{Name: "pull", Value: new(pullPolicy), Usage: "`always|missing|never|newer` when to pull base images; without a value always, without the flag missing"},
@@ -134,10 +132,6 @@ func readBuildFlags(c *cli.Context) (buildRequest, error) {
 	if err != nil {
 		return req, err
 	}
-	args, err := keyValues("build-arg", c.StringSlice("build-arg"))
-	if err != nil {
-		return req, err
-	}
 	labels, err := labels(c.StringSlice("label"))
 	if err != nil {
 		return req, err
@@ -147,7 +141,9 @@ func readBuildFlags(c *cli.Context) (buildRequest, error) {
 	}
 	o := &req.options
 	o.Target = c.String("target")
-	o.BuildArgs, o.LookupEnv = args, os.LookupEnv
+	if err := readLanguageFlags(c, o); err != nil {
+		return req, err
+	}
 	o.Names, o.Labels = c.StringSlice("tag"), labels
 	o.Pull = builder.PullPolicy(*c.Generic("pull").(*pullPolicy))
 	o.NoCache = c.Bool("no-cache")
@@ -188,13 +184,13 @@ func readStreamFlags(c *cli.Context, req *buildRequest) error {
 	return nil
 }
 
-// contextAndFile finds the build context and the Dockerfile. As in buildah, a
-// relative --file that is not in the working directory is looked for in the context.
+// contextAndFile finds the build context and the Dockerfiles.
 func contextAndFile(c *cli.Context) (dockerfile.Options, error) {
-	o := dockerfile.Options{ContextDir: c.Args().First(), File: c.String("file")}
+	o := dockerfile.Options{ContextDir: c.Args().First()}
 	if o.ContextDir == "" {
 		o.ContextDir = "."
 	}
+	o.File, o.MoreFiles = dockerfiles(c, o.ContextDir)
 	switch {
 	case o.ContextDir == "-" || o.File == "-":
 		return o, errors.New("reading the context or the Dockerfile from standard input is not supported yet")
@@ -207,13 +203,6 @@ func contextAndFile(c *cli.Context) (dockerfile.Options, error) {
 	}
 	if !info.IsDir() {
 		return o, fmt.Errorf("context %s is not a directory", o.ContextDir)
-	}
-	if o.File != "" && !filepath.IsAbs(o.File) {
-		if _, err := os.Stat(o.File); errors.Is(err, fs.ErrNotExist) {
-			if inContext := filepath.Join(o.ContextDir, o.File); isFile(inContext) {
-				o.File = inContext
-			}
-		}
 	}
 	return o, nil
 }

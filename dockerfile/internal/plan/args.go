@@ -70,16 +70,13 @@ func headerArgs(vars *Vars, header []instructions.ArgCommand, lex *shell.Lex, ar
 var proxies = []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}
 
 // ProxyEnv gives the proxy arguments as variables, in upper and in lower case
-// whichever was given, as NAME=value.
+// whichever was given, as NAME=value. Those of the host count where no argument is.
 func (p *Plan) ProxyEnv() []string {
 	var env []string
-	names := slices.Sorted(maps.Keys(p.opts.Args))
 	for _, proxy := range proxies {
-		value := ""
-		for _, name := range names {
-			if strings.EqualFold(name, proxy) {
-				value = p.opts.Args[name]
-			}
+		value, given := proxyValue(p.opts.Args, proxy)
+		if !given {
+			value, _ = proxyValue(p.opts.HostEnv, proxy)
 		}
 		if value != "" {
 			env = append(env, proxy+"="+value, strings.ToLower(proxy)+"="+value)
@@ -88,9 +85,28 @@ func (p *Plan) ProxyEnv() []string {
 	return env
 }
 
+// proxyValue finds a proxy variable in any case; the lower one counts.
+func proxyValue(vars map[string]string, proxy string) (value string, ok bool) {
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		if strings.EqualFold(name, proxy) {
+			value, ok = vars[name], true
+		}
+	}
+	return value, ok
+}
+
+// Proxies names the proxy variables in upper and lower case.
+func Proxies() []string {
+	var names []string
+	for _, name := range proxies {
+		names = append(names, name, strings.ToLower(name))
+	}
+	return names
+}
+
 // predefined says that a build argument has its use without any ARG naming it.
 func predefined(name string) bool {
-	if name == "BUILDKIT_DOCKERFILE_CHECK" { // of package lint
+	if name == "BUILDKIT_DOCKERFILE_CHECK" || name == epochArg { // the first is of package lint
 		return true
 	}
 	if _, ok := platformArgs(nil, "").Get(name); ok {

@@ -15,6 +15,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
@@ -27,6 +28,10 @@ type Options struct {
 	Target string
 	// Args are the values of --build-arg.
 	Args map[string]string
+	// HostEnv are the proxy variables for RUN where Args has none.
+	HostEnv map[string]string
+	// From, when not "", replaces the base of the first FROM.
+	From string
 	// NoContext says that there are no files to COPY or ADD from.
 	NoContext bool
 }
@@ -38,6 +43,9 @@ type Plan struct {
 	Stages []*Stage
 	// Target is the stage that was asked for.
 	Target *Stage
+
+	// Epoch is the time of SOURCE_DATE_EPOCH; nil without.
+	Epoch *time.Time
 
 	opts     Options
 	escape   rune
@@ -101,6 +109,9 @@ func New(text []byte, opts Options) (*Plan, error) {
 	}
 	p.globals, err = headerArgs(platformArgs(opts.Args, target), file.header, p.lexer(), opts.Args)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.epoch(file); err != nil {
 		return nil, err
 	}
 	p.declare(file)

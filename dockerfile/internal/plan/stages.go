@@ -17,6 +17,9 @@ func (p *Plan) addStage(st *instructions.Stage) error {
 	}
 	lex := p.lexer()
 	base, _, err := lex.ProcessWord(st.BaseName, p.globals)
+	if s.Index == 0 && p.opts.From != "" {
+		base, err = p.opts.From, nil
+	}
 	if err != nil {
 		return &Fault{Line: s.Line, End: s.End, Err: err}
 	}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/oakum-build/oakum/dockerfile"
+)
+
+// languageFlags are the flags of build that give values to the Dockerfile, or change
+// what it says.
+func languageFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "build-arg", Usage: "set a build argument, `NAME=VALUE`, or NAME to take it from the environment; repeatable"},
+		&cli.StringSliceFlag{Name: "build-arg-file", Usage: "set the build arguments in `FILE`, one NAME=VALUE a line, # starting a comment; those of --build-arg count more; repeatable"},
+		&cli.BoolFlag{Name: "http-proxy", Value: true, Usage: "let RUN have this environment's proxy variables, outside of the image and the layer cache; on unless --http-proxy=false"},
+		&cli.StringSliceFlag{Name: "env", Usage: "set the variable `NAME=VALUE` in the image when it is built, or NAME to take it from the environment; repeatable"},
+		&cli.StringSliceFlag{Name: "unsetenv", Usage: "remove the variable `NAME` from the image; repeatable"},
+		&cli.StringFlag{Name: "from", Usage: "start the first stage from `IMAGE` instead of its own"},
+		&cli.StringFlag{Name: "ignorefile", Usage: "read `FILE` instead of the context's .containerignore or .dockerignore"},
+		&cli.StringFlag{Name: "source-date-epoch", Usage: "date the image and its history `SECONDS` after 1970-01-01; the same as the build argument SOURCE_DATE_EPOCH", EnvVars: []string{epochVariable}},
+		&cli.BoolFlag{Name: "rewrite-timestamp", Usage: "let no file of a new layer be later than --source-date-epoch"},
+		&cli.StringFlag{Name: "timestamp", Usage: "date the image, its history and all files of its new layers `SECONDS` after 1970-01-01"},
+	}
+}
+
+const epochVariable = "SOURCE_DATE_EPOCH"
+
+// readLanguageFlags reads the languageFlags.
+func readLanguageFlags(c *cli.Context, o *dockerfile.Options) error {
+	var err error
+	if o.BuildArgs, err = buildArgs(c); err != nil {
+		return err
+	}
+	o.LookupEnv = os.LookupEnv
+	o.HostProxy = c.Bool("http-proxy")
+	if o.Env, err = environment(c.StringSlice("env")); err != nil {
+		return err
+	}
+	o.UnsetEnv = c.StringSlice("unsetenv")
+	o.From, o.IgnoreFile = c.String("from"), c.String("ignorefile")
+	o.RewriteTimes = c.Bool("rewrite-timestamp")
+	if !c.IsSet("timestamp") {
+		return nil
+	}
+	_, argument := o.BuildArgs[epochVariable]
+	if argument && os.Getenv(epochVariable) == "" {
+		return usagef("--timestamp and --source-date-epoch exclude each other")
+	}
+	seconds, err := strconv.ParseUint(c.String("timestamp"), 10, 62)
+	if err != nil {
+		return usagef("--timestamp %q is not a number of seconds", c.String("timestamp"))
+	}
+	at := time.Unix(int64(seconds), 0).UTC()
+	o.Timestamp = &at
+	return nil
+}
+
+// buildArgs reads the build arguments, those that count more last.
+func buildArgs(c *cli.Context) (map[string]*string, error) {
+	args := map[string]*string{}
+	if epoch := c.String("source-date-epoch"); epoch != "" {
+		if _, err := strconv.ParseUint(epoch, 10, 62); err != nil && os.Getenv(epochVariable) != epoch {
+			return nil, usagef("--source-date-epoch %q is not a number of seconds", epoch)
+		}
+		args[epochVariable] = &epoch
+	}
+	for _, name := range c.StringSlice("build-arg-file") {
+		lines, err := argumentLines(name)
+		if err != nil {
+			return nil, err
+		}
+		more, err := keyValues("build-arg-file "+name, lines)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(args, more)
+	}
+	more, err := keyValues("build-arg", c.StringSlice("build-arg"))
+	maps.Copy(args, more)
+	return args, err
+}
+
+// argumentLines reads the lines of a --build-arg-file that are neither blank nor
+// comments.
+func argumentLines(name string) ([]string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("--build-arg-file: %w", err)
+	}
+	defer f.Close()
+	var lines []string
+	in := bufio.NewScanner(f)
+	for in.Scan() {
+		line := strings.TrimSpace(in.Text())
+		if line != "" && !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	if err := in.Err(); err != nil {
+		return nil, fmt.Errorf("--build-arg-file %s: %w", name, err)
+	}
+	return lines, nil
+}
+
+// inContext finds a Dockerfile: as in buildah, a relative name that is not in the
+// working directory is looked for in the context.
+func inContext(context, file string) string {
+	if file == "" || filepath.IsAbs(file) {
+		return file
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		if inside := filepath.Join(context, file); isFile(inside) {
+			return inside
+		}
+	}
+	return file
+}
+
+// dockerfiles reads --file: the first, and those that follow it.
+func dockerfiles(c *cli.Context, context string) (first string, more []string) {
+	files := slices.Clone(c.StringSlice("file"))
+	for i, file := range files {
+		files[i] = inContext(context, file)
+	}
+	if len(files) == 0 {
+		return "", nil
+	}
+	return files[0], files[1:]
+}

@@ -1,0 +1,171 @@
+package dockerfile
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+func TestSourceDateEpoch(t *testing.T) {
+	at := func(seconds int64) *time.Time { t := time.Unix(seconds, 0); return &t }
+	tests := []struct {
+		name, text     string
+		arg            string
+		timestamp      *time.Time
+		rewrite        bool
+		created, limit *time.Time
+		all            bool
+	}{
+		{name: "none", text: "FROM base\n"},
+		{name: "argument", text: "FROM base\n", arg: "5", created: at(5)},
+		{name: "default of the header", text: "ARG X=1\nARG SOURCE_DATE_EPOCH=${X}2\nFROM base\n", created: at(12)},
+		{name: "argument over the header's", text: "ARG SOURCE_DATE_EPOCH=6\nFROM base\n", arg: "5", rewrite: true, created: at(5), limit: at(5)},
+		{name: "default of a stage", text: "FROM base\nARG SOURCE_DATE_EPOCH=6\n"},
+		{name: "blank", text: "ARG SOURCE_DATE_EPOCH=\nFROM base\n"},
+		{name: "timestamp", text: "FROM base\n", arg: "5", timestamp: at(7), created: at(7), limit: at(7), all: true},
+	}
+	same := func(a, b *time.Time) bool { return (a == nil) == (b == nil) && (a == nil || a.Equal(*b)) }
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &optionsFake{fake: fake{images: map[string]builder.Config{"base": {}}}}
+			opts := Options{ContextDir: t.TempDir(), Jobs: 1, Timestamp: tt.timestamp, RewriteTimes: tt.rewrite}
+			if tt.arg != "" {
+				opts.BuildArgs = arguments(map[string]string{"SOURCE_DATE_EPOCH": tt.arg})
+			}
+			opts.Progress = func(e Event) {
+				if e.Kind == Warning && strings.Contains(e.Text, "SOURCE_DATE_EPOCH") {
+					t.Errorf("warning: %s", e.Text)
+				}
+			}
+			r, err := newRun(f, opts, source{text: []byte(tt.text)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.close()
+			target, err := r.stages(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.commit(t.Context(), target); err != nil {
+				t.Fatal(err)
+			}
+			if got := f.commits[0].Created; !same(got, tt.created) {
+				t.Errorf("created %v, want %v", got, tt.created)
+			}
+			if got := f.got[0]; !same(got.LatestTime, tt.limit) || got.AllTimes != tt.all {
+				t.Errorf("files have %v (all %v), want %v", got.LatestTime, got.AllTimes, tt.limit)
+			}
+		})
+	}
+	for _, text := range []string{"FROM base\nARG A\nARG SOURCE_DATE_EPOCH=context\nFROM base\n", "ARG SOURCE_DATE_EPOCH=context\nFROM base\n"} {
+		_, err := buildText(t, text, nil)
+		var e *Error
+		if header := strings.HasPrefix(text, "ARG"); header != errors.Is(err, errors.ErrUnsupported) || (header && (!errors.As(err, &e) || e.Line != 1)) {
+			t.Errorf("%q: error %v", text, err)
+		}
+	}
+}
+
+// TestHostProxy: the host's proxies reach RUN where no argument says otherwise, and
+// an ARG does not see them.
+func TestHostProxy(t *testing.T) {
+	host := map[string]string{"http_proxy": "host", "NO_PROXY": "upper", "no_proxy": "lower", "OTHER": "x"}
+	f := mustBuild(t, "FROM base\nARG HTTP_PROXY\nRUN x\n", func(_ *fake, o *Options) {
+		o.HostProxy = true
+		o.LookupEnv = func(name string) (string, bool) { v, ok := host[name]; return v, ok }
+		o.BuildArgs = arguments(map[string]string{"HTTPS_PROXY": "given", "no_proxy": ""})
+	})
+	equal(t, "uncached environment", f.cmds[0].UncachedEnv, []string{"HTTP_PROXY=host", "http_proxy=host", "HTTPS_PROXY=given", "https_proxy=given"})
+	equal(t, "environment", f.cmds[0].Env, nil)
+	if got := f.target.history[len(f.target.history)-1]; got != "RUN |1 HTTP_PROXY= /bin/sh -c x" {
+		t.Errorf("history %q", got)
+	}
+}
+
+// TestImageEnvironment: the options change the image's environment, not the build's.
+func TestImageEnvironment(t *testing.T) {
+	f := mustBuild(t, "FROM base\nENV A=1 B=2 C=3\nRUN x\n", func(_ *fake, o *Options) {
+		o.Env = []string{"B=new", "D=a=b", "E="}
+		o.UnsetEnv = []string{"A", "E", "NONE"}
+	})
+	equal(t, "environment", f.target.config.Env, []string{"PATH=/bin", "B=new", "C=3", "D=a=b"})
+	for _, bad := range []string{"A", "=1", ""} {
+		if err := (Options{File: "f", Env: []string{bad}}).validate(); err == nil {
+			t.Errorf("environment %q is accepted", bad)
+		}
+	}
+}
+
+func TestFromOption(t *testing.T) {
+	f := mustBuild(t, "FROM $UNSET AS a\nFROM base AS b\nFROM a\nCOPY --from=b / /\n", func(_ *fake, o *Options) { o.From = "tool" })
+	equal(t, "operations", f.log, []string{"a: FROM tool", "b: FROM base", "2: FORK a", "2: COPY from b . -> /", "2: COMMIT out"})
+}
+
+// TestSeveralFiles: faults are in the file and line that has them.
+func TestSeveralFiles(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	writeFile(t, file("one"), "# escape=`\nFROM base AS a\nRUN a") // without a newline
+	writeFile(t, file("two"), "\ufeff# escape=`\nFROM a\nRUN b `\n c\n")
+	writeFile(t, file("three"), "RUN d\nCOPY --from=nowhere a b\n")
+	opts := Options{ContextDir: dir, File: file("one"), MoreFiles: []string{file("two"), file("three")}, Jobs: 1}
+	f := &fake{images: map[string]builder.Config{"base": {}}}
+	_, err := build(t.Context(), f, opts)
+	var e *Error
+	if !errors.As(err, &e) || e.File != file("three") || e.Line != 2 || e.EndLine != 2 ||
+		e.Excerpt != "   1 |     RUN d\n   2 | >>> COPY --from=nowhere a b\n" {
+		t.Errorf("error %+v", err)
+	}
+	f = &fake{images: map[string]builder.Config{"base": {}, "nowhere": {}}}
+	if _, err := build(t.Context(), f, opts); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "operations", f.log, []string{
+		"a: FROM base", "a: RUN /bin/sh -c a", "nowhere: FROM nowhere", "1: FORK a", "1: RUN /bin/sh -c b  c",
+		"1: RUN /bin/sh -c d", "1: COPY from nowhere a -> b", "1: COMMIT ",
+	})
+	src, err := readSource(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[int]string{0: "one", 1: "one", 3: "one", 4: "two", 7: "two", 8: "three", 9: "three", 99: "three"} {
+		if got, _, _ := src.place(line); got != file(want) {
+			t.Errorf("line %d is in %s, want %s", line, got, want)
+		}
+	}
+	writeFile(t, file("four"), "# escape=\\\nRUN x\n")
+	opts.MoreFiles = []string{file("four")}
+	if _, err := readSource(opts); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("another escape: %v", err)
+	}
+	opts.MoreFiles = []string{file("five")}
+	if _, err := readSource(opts); err == nil {
+		t.Error("a missing file is no error")
+	}
+}
+
+// TestIgnoreFiles: which ignore file is read.
+func TestIgnoreFiles(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "df")
+	writeFile(t, file, "FROM base\n")
+	opts := Options{ContextDir: dir, File: file}
+	for _, name := range []string{".dockerignore", ".containerignore", "df.dockerignore", "df.containerignore", "other"} {
+		writeFile(t, filepath.Join(dir, name), name+"\n")
+		if name == "other" {
+			opts.IgnoreFile = filepath.Join(dir, name)
+		}
+		src, err := readSource(opts)
+		if err != nil || len(src.ignore) != 1 || src.ignore[0] != name {
+			t.Errorf("read %q, %v; want %s", src.ignore, err, name)
+		}
+	}
+	opts.IgnoreFile = filepath.Join(dir, "none")
+	if _, err := readSource(opts); err == nil {
+		t.Error("a missing ignore file is no error")
+	}
+}

@@ -35,6 +35,9 @@ func imageConfig(p Commit, diffIDs []digest.Digest, times []time.Time) (json.Raw
 	if err := json.Unmarshal(p.Image, &fields); err != nil {
 		return nil, none, fmt.Errorf("image configuration: %w", err)
 	}
+	if fields == nil {
+		return nil, none, fmt.Errorf("%w: an image configuration that is null", errInvalid)
+	}
 	if p.Created != nil {
 		dateHistory(p.History, p.Created.UTC())
 	}

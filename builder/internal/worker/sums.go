@@ -5,6 +5,7 @@ package worker
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -21,8 +22,10 @@ import (
 type fileSums struct {
 	store *storage.Store
 	name  string
+	began time.Time
 	mu    sync.Mutex
 	sums  map[fileKey]record
+	seen  map[fileKey]bool // those of this step's files
 	dirty bool
 }
 
@@ -39,10 +42,14 @@ const recordLen = 16 + 24 + 32
 // the kernel's clock for files ticks every few milliseconds.
 const settled = 50 * time.Millisecond
 
+// maxRecords bounds what is remembered of a directory whose files come and go; then
+// only those of the present step are kept.
+const maxRecords = 1 << 17
+
 // fileSums loads what is known of the directories that sources read. Files of stages
 // are not remembered: their inodes are reused with the store.
 func (w *worker) fileSums(sources []CopySource) *fileSums {
-	s := &fileSums{store: w.store, sums: map[fileKey]record{}}
+	s := &fileSums{store: w.store, began: time.Now(), sums: map[fileKey]record{}, seen: map[fileKey]bool{}}
 	h := blake3.New()
 	for _, src := range sources {
 		if src.Dir != "" {
@@ -57,14 +64,33 @@ func (w *worker) fileSums(sources []CopySource) *fileSums {
 }
 
 func (s *fileSums) load() {
-	data, err := s.store.Private().ReadFile(s.name)
-	if err != nil || len(data)%recordLen != 0 {
-		return
+	if data, err := s.store.Private().ReadFile(s.name); err == nil {
+		s.sums = decodeSums(data)
+	}
+}
+
+// decodeSums gives nothing for what encodeSums did not write.
+func decodeSums(data []byte) map[fileKey]record {
+	sums := map[fileKey]record{}
+	if len(data)%recordLen != 0 {
+		return sums
 	}
 	for ; len(data) > 0; data = data[recordLen:] {
 		n := func(i int) uint64 { return binary.LittleEndian.Uint64(data[8*i:]) }
-		s.sums[fileKey{n(0), n(1)}] = record{int64(n(2)), int64(n(3)), int64(n(4)), [32]byte(data[40:recordLen])}
+		sums[fileKey{n(0), n(1)}] = record{int64(n(2)), int64(n(3)), int64(n(4)), [32]byte(data[40:recordLen])}
 	}
+	return sums
+}
+
+func encodeSums(sums map[fileKey]record) []byte {
+	data := make([]byte, 0, len(sums)*recordLen)
+	for k, r := range sums {
+		for _, n := range []uint64{k.Dev, k.Ino, uint64(r.Size), uint64(r.Mtime), uint64(r.Ctime)} {
+			data = binary.LittleEndian.AppendUint64(data, n)
+		}
+		data = append(data, r.Sum[:]...)
+	}
+	return data
 }
 
 func stamp(st *unix.Stat_t) (mtime, ctime int64) { return st.Mtim.Nano(), st.Ctim.Nano() }
@@ -73,22 +99,28 @@ func stamp(st *unix.Stat_t) (mtime, ctime int64) { return st.Mtim.Nano(), st.Cti
 func (s *fileSums) Get(st *unix.Stat_t) ([32]byte, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, ok := s.sums[fileKey{st.Dev, st.Ino}]
+	key := fileKey{st.Dev, st.Ino}
+	r, ok := s.sums[key]
 	mtime, ctime := stamp(st)
-	return r.Sum, ok && r.Size == st.Size && r.Mtime == mtime && r.Ctime == ctime
+	if !ok || r.Size != st.Size || r.Mtime != mtime || r.Ctime != ctime {
+		return [32]byte{}, false
+	}
+	s.seen[key] = true
+	return r.Sum, true
 }
 
-// Put remembers a digest, unless the file changed so recently that it may change again
-// within the same tick of the clock.
+// Put remembers a digest, unless the file changed so shortly before it was looked at
+// that it may have changed again within the same tick of the clock.
 func (s *fileSums) Put(st *unix.Stat_t, sum [32]byte) {
 	mtime, ctime := stamp(st)
-	if s.name == "" || time.Since(time.Unix(0, ctime)) < settled {
+	if s.name == "" || s.began.Sub(time.Unix(0, ctime)) < settled {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sums[fileKey{st.Dev, st.Ino}] = record{st.Size, mtime, ctime, sum}
-	s.dirty = true
+	key := fileKey{st.Dev, st.Ino}
+	s.sums[key] = record{st.Size, mtime, ctime, sum}
+	s.seen[key], s.dirty = true, true
 }
 
 // save writes what was added. The file is a cache: a lost write costs a digest.
@@ -96,15 +128,11 @@ func (s *fileSums) save() {
 	if !s.dirty {
 		return
 	}
-	data := make([]byte, 0, len(s.sums)*recordLen)
-	for k, r := range s.sums {
-		for _, n := range []uint64{k.Dev, k.Ino, uint64(r.Size), uint64(r.Mtime), uint64(r.Ctime)} {
-			data = binary.LittleEndian.AppendUint64(data, n)
-		}
-		data = append(data, r.Sum[:]...)
+	if len(s.sums) > maxRecords {
+		maps.DeleteFunc(s.sums, func(k fileKey, _ record) bool { return !s.seen[k] })
 	}
 	tmp := fmt.Sprintf("%s.%d.%d", s.name, os.Getpid(), time.Now().UnixNano())
-	if err := s.store.Private().WriteFile(tmp, data, 0o600); err == nil {
+	if err := s.store.Private().WriteFile(tmp, encodeSums(s.sums), 0o600); err == nil {
 		_ = s.store.Private().Rename(tmp, s.name)
 	}
 }

@@ -76,6 +76,11 @@ func TestCheckCommand(t *testing.T) {
 	if got, err := s.CheckCommand(t.Context()); err != nil || len(got) > 0 {
 		t.Errorf("after the program came: %q, %v", got, err)
 	}
+	empty := scratch(t, b)
+	empty.Configure(func(c *builder.Config) { c.Cmd = []string{"/app"} })
+	if got, err := empty.CheckCommand(t.Context()); err != nil || len(got) != 1 {
+		t.Errorf("in nothing: %q, %v", got, err)
+	}
 	equal(t, s.Platform(), "linux/"+runtime.GOARCH)
 }
 

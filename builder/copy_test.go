@@ -270,3 +270,11 @@ func TestCopyFromWrongStage(t *testing.T) {
 	ok(t, closed.Close())
 	is(t, mine.Copy(t.Context(), "/x", closed.Path("/etc")), builder.ErrClosed)
 }
+
+// TestCopyFromNothing copies from a stage that has no layer.
+func TestCopyFromNothing(t *testing.T) {
+	b := open(t)
+	s := scratch(t, b)
+	ok(t, s.Copy(t.Context(), "/", scratch(t, b).Path("/")))
+	is(t, s.Copy(t.Context(), "/", scratch(t, b).Path("/a")), builder.ErrNotFound)
+}

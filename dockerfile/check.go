@@ -189,8 +189,11 @@ func (r *run) check(ctx context.Context, target *node) error {
 		return r.src.locate(err, 0, 0, "")
 	}
 	problems, err := target.fs.CheckCommand(ctx)
-	if err != nil {
-		return err
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil { // no reason to have no image
+		r.progress.warn(0, fmt.Sprintf("the command of the image could not be checked: %v", err))
 	}
 	if len(problems) > 0 {
 		at := commandOf(target)

@@ -5,6 +5,7 @@ package runnable
 import (
 	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,18 @@ import (
 	"strings"
 	"testing"
 )
+
+// muslLinker is one that this machine has not: a program linked for it is not run.
+const muslLinker = "/lib/ld-musl-x86_64.so.1"
+
+// ldCache is an ld.so.cache with one library.
+func ldCache(library string) string {
+	cache := make([]byte, cacheHeader+cacheEntry)
+	copy(cache, cacheMagic)
+	binary.NativeEndian.PutUint32(cache[20:], 1)
+	binary.NativeEndian.PutUint32(cache[cacheHeader+8:], uint32(len(cache)))
+	return string(cache) + library + "\x00"
+}
 
 // fixture compiles programs once: all are what a C compiler makes by default.
 type fixture struct {
@@ -45,7 +58,8 @@ func newFixture(t *testing.T) *fixture {
 	cc("-o", "uses", "main.c", "libown.so.1")
 	cc("-o", "runpath", "main.c", "libown.so.1", "-Wl,--enable-new-dtags,-rpath,$ORIGIN/../lib/own")
 	cc("-o", "rpath", "main.c", "libown.so.1", "-Wl,--disable-new-dtags,-rpath,/opt/own")
-	for _, name := range []string{"libown.so.1", "dynamic", "static", "uses", "runpath", "rpath"} {
+	cc("-o", "musl", "main.c", "libown.so.1", "-Wl,--dynamic-linker="+muslLinker)
+	for _, name := range []string{"libown.so.1", "musl", "dynamic", "static", "uses", "runpath", "rpath"} {
 		data, err := os.ReadFile(filepath.Join(f.dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -148,11 +162,18 @@ func TestCheck(t *testing.T) {
 		{"library", with(libc, "/app", "uses", "/usr/lib/libown.so.1", "libown.so.1"), []string{"/app"}, nil, ""},
 		{"foreign library", with(libc, "/app", "uses", "/usr/lib/libown.so.1", "foreign"), []string{"/app"}, nil, "libown.so.1"},
 		{"ld.so.conf", with(libc, "/app", "uses", "/opt/x/libown.so.1", "libown.so.1", "/etc/ld.so.conf", "include ld.so.conf.d/*.conf\n", "/etc/ld.so.conf.d/a.conf", "# own\n/opt/x\n"), []string{"/app"}, nil, ""},
+		{"ld.so.cache", with(libc, "/app", "uses", "/opt/x/libown.so.1", "libown.so.1", "/etc/ld.so.cache", ldCache("/opt/x/libother.so")), []string{"/app"}, nil, ""},
 		{"LD_LIBRARY_PATH", with(libc, "/app", "uses", "/opt/x/libown.so.1", "libown.so.1"), []string{"/app"}, func(c *Command) { c.Env = []string{"LD_LIBRARY_PATH=/a:/opt/x"} }, ""},
 		{"DT_RUNPATH with $ORIGIN", with(libc, "/opt/bin/app", "runpath", "/opt/lib/own/libown.so.1", "libown.so.1"), []string{"/opt/bin/app"}, nil, ""},
 		{"DT_RUNPATH, elsewhere", with(libc, "/opt/bin/app", "runpath", "/lib/own/libown.so.1", "libown.so.1"), []string{"/opt/bin/app"}, nil, "libown.so.1"},
 		{"DT_RPATH", with(libc, "/app", "rpath", "/opt/own/libown.so.1", "libown.so.1"), []string{"/app"}, nil, ""},
 		{"library in a volume", with(libc, "/app", "rpath"), []string{"/app"}, func(c *Command) { c.Volumes = []string{"/opt/own"} }, ""},
+		{"musl", []string{muslLinker, "static", "/app", "musl", "/usr/local/lib/libown.so.1", "libown.so.1"}, []string{"/app"}, nil, ""},
+		{"musl, no library", []string{muslLinker, "static", "/app", "musl", "/usr/local/lib64/libown.so.1", "libown.so.1"}, []string{"/app"}, nil, "shared library libown.so.1, not"},
+		{"musl, own path", []string{muslLinker, "static", "/app", "musl", "/opt/libown.so.1", "libown.so.1", "/etc/ld-musl-x86_64.path", "/lib\n/opt\n"}, []string{"/app"}, nil, ""},
+		{"musl in a glibc image", with(libc, "/app", "musl"), []string{"/app"}, nil, "it is linked with musl"},
+		{"other linker", []string{"/ld", "static", f.linker, "-> /ld", "/app", "dynamic"}, []string{"/app"}, nil, ""},
+		{"library through a library", with(libc, "/app", "uses", "/usr/lib/libown.so.1", "uses"), []string{"/app"}, nil, ""},
 		{"gcompat", []string{"/lib/ld-musl-x.so.1", f.linker, f.linker, "-> /lib/ld-musl-x.so.1", "/app", "dynamic"}, []string{"/app"}, nil, ""},
 
 		{"script", []string{"/bin/sh", "static", "/run.sh", "#!/bin/sh\ntrue\n"}, []string{"/run.sh"}, nil, ""},

@@ -44,7 +44,11 @@ func (w *worker) mount(layer *storage.Layer, staging *storage.Staging, stub bool
 	if stub {
 		dirs = append(dirs[:len(dirs):len(dirs)], w.store.Stub())
 	}
-	// Overlay wants a lower directory, and two of them when there is no upper one.
+	if len(dirs) == 0 && staging == nil {
+		return w.bind(w.store.Empty())
+	}
+	// Overlay wants a lower directory, and two of them, not the same, when there is no
+	// upper one.
 	for len(dirs) == 0 || (staging == nil && len(dirs) < 2) {
 		dirs = append(dirs[:len(dirs):len(dirs)], w.store.Empty())
 	}
@@ -88,13 +92,23 @@ func (w *worker) mountDirs(dirs, upper []*os.File) (*mounted, error) {
 	if len(data) >= os.Getpagesize() {
 		return nil, fmt.Errorf("%w: too many layers (%d) for one overlay", errInvalid, len(dirs))
 	}
+	return w.mountAt("overlay", "overlay", flags, data)
+}
+
+// bind mounts a directory that is only read.
+func (w *worker) bind(dir *os.File) (*mounted, error) {
+	return w.mountAt(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()), "", unix.MS_BIND, "")
+}
+
+// mountAt mounts something at a new place.
+func (w *worker) mountAt(source, kind string, flags uintptr, data string) (*mounted, error) {
 	path := filepath.Join(w.mnt, fmt.Sprintf("m%d", w.next()))
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return nil, err
 	}
-	if err := unix.Mount("overlay", path, "overlay", flags, data); err != nil {
+	if err := unix.Mount(source, path, kind, flags, data); err != nil {
 		os.Remove(path)
-		return nil, fmt.Errorf("mounting overlay (%s): %w", data, err)
+		return nil, fmt.Errorf("mounting %s (%s): %w", source, data, err)
 	}
 	root, err := os.Open(path)
 	if err != nil {

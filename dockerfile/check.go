@@ -18,8 +18,8 @@ var ErrChecks = errors.New("the build checks found something")
 
 // Report is what a Dockerfile tells without being built.
 type Report struct {
-	File     string // as given, or its name in the context
-	Text     []byte
+	File     string    // as given, or its name in the context
+	Text     []byte    // with that of Options.MoreFiles, to which Targets and Outline refer
 	Findings []Finding // in the order of the lines
 	Targets  []Target  // the stages, in the file's order
 	Outline  Outline   // of Options.Target
@@ -33,7 +33,8 @@ type Finding struct {
 	Description string // of the rule
 	URL         string // of the rule's page; may be ""
 	Detail      string // what is wrong here
-	Line        int    // from 1
+	File        string // as given
+	Line        int    // in it, from 1
 	EndLine     int
 	Excerpt     string // the lines around it, those meant marked; ends in a newline
 }
@@ -96,13 +97,7 @@ func Check(ctx context.Context, opts Options) (Report, error) {
 	if opts.Target != "" && p != nil {
 		check.Needed = needs(p)
 	}
-	check.Base = func(image string, ask bool) (lint.Base, bool) {
-		if !ask || opts.BaseConfig == nil {
-			return lint.Base{}, false
-		}
-		c, err := opts.BaseConfig(ctx, image)
-		return lint.Base{Env: c.Env, Shell: c.Shell}, err == nil
-	}
+	check.Base = asking(ctx, opts.BaseConfig)
 	findings, err := lint.Check(src.text, check)
 	if err != nil {
 		return report, src.locate(err, 0, 0, "")
@@ -119,6 +114,21 @@ func Check(ctx context.Context, opts Options) (Report, error) {
 		report.Outline = outlined(outline)
 	}
 	return report, errors.Join(planErr, ctx.Err())
+}
+
+// asking asks for the configuration of each base image once, when it is needed.
+func asking(ctx context.Context, config func(context.Context, string) (builder.Config, error)) func(string, bool) (lint.Base, bool) {
+	known, asked := map[string]lint.Base{}, map[string]bool{}
+	return func(image string, ask bool) (lint.Base, bool) {
+		if ask && !asked[image] && config != nil {
+			asked[image] = true
+			if c, err := config(ctx, image); err == nil {
+				known[image] = lint.Base{Env: c.Env, Shell: c.Shell}
+			}
+		}
+		base, ok := known[image]
+		return base, ok
+	}
 }
 
 // outlined gives an outline the types of this package.
@@ -146,9 +156,11 @@ func (s source) checks(opts Options) lint.Options {
 func (s source) findings(list []lint.Finding) []Finding {
 	var out []Finding
 	for _, f := range list {
+		name, text, before := s.place(f.Line)
+		first, last := f.Line-before, f.End-before
 		out = append(out, Finding{
 			Rule: f.Rule, Description: f.Description, URL: f.URL, Detail: f.Detail,
-			Line: f.Line, EndLine: f.End, Excerpt: excerpt(string(s.text), f.Line, f.End),
+			File: name, Line: first, EndLine: last, Excerpt: excerpt(text, first, last),
 		})
 	}
 	return out

@@ -64,6 +64,9 @@ func readCall(c *cli.Context) (call, error) {
 // answer does what --call asks for, and builds nothing. A store is opened only when a
 // base image must tell which variables it sets.
 func answer(c *cli.Context, std streams, req buildRequest) (err error) {
+	if req.call.json && len(req.options.MoreFiles) > 0 {
+		return usagef("--call with format=json takes one --file: the places are those of one file")
+	}
 	base := &baseImages{c: c, req: req, progress: newProgress(std.err, req.quiet)}
 	defer base.close(&err)
 	if req.call.method == "check" {
@@ -150,7 +153,7 @@ func writeFindings(w io.Writer, report dockerfile.Report, fault error, call call
 			fmt.Fprintf(&out, " - %s", f.URL)
 		}
 		const rule = "--------------------\n"
-		fmt.Fprintf(&out, "\n%s\n%s:%d\n%s%s%s", plain(f.Detail), report.File, f.Line, rule, f.Excerpt, rule)
+		fmt.Fprintf(&out, "\n%s\n%s:%d\n%s%s%s", plain(f.Detail), f.File, f.Line, rule, f.Excerpt, rule)
 	}
 	_, err := io.WriteString(w, out.String())
 	return err

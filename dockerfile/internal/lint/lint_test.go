@@ -128,7 +128,7 @@ func TestSettings(t *testing.T) {
 // TestBase checks that what only the base image can tell is asked of it, and not
 // reported while it is not known.
 func TestBase(t *testing.T) {
-	const text = "FROM base AS a\nENV b=$OWN\nFROM a\nENV c=$b d=$OTHER\nCMD x\n"
+	const text = "FROM base AS a\nENV b=$OWN\nFROM a\nENV c=$b d=$OTHER$PATH\nCMD x\n"
 	findings, err := Check([]byte(text), Options{})
 	if got := rules(findings); err != nil || got != "5 JSONArgsRecommended" {
 		t.Errorf("unknown: %v\n%s", err, got)

@@ -170,9 +170,7 @@ func (c *checker) begin(s *stage) {
 	if known {
 		s.partial, s.env, s.shell = false, slices.Clone(base.Env), len(base.Shell) > 0
 	}
-	if _, ok := plan.Lookup(s.env, "PATH"); !ok {
-		s.env = append(s.env, defaultPath)
-	}
+	s.env = withPath(s.env)
 	if s.image != scratch {
 		c.basePlatform(s, base)
 	}
@@ -202,8 +200,16 @@ func (c *checker) complete(s *stage) bool {
 			env = plan.SetEnv(env, name, value)
 		}
 	}
-	s.env, s.partial = env, false
+	s.env, s.partial = withPath(env), false
 	return true
+}
+
+// withPath sets the default PATH where there is none.
+func withPath(env []string) []string {
+	if _, ok := plan.Lookup(env, "PATH"); ok {
+		return env
+	}
+	return append(env, defaultPath)
 }
 
 // hubArch are the organisations of Docker Hub whose images are of one architecture

@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"strings"
 
 	"github.com/moby/patternmatcher"
 	"github.com/zeebo/blake3"
@@ -119,7 +120,19 @@ func matcher(patterns []string) (*patternmatcher.PatternMatcher, error) {
 	if len(patterns) == 0 {
 		return nil, nil
 	}
-	return patternmatcher.New(patterns)
+	clean := make([]string, len(patterns))
+	for i, p := range patterns {
+		// As in Docker's .dockerignore a slash at the beginning has no meaning.
+		p, not := strings.CutPrefix(strings.TrimSpace(p), "!")
+		if strings.HasPrefix(p, "/") {
+			p = inside(p)
+		}
+		if not {
+			p = "!" + p
+		}
+		clean[i] = p
+	}
+	return patternmatcher.New(clean)
 }
 
 // named visits one selected item. A link that is named itself is followed.

@@ -29,13 +29,21 @@ func (w *walker) pattern(p string) error {
 		if err != nil {
 			return err
 		}
+		if ignored && w.ignore.Exclusions() {
+			// Something in a directory may not be ignored.
+			isDir, err := IsDir(w.src.Root, name)
+			if err != nil {
+				return err
+			}
+			ignored = !isDir
+		}
 		if !ignored {
 			kept = append(kept, name)
 		}
 	}
 	w.several = len(kept) > 1
 	for _, name := range kept {
-		if err := w.named(p, name); err != nil {
+		if err := w.named(name, name); err != nil {
 			return err
 		}
 	}
@@ -89,21 +97,7 @@ func (w *walker) expand(components []string, base string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, b := range below {
-			if len(components) > 1 && !w.exists(b) {
-				continue
-			}
-			out = append(out, b)
-		}
+		out = append(out, below...)
 	}
 	return out, nil
-}
-
-func (w *walker) exists(name string) bool {
-	f, err := openIn(w.src.Root, name, unix.O_PATH)
-	if err != nil {
-		return false
-	}
-	f.Close()
-	return true
 }

@@ -1,0 +1,278 @@
+//go:build linux
+
+package filecopy
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/patternmatcher"
+	"golang.org/x/sys/unix"
+)
+
+// into copies to a new directory and gives what is in it, and the digest.
+func into(t *testing.T, dest string, sources ...Source) (string, string, error) {
+	t.Helper()
+	target := openDir(t, t.TempDir())
+	sum, err := Copy(t.Context(), Target{Root: target, Dest: dest, Owner: IDs{os.Getuid(), os.Getgid()}}, sources, nil)
+	return list(t, target.Name()), sum, err
+}
+
+func TestIgnore(t *testing.T) {
+	root := makeTree(t, "a b.go b_test.go dir/x dir/y dir/sub/x dir/sub/z other/x .git/config .git/hooks/h node/deep/er/keep node/drop")
+	for _, test := range []struct {
+		ignore, exclude string
+		want            string
+	}{
+		{"", "", ".git/ .git/config .git/hooks/ .git/hooks/h a b.go b_test.go dir/ dir/sub/ dir/sub/x dir/sub/z dir/x dir/y node/ node/deep/ node/deep/er/ node/deep/er/keep node/drop other/ other/x"},
+		{".git node", "", "a b.go b_test.go dir/ dir/sub/ dir/sub/x dir/sub/z dir/x dir/y other/ other/x"},
+		{".git node *.go", "", "a dir/ dir/sub/ dir/sub/x dir/sub/z dir/x dir/y other/ other/x"},
+		{"* !dir", "", "dir/ dir/sub/ dir/sub/x dir/sub/z dir/x dir/y"},
+		{"* !dir dir/sub", "", "dir/ dir/x dir/y"},
+		{"* !dir/x", "", "dir/ dir/x"},
+		{"dir !dir/sub/x .git node other", "", "a b.go b_test.go dir/ dir/sub/ dir/sub/x"},
+		{"* !node/deep/er/keep", "", "node/ node/deep/ node/deep/er/ node/deep/er/keep"},
+		{"* !**/x", "", "dir/ dir/sub/ dir/sub/x dir/x other/ other/x"},
+		{"* !*.go *_test.go", "", "b.go"},
+		{"**", "", ""},
+		{"* !nope", "", ""},
+		{"/a ./b.go .git/ node/ dir/../other dir", "", "b_test.go"},
+		{".git node", "dir *.go", "a other/ other/x"},
+		{".git node", "* !dir/y", "dir/ dir/y"},
+		{"* !dir", "**/x", "dir/ dir/sub/ dir/sub/z dir/y"},
+		{"../a /../b.go", "", "a .git/ .git/config .git/hooks/ .git/hooks/h dir/ dir/sub/ dir/sub/x dir/sub/z dir/x dir/y node/ node/deep/ node/deep/er/ node/deep/er/keep node/drop other/ other/x b_test.go"},
+	} {
+		got, _, err := into(t, "/", Source{Root: root, Ignore: strings.Fields(test.ignore), Exclude: strings.Fields(test.exclude)})
+		want := strings.Fields(test.want)
+		slices.Sort(want)
+		have := strings.Fields(got)
+		slices.Sort(have)
+		if err != nil || !slices.Equal(have, want) {
+			t.Errorf("ignore %q, exclude %q: got %q, %v, want %q", test.ignore, test.exclude, have, err, want)
+		}
+	}
+}
+
+// The digest is of what is selected, whatever it is called above, and a copy reads the
+// same.
+func TestDigestIsTheCopys(t *testing.T) {
+	names := "a b/c b/d/e l->a broken->/none empty/"
+	one, two := makeTree(t, names), makeTree(t, names)
+	if err := os.Chtimes(filepath.Join(two.Name(), "a"), time.Unix(1, 0), time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	sums := map[string]string{}
+	for name, source := range map[string]Source{
+		"all": {}, "a": {Patterns: []string{"a"}}, "l": {Patterns: []string{"l"}}, "b": {Patterns: []string{"b"}}, "all but b": {Ignore: []string{"b"}}, "e in b": {Ignore: []string{"b", "!b/d/e"}},
+		"two": {Patterns: []string{"a", "b"}}, "two the other way": {Patterns: []string{"b", "a"}}, "owned": {Owner: &IDs{os.Getuid(), os.Getgid()}},
+		"empty": {Patterns: []string{"empty"}}, "none": {Patterns: []string{"*.none"}}, "each": {Patterns: []string{"[a-z]", "e*"}},
+	} {
+		var got []string
+		for _, root := range []*os.File{one, two} {
+			source.Root = root
+			digest, err := Digest(t.Context(), []Source{source}, nil)
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			_, copied, err := into(t, "/x/", source)
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			got = append(got, digest, copied)
+		}
+		if len(slices.Compact(slices.Clone(got))) != 1 {
+			t.Errorf("%s: digests %q", name, got)
+		}
+		if other, taken := sums[got[0]]; taken {
+			t.Errorf("%s and %s have one digest", name, other)
+		}
+		sums[got[0]] = name
+	}
+}
+
+// A digest that is known is not read again, and one that was read is put down.
+func TestSums(t *testing.T) {
+	root := makeTree(t, "a b/c")
+	memory := &memory{}
+	source := Source{Root: root}
+	first, err := Digest(t.Context(), []Source{source}, memory)
+	if err != nil || memory.puts != 2 || memory.hits != 0 {
+		t.Fatalf("%d puts, %d hits: %v", memory.puts, memory.hits, err)
+	}
+	second, err := Digest(t.Context(), []Source{source}, memory)
+	if err != nil || second != first || memory.puts != 2 || memory.hits != 2 {
+		t.Errorf("%d puts, %d hits, %s, %s: %v", memory.puts, memory.hits, first, second, err)
+	}
+	target := openDir(t, t.TempDir())
+	copied, err := Copy(t.Context(), Target{Root: target, Dest: "/", Owner: IDs{os.Getuid(), os.Getgid()}}, []Source{source}, memory)
+	if err != nil || copied != first {
+		t.Errorf("copied %s, want %s: %v", copied, first, err)
+	}
+}
+
+type memory struct {
+	sums       map[uint64][32]byte
+	puts, hits int
+}
+
+func (m *memory) Get(st *unix.Stat_t) ([32]byte, bool) {
+	sum, ok := m.sums[st.Ino]
+	if ok {
+		m.hits++
+	}
+	return sum, ok
+}
+
+func (m *memory) Put(st *unix.Stat_t, sum [32]byte) {
+	if m.sums == nil {
+		m.sums = map[uint64][32]byte{}
+	}
+	m.sums[st.Ino] = sum
+	m.puts++
+}
+
+func TestLinksToNothing(t *testing.T) {
+	root := makeTree(t, "d/broken->none d/f top->/none loop->loop")
+	for pattern, want := range map[string]string{"d/broken": "d/broken", "d/*": "d/broken", "*/b*": "d/broken", "t*": "top", "lo*": "loop"} {
+		_, _, err := into(t, "/x/", Source{Root: root, Patterns: []string{pattern}})
+		var missing *NotFoundError
+		if !errors.As(err, &missing) || missing.Path != want {
+			t.Errorf("%s: got %v", pattern, err)
+		}
+	}
+	if got, _, err := into(t, "/x/", Source{Root: root, Patterns: []string{"d"}}); err != nil || got != "x/ x/broken x/f" {
+		t.Errorf("their directory: got %q, %v", got, err)
+	}
+}
+
+// A wildcard names a directory of which only a part is not ignored.
+func TestWildcardAndIgnore(t *testing.T) {
+	root := makeTree(t, "dir/x dir/y other/z a.go b.go")
+	for pattern, want := range map[string]string{"d*": "x/ x/x", "*": "x/ x/a.go x/x", "d*/*": "x/ x/x", "o*/z": "", "b*": ""} {
+		got, _, err := into(t, "/x/", Source{Root: root, Patterns: []string{pattern}, Ignore: []string{"*", "!dir/x", "!a.go"}})
+		if err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", pattern, got, err, want)
+		}
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	root := makeTree(t, "a b/c")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Digest(ctx, []Source{{Root: root}}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Digest(ctx, []Source{{Root: root, Patterns: []string{"a"}}}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("of a file: got %v", err)
+	}
+}
+
+func TestResolve(t *testing.T) {
+	root := makeTree(t, "a/b/f abs->/a up->../../../../a loop->loop l1->l2 l2->a/b self->. deep/l->../up/b out->/no/such")
+	for name, want := range map[string]string{
+		"": "/", "/": "/", "a": "/a", "/a/../a/./b": "/a/b", "../../a": "/a", "abs/b": "/a/b", "up/b/f": "/a/b/f", "l1": "/a/b", "l1/..": "/a",
+		"self/self/a": "/a", "deep/l/f": "/a/b/f", "out/x": "/no/such/x", "none/../a": "/a", "a/b/f/x": "/a/b/f/x", "//a//b//": "/a/b",
+	} {
+		if got, err := Resolve(root, name); err != nil || got != want {
+			t.Errorf("%q: got %q, %v, want %q", name, got, err, want)
+		}
+	}
+	var invalid *InvalidError
+	if got, err := Resolve(root, "loop/x"); !errors.As(err, &invalid) {
+		t.Errorf("a loop is %q, %v", got, err)
+	}
+}
+
+// FuzzCopy copies a small tree by any ignore and exclude patterns, and compares with
+// what the patterns say of each path alone.
+func FuzzCopy(f *testing.F) {
+	f.Add("dir\n!dir/x", "")
+	f.Add("*\n!*/sub", "x\n!x")
+	f.Add("**/x\n!dir", "sub")
+	f.Add("[a-", "\\")
+	f.Add("..\n/..\n!../x", "./\n.")
+	root := makeTree(f, "a dir/x dir/y dir/sub/x dir/sub/z l->dir [x]/f")
+	f.Fuzz(func(t *testing.T, ignore, exclude string) {
+		source := Source{Root: root, Ignore: strings.Split(ignore, "\n"), Exclude: strings.Split(exclude, "\n")}
+		digest, digestErr := Digest(t.Context(), []Source{source}, nil)
+		got, copied, err := into(t, "/", source)
+		if (err == nil) != (digestErr == nil) || digest != copied && err == nil {
+			t.Fatalf("ignore %q, exclude %q: digest %s, %v; copied %s, %v", ignore, exclude, digest, digestErr, copied, err)
+		}
+		if err != nil {
+			return
+		}
+		var files []string
+		for name := range strings.FieldsSeq(got) {
+			if !strings.HasSuffix(name, "/") {
+				files = append(files, name)
+			}
+		}
+		if want := expected(t, root.Name(), source); !slices.Equal(files, want) {
+			t.Errorf("ignore %q, exclude %q: got %q, want %q", ignore, exclude, files, want)
+		}
+	})
+}
+
+// expected lists the files that neither patterns match.
+func expected(t *testing.T, dir string, source Source) []string {
+	t.Helper()
+	var matchers []*patternmatcher.PatternMatcher
+	for _, patterns := range [][]string{source.Ignore, source.Exclude} {
+		m, err := matcher(patterns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		matchers = append(matchers, m)
+	}
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		rel, relErr := filepath.Rel(dir, path)
+		if err = errors.Join(err, relErr); err != nil || d.IsDir() {
+			return err
+		}
+		for _, m := range matchers {
+			if skip, err := m.MatchesOrParentMatches(rel); err != nil || skip {
+				return err
+			}
+		}
+		files = append(files, rel)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// FuzzPatterns selects from a small tree: nothing but what is in it, or an error of
+// those that are promised.
+func FuzzPatterns(f *testing.F) {
+	for _, seed := range []string{"a", "*", "dir/*", "*/*", "[", "../*", "[[]x]/f", "l", "l/x", "\\a", "di?/s*/z", ""} {
+		f.Add(seed)
+	}
+	outside := f.TempDir()
+	if err := os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o644); err != nil {
+		f.Fatal(err)
+	}
+	root := makeTree(f, "a dir/x dir/y dir/sub/x dir/sub/z l->dir [x]/f out->"+outside+" up->../../../../../../../.."+outside)
+	f.Fuzz(func(t *testing.T, pattern string) {
+		got, _, err := into(t, "/to/", Source{Root: root, Patterns: []string{pattern}})
+		var missing *NotFoundError
+		var invalid *InvalidError
+		if err != nil && !errors.As(err, &missing) && !errors.As(err, &invalid) && !strings.ContainsRune(pattern, 0) && !errors.Is(err, unix.ENAMETOOLONG) {
+			t.Errorf("%q: %v", pattern, err)
+		}
+		if strings.Contains(got, "secret") {
+			t.Errorf("%q: %s", pattern, got)
+		}
+	})
+}

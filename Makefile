@@ -5,7 +5,8 @@ include hack/versions
 tags := containers_image_openpgp,exclude_graphdriver_btrfs,exclude_graphdriver_zfs,seccomp
 # Building steps needs libcontainer, which needs cgo.
 export CGO_ENABLED := 1
-export GOFLAGS := $(shell go env GOFLAGS) -tags=$(tags)
+# The same for all targets, so that tests and linters use what the build compiled.
+export GOFLAGS := $(shell go env GOFLAGS) -trimpath -tags=$(tags),netgo,osusergo
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ldflags := -s -w -X main.version=$(VERSION)
@@ -20,14 +21,14 @@ quiet := $(shell ld --help | grep -q -- --no-warnings && echo -Wl,--no-warnings)
 
 .PHONY: build
 build: ## build bin/oakum, one static file
-	go build -trimpath -tags=$(tags),netgo,osusergo -ldflags '$(ldflags) -extldflags "-static $(quiet)"' -o bin/oakum ./cmd/oakum
+	go build -ldflags '$(ldflags) -extldflags "-static $(quiet)"' -o bin/oakum ./cmd/oakum
 
 .PHONY: static
 static: build
 
 .PHONY: dynamic
 dynamic: ## build bin/oakum against the machine's C libraries
-	go build -trimpath -ldflags '$(ldflags)' -o bin/oakum ./cmd/oakum
+	go build -tags=$(tags) -ldflags '$(ldflags)' -o bin/oakum ./cmd/oakum
 
 .PHONY: test
 test: deps lint build ## install what is missing, lint, and run all tests; as root, also as an ordinary user

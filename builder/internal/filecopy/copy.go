@@ -412,9 +412,6 @@ func (c *copier) symlink(src *Source, e *entry, dir *os.File, name string) error
 }
 
 func (c *copier) special(src *Source, e *entry, dir *os.File, name string) error {
-	if e.kind() == unix.S_IFCHR && e.st.Rdev == 0 {
-		return &InvalidError{e.label() + " is overlay's mark of a removed file"}
-	}
 	if err := unix.Mknodat(int(dir.Fd()), name, e.st.Mode, int(e.st.Rdev)); err != nil {
 		return fmt.Errorf("copying the special file %s: %w", e.label(), err)
 	}

@@ -116,11 +116,11 @@ func (w *worker) remember(memo, content string) error {
 }
 
 func (w *worker) copyInto(ctx context.Context, p Copy, sources []filecopy.Source, sums filecopy.FileSums, below *storage.Layer, staging storage.Staging) (content string, err error) {
-	m, closeRoot, err := w.copyRoot(p.Link, below, staging)
+	m, err := w.mount(below, &staging, false)
 	if err != nil {
 		return "", err
 	}
-	defer func() { err = errors.Join(err, closeRoot()) }()
+	defer func() { err = errors.Join(err, m.close()) }()
 	to := filecopy.Target{Root: m.root, Dest: p.Dest, Dir: p.Dir}
 	for i, src := range p.Sources {
 		if src.Chown == "" {

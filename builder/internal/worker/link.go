@@ -11,24 +11,6 @@ import (
 	"github.com/oakum-build/oakum/storage"
 )
 
-// copyRoot opens the root that a copy goes to: the stage's files, or with link an
-// empty directory that becomes the layer. That one is no overlay, in which new
-// directories would hide those of the layers below.
-func (w *worker) copyRoot(link bool, below *storage.Layer, staging storage.Staging) (*mounted, func() error, error) {
-	if !link {
-		m, err := w.mount(below, &staging, false)
-		if err != nil {
-			return nil, nil, err
-		}
-		return m, m.close, nil
-	}
-	root, err := os.Open(staging.Upper)
-	if err != nil {
-		return nil, nil, err
-	}
-	return &mounted{path: staging.Upper, root: root}, root.Close, nil
-}
-
 // link does a step whose layer does not depend on the layers below (Dockerfile
 // reference, COPY --link). Its result is recorded without them too: when they have
 // changed, the layer that was made on others is put on these, byte for byte.
@@ -49,8 +31,10 @@ func (w *worker) link(ctx context.Context, s *stage, op operation) (Stepped, err
 				return content, duplicate(ctx, made, staging)
 			}
 		}
-		content, err = copyAnew(ctx, below, staging)
-		return content, err
+		if content, err = copyAnew(ctx, nil, staging); err != nil {
+			return "", err
+		}
+		return content, uncover(staging)
 	}
 	below := s.top()
 	out, err := w.step(ctx, s, op)
@@ -62,6 +46,16 @@ func (w *worker) link(ctx context.Context, s *stage, op operation) (Stepped, err
 		w.bg.Go(func() { w.record(free, content, l) })
 	}
 	return out, nil
+}
+
+// uncover makes a layer that was made on nothing fit to go on others: overlay marked its
+// new directories so that they would hide those below.
+func uncover(staging storage.Staging) error {
+	dir, err := os.Open(staging.Upper)
+	if err != nil {
+		return err
+	}
+	return errors.Join(filecopy.Uncover(dir), dir.Close())
 }
 
 // duplicate copies a layer's files, with their times, into a staging directory.

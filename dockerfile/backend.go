@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"context"
+	"io"
 	"sync"
 
 	"github.com/oakum-build/oakum/builder"
@@ -20,6 +21,7 @@ type stage interface {
 	Config() builder.Config
 	Platform() string
 	CheckCommand(ctx context.Context) ([]string, error)
+	ReadFile(ctx context.Context, name string, max int) ([]byte, error)
 	Describe(createdBy string)
 	Configure(change func(*builder.Config))
 	Workdir(ctx context.Context, dir string) error
@@ -45,6 +47,8 @@ type files struct {
 	chown    string
 	chmod    string
 
+	ownedByRoot  bool      // without chown; else files of a stage keep their owners
+	tar          io.Reader // all files of an archive
 	remote       []remoteFile
 	unpackRemote bool
 	checksum     string // of the only remote source
@@ -113,7 +117,7 @@ func (s *libraryStage) Bring(ctx context.Context, f files) error {
 	if len(f.patterns) > 0 {
 		var src builder.Source
 		if from, ok := f.from.(*libraryStage); ok {
-			src = from.paths(f.patterns)
+			src = from.paths(f.patterns).Ignore(f.ignore...)
 		} else {
 			src = builder.Dir(f.context).Ignore(f.ignore...).Select(f.patterns...)
 		}
@@ -122,6 +126,9 @@ func (s *libraryStage) Bring(ctx context.Context, f files) error {
 		}
 		sources = append(sources, src.Exclude(f.exclude...))
 	}
+	if f.tar != nil {
+		sources = append(sources, builder.Tar(f.tar))
+	}
 	for _, r := range f.remote {
 		sources = append(sources, f.source(r))
 	}
@@ -129,8 +136,11 @@ func (s *libraryStage) Bring(ctx context.Context, f files) error {
 		sources = append(sources, builder.FS(inlineFS(f.inline)).Select(inlineFS(f.inline).patterns()...))
 	}
 	for i, src := range sources {
-		if f.chown != "" {
+		switch {
+		case f.chown != "":
 			src = src.Chown(f.chown)
+		case f.ownedByRoot:
+			src = src.Chown("0:0")
 		}
 		if f.chmod != "" {
 			src = src.Chmod(f.chmod)

@@ -86,12 +86,15 @@ func Check(ctx context.Context, opts Options) (Report, error) {
 	if err := opts.validate(); err != nil {
 		return Report{}, err
 	}
+	if opts.ContextURL != "" || opts.Context != nil || isURL(opts.File) {
+		return Report{}, fmt.Errorf("checking a Dockerfile that is not on this machine: %w", errors.ErrUnsupported)
+	}
 	src, err := readSource(opts)
 	if err != nil {
 		return Report{}, err
 	}
 	report := Report{File: src.name, Text: src.text}
-	p, planErr := plan.New(src.text, opts.plan())
+	p, planErr := plan.New(src.text, opts.plan(src))
 	planErr = src.locate(planErr, 0, 0, "")
 	check := src.checks(opts)
 	if opts.Target != "" && p != nil {

@@ -35,9 +35,20 @@ func (w *worker) addFiles(ctx context.Context, c *instructions.AddCommand) error
 	})
 }
 
+// fromContext makes the build context what files are looked up in. Its files belong to
+// root, whatever an archive says.
+func (w *worker) fromContext(f *files) {
+	f.context, f.ignore = w.opts.ContextDir, w.src.ignore
+	if w.src.context != nil {
+		f.from, f.ownedByRoot = w.src.context, true
+	}
+}
+
 // bring completes f from an instruction's arguments, and copies.
 func (w *worker) bring(ctx context.Context, name string, args instructions.SourcesAndDest, f files) error {
-	f.context, f.ignore = w.opts.ContextDir, w.src.ignore
+	if f.from == nil {
+		w.fromContext(&f)
+	}
 	f.dest = destination(args.DestPath)
 	text := []string{name}
 	if f.parents {

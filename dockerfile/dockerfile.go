@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
 	"time"
@@ -22,13 +23,22 @@ import (
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
-// Options is one build. Only ContextDir or File must be set.
+// Options is one build. Only a context or a Dockerfile must be given.
 type Options struct {
 	// ContextDir is the directory that COPY and ADD read; "" is no context.
 	ContextDir string
+	// ContextURL is a context to fetch, instead of ContextDir: a git repository (see
+	// builder.Git), or the http or https URL of a tar archive, or else of a Dockerfile.
+	ContextURL string
+	// Context is a context as a stream, instead of ContextDir: a tar archive, plain or
+	// compressed by gzip, bzip2, xz or zstd, or else a Dockerfile.
+	Context io.Reader
 	// File is the Dockerfile's path; "" is Dockerfile, dockerfile or Containerfile in
-	// ContextDir, in this order.
+	// the context, in this order. It is looked up in the context when that is fetched
+	// or a stream, and may be an http or https URL otherwise.
 	File string
+	// Dockerfile is the text of the Dockerfile; File then only names it in errors.
+	Dockerfile io.Reader
 	// MoreFiles are paths of further Dockerfiles, which go on where the one before ends.
 	MoreFiles []string
 	// IgnoreFile is the path of the ignore file; "" is that of the Dockerfile, else the
@@ -110,14 +120,15 @@ func Build(ctx context.Context, b *builder.Builder, opts Options) (builder.Image
 }
 
 // build is Build over what a build needs of package builder.
-func build(ctx context.Context, lib backend, opts Options) (builder.Image, error) {
+func build(ctx context.Context, lib backend, opts Options) (img builder.Image, err error) {
 	if err := opts.validate(); err != nil {
 		return builder.Image{}, err
 	}
-	src, err := readSource(opts)
+	src, err := loadSource(ctx, lib, opts)
 	if err != nil {
 		return builder.Image{}, err
 	}
+	defer func() { err = errors.Join(err, src.close()) }()
 	r, err := newRun(lib, opts, src)
 	if err != nil {
 		return builder.Image{}, err
@@ -132,8 +143,8 @@ func build(ctx context.Context, lib backend, opts Options) (builder.Image, error
 
 // validate checks what can be checked without reading a file.
 func (o Options) validate() error {
-	if o.ContextDir == "" && o.File == "" {
-		return errors.New("neither a context directory nor a Dockerfile is given")
+	if err := o.validateContext(); err != nil {
+		return err
 	}
 	if o.Jobs < 0 {
 		return fmt.Errorf("%d jobs: the number must not be negative", o.Jobs)
@@ -155,8 +166,9 @@ func (o Options) validate() error {
 }
 
 // plan are the options of planning.
-func (o Options) plan() plan.Options {
-	p := plan.Options{Target: o.Target, Args: o.args(), From: o.From, NoContext: o.ContextDir == "", HostEnv: map[string]string{}}
+func (o Options) plan(src source) plan.Options {
+	noContext := o.ContextDir == "" && src.context == nil
+	p := plan.Options{Target: o.Target, Args: o.args(), From: o.From, NoContext: noContext, HostEnv: map[string]string{}}
 	if !o.HostProxy || o.LookupEnv == nil {
 		return p
 	}

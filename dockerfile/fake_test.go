@@ -93,6 +93,10 @@ func (s *fakeStage) Configure(change func(*builder.Config)) {
 
 func (s *fakeStage) CheckCommand(context.Context) ([]string, error) { return s.broken, nil }
 
+func (s *fakeStage) ReadFile(context.Context, string, int) ([]byte, error) {
+	return nil, builder.ErrNotFound
+}
+
 func (s *fakeStage) layer() {
 	s.history = append(s.history, s.next)
 	s.next = ""

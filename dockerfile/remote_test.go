@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -169,5 +170,112 @@ func TestAddRemoteFails(t *testing.T) {
 		if all := shown.String() + fault.Error() + fault.Excerpt; strings.Contains(all, "TOK") {
 			t.Errorf("%s: shown: %s", source, all)
 		}
+	}
+}
+
+// contextFiles are a context whose Dockerfile and ignore file count.
+func contextFiles(t *testing.T, top string) map[string]string {
+	t.Helper()
+	bin, err := os.ReadFile(busybox)
+	if err != nil {
+		t.Fatalf("%v; hack/deps installs busybox-static", err)
+	}
+	return map[string]string{
+		top + "Dockerfile": "FROM scratch\nCOPY . /\nCOPY --chown=3 d /e\n", top + "other": "FROM scratch\nCOPY busybox /only\nCOPY busybox /busybox\n",
+		top + ".dockerignore": "ignored\n*ockerfile\nother\n", top + "ignored": "x", top + "d/f": "f", top + "busybox": string(bin),
+	}
+}
+
+func TestContexts(t *testing.T) {
+	files := contextFiles(t, "")
+	plain := "FROM scratch\nCOPY <<EOF /f\nx\nEOF\n"
+	url := web(t, map[string]string{"/ctx.tar.gz": archive(t, files), "/Dockerfile": plain},
+		map[string]map[string]string{"r": files, "deep": contextFiles(t, "a/b/")})
+	b := open(t)
+	tarball := archive(t, files)
+	const all = "ls -d /Dockerfile /.dockerignore /ignored /other /busybox /only /d /e 2>/dev/null; true; "
+	for name, opts := range map[string]dockerfile.Options{
+		"git":           {ContextURL: url + "/r.git#main"},
+		"git directory": {ContextURL: url + "/deep.git#:a/b"},
+		"archive":       {ContextURL: url + "/ctx.tar.gz"},
+		"stream":        {Context: strings.NewReader(tarball)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inImage(t, b, build(t, b, "", opts), all+"stat -c '%n %a %u:%g' /d/f /e/f", "/.dockerignore", "/busybox", "/d", "/e", "/d/f 755 0:0", "/e/f 755 3:3")
+			opts.File = "other"
+			if opts.Context != nil {
+				opts.Context = strings.NewReader(tarball)
+			}
+			inImage(t, b, build(t, b, "", opts), all, "/busybox", "/only")
+			opts.File = "../../../../etc/passwd"
+			if opts.Context != nil {
+				opts.Context = strings.NewReader(tarball)
+			}
+			if _, err := dockerfile.Build(t.Context(), b, opts); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("a Dockerfile outside: %v", err)
+			}
+		})
+	}
+	for name, opts := range map[string]dockerfile.Options{
+		"Dockerfile of the web": {ContextURL: url + "/Dockerfile"}, "Dockerfile of the web, with a context": {ContextDir: t.TempDir(), File: url + "/Dockerfile"},
+		"streamed Dockerfile": {Context: strings.NewReader(plain)}, "streamed Dockerfile, with a context": {ContextDir: t.TempDir(), Dockerfile: strings.NewReader(plain)},
+		"streamed Dockerfile, with a fetched context": {ContextURL: url + "/r.git", Dockerfile: strings.NewReader(plain)},
+	} {
+		t.Run(name, func(t *testing.T) { build(t, b, "", opts) })
+	}
+}
+
+func TestContextsThatCannotBe(t *testing.T) {
+	url := web(t, map[string]string{"/empty.tgz": archive(t, nil), "/cut.tgz": archive(t, contextFiles(t, ""))[:5000], "/bad": "FROM scratch\nCPOY a b\n"}, map[string]map[string]string{"r": {"f": "f"}})
+	b := open(t)
+	for name, test := range map[string]struct {
+		opts dockerfile.Options
+		says string
+	}{
+		"no repository":      {dockerfile.Options{ContextURL: url + "/none.git"}, "none.git: git ls-remote"},
+		"no file":            {dockerfile.Options{ContextURL: url + "/none"}, "404 Not Found"},
+		"no Dockerfile":      {dockerfile.Options{ContextURL: url + "/r.git"}, "no Dockerfile, dockerfile, Containerfile in the build context"},
+		"empty archive":      {dockerfile.Options{ContextURL: url + "/empty.tgz"}, "no Dockerfile"},
+		"cut archive":        {dockerfile.Options{ContextURL: url + "/cut.tgz"}, "build context: "},
+		"bad Dockerfile":     {dockerfile.Options{ContextURL: url + "/bad"}, url + "/bad:2: "},
+		"nothing":            {dockerfile.Options{Context: strings.NewReader("")}, "the Dockerfile is empty"},
+		"garbage":            {dockerfile.Options{Context: strings.NewReader("\x1f\x8b\x08garbage")}, "build context: "},
+		"COPY without files": {dockerfile.Options{Context: strings.NewReader("FROM scratch\nCOPY a b\n")}, "Dockerfile:2: COPY: there is no build context"},
+		"a path":             {dockerfile.Options{ContextURL: "/etc"}, "neither a git repository nor"},
+		"another protocol":   {dockerfile.Options{ContextURL: "file:///etc"}, "neither a git repository nor"},
+		"bad reference":      {dockerfile.Options{ContextURL: url + "/r.git#-x"}, "cannot be the name of a branch"},
+		"two contexts":       {dockerfile.Options{ContextURL: url, ContextDir: "."}, "several contexts"},
+	} {
+		_, err := dockerfile.Build(t.Context(), b, test.opts)
+		if err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: got %v, want %q", name, err, test.says)
+		}
+	}
+}
+
+// A Dockerfile that is a link out of an archive is not written or read through.
+func TestHostileContext(t *testing.T) {
+	victim := filepath.Join(t.TempDir(), "victim")
+	if err := os.WriteFile(victim, []byte("FROM scratch\nLABEL secret=1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	tw := tar.NewWriter(&buf)
+	if err := tw.WriteHeader(&tar.Header{Name: "Dockerfile", Typeflag: tar.TypeSymlink, Linkname: victim}); err != nil {
+		t.Fatal(err)
+	}
+	if err := tw.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	buf.WriteString(strings.Repeat("garbage", 1000))
+	b := open(t)
+	url := web(t, map[string]string{"/partial.tar": buf.String()}, nil)
+	for _, opts := range []dockerfile.Options{{ContextURL: url + "/partial.tar"}, {Context: bytes.NewReader(buf.Bytes())}, {Context: bytes.NewReader(append(buf.Bytes()[:512:512], make([]byte, 1024)...))}} {
+		if _, err := dockerfile.Build(t.Context(), b, opts); err == nil {
+			t.Error("no error")
+		}
+	}
+	if data, err := os.ReadFile(victim); err != nil || string(data) != "FROM scratch\nLABEL secret=1\n" {
+		t.Errorf("the victim is now %q (%v)", data, err)
 	}
 }

@@ -49,7 +49,7 @@ type node struct {
 
 // newRun plans a build.
 func newRun(lib backend, opts Options, src source) (*run, error) {
-	p, err := plan.New(src.text, opts.plan())
+	p, err := plan.New(src.text, opts.plan(src))
 	if err != nil {
 		return nil, src.locate(err, 0, 0, "")
 	}

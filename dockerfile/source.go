@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
-	"github.com/moby/patternmatcher"
-	"github.com/moby/patternmatcher/ignorefile"
 )
 
 // defaultNames are where a context keeps its Dockerfile, in the order tried.
@@ -24,6 +22,16 @@ type source struct {
 	text   []byte // with that of more
 	ignore []string
 	more   []part
+	// context holds the context's files when they are in no directory of this machine.
+	context stage
+}
+
+// close ends what was opened for the context.
+func (s source) close() error {
+	if s.context == nil {
+		return nil
+	}
+	return s.context.Close()
 }
 
 // part is a further Dockerfile, from the line first of the text on.
@@ -48,7 +56,7 @@ func (s source) place(line int) (name, text string, before int) {
 }
 
 // readSource reads the Dockerfile, those that follow it, and the ignore file that goes
-// with it.
+// with it, from this machine.
 func readSource(o Options) (source, error) {
 	contextDir, file := o.ContextDir, o.File
 	if contextDir != "" {
@@ -59,6 +67,9 @@ func readSource(o Options) (source, error) {
 		if !info.IsDir() {
 			return source{}, fmt.Errorf("build context: %s is not a directory", contextDir)
 		}
+	}
+	if o.Dockerfile != nil {
+		return readStream(o)
 	}
 	path, name := file, file
 	if file == "" {
@@ -79,6 +90,22 @@ func readSource(o Options) (source, error) {
 		}
 	}
 	src.ignore, err = readIgnore(contextDir, path, o.IgnoreFile)
+	return src, err
+}
+
+// readStream is readSource for a Dockerfile that is no file.
+func readStream(o Options) (source, error) {
+	src := source{name: o.dockerfileName()}
+	var err error
+	if src.text, err = readText(o.Dockerfile); err != nil {
+		return source{}, fmt.Errorf("reading the Dockerfile: %w", err)
+	}
+	for _, file := range o.MoreFiles {
+		if err := src.add(file); err != nil {
+			return source{}, err
+		}
+	}
+	src.ignore, err = readIgnore(o.ContextDir, filepath.Join(o.ContextDir, "Dockerfile"), o.IgnoreFile)
 	return src, err
 }
 
@@ -140,14 +167,7 @@ func readIgnore(contextDir, dockerfile, given string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the ignore file: %w", err)
 		}
-		patterns, err := ignorefile.ReadAll(bytes.NewReader(text))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		if _, err := patternmatcher.New(patterns); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		return patterns, nil
+		return parseIgnore(path, text)
 	}
 	return nil, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
@@ -174,7 +175,7 @@ func (w *worker) stepHint(err error, c plan.Command) string {
 	switch c.Command.(type) {
 	case *instructions.CopyCommand, *instructions.AddCommand:
 		if errors.Is(err, builder.ErrNotFound) && c.From == nil {
-			return "sources are looked up in the build context, " + w.opts.ContextDir
+			return strings.TrimSuffix("sources are looked up in the build context, "+plan.Redact(w.opts.ContextDir+w.opts.ContextURL), ", ")
 		}
 	}
 	return ""

@@ -23,7 +23,8 @@ func buildCommand(std streams) *cli.Command {
 		Usage:     "build an image from a Dockerfile",
 		ArgsUsage: "[CONTEXT]",
 		Description: "Builds the Dockerfile in the directory CONTEXT (the current one when it is not given) " +
-			"and writes the image's id to standard output; progress goes to standard error.",
+			"and writes the image's id to standard output; progress goes to standard error. CONTEXT may also be a git " +
+			"repository (URL[#REF[:DIRECTORY]]), the URL of a tar archive or a Dockerfile, or - for one of these on standard input.",
 		Flags:  withStore(append(buildFlags(), languageFlags()...), registryFlags()),
 		Action: func(c *cli.Context) error { return build(c, std) },
 	}
@@ -32,7 +33,7 @@ func buildCommand(std streams) *cli.Command {
 func buildFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "tag", Aliases: []string{"t"}, Usage: "name the image `NAME[:TAG]`; repeatable"},
-		&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the Dockerfile `FILE` (default: Dockerfile, dockerfile or Containerfile in the context); of several, each goes on where the one before ends"},
+		&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the Dockerfile `FILE`, a path, a URL or - (default: Dockerfile, dockerfile or Containerfile in the context); of several, each goes on where the one before ends"},
 		&cli.StringFlag{Name: "target", Usage: "build the stage `NAME` instead of the last"},
 		&cli.StringSliceFlag{Name: "label", Usage: "add the label `NAME=VALUE`; repeatable"},
 		&cli.BoolFlag{Name: "no-cache", Usage: "run every step, even when its result is in the layer cache"},
@@ -84,7 +85,7 @@ type buildRequest struct {
 // build carries out the verb: everything that the flags can get wrong is found
 // before the store is opened.
 func build(c *cli.Context, std streams) (err error) {
-	req, err := readBuildFlags(c)
+	req, err := readBuildFlags(c, std)
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func build(c *cli.Context, std streams) (err error) {
 	return err
 }
 
-func readBuildFlags(c *cli.Context) (buildRequest, error) {
+func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 	var req buildRequest
 	if err := wantArgs(c, 0, 1); err != nil {
 		return req, err
@@ -136,7 +137,7 @@ func readBuildFlags(c *cli.Context) (buildRequest, error) {
 	if err != nil {
 		return req, err
 	}
-	if req.options, err = contextAndFile(c); err != nil {
+	if req.options, err = contextAndFile(c, std.in); err != nil {
 		return req, err
 	}
 	o := &req.options
@@ -182,29 +183,6 @@ func readStreamFlags(c *cli.Context, req *buildRequest) error {
 	}
 	req.quiet = req.quiet || c.Bool("quiet")
 	return nil
-}
-
-// contextAndFile finds the build context and the Dockerfiles.
-func contextAndFile(c *cli.Context) (dockerfile.Options, error) {
-	o := dockerfile.Options{ContextDir: c.Args().First()}
-	if o.ContextDir == "" {
-		o.ContextDir = "."
-	}
-	o.File, o.MoreFiles = dockerfiles(c, o.ContextDir)
-	switch {
-	case o.ContextDir == "-" || o.File == "-":
-		return o, errors.New("reading the context or the Dockerfile from standard input is not supported yet")
-	case strings.Contains(o.ContextDir, "://") || strings.HasPrefix(o.ContextDir, "git@"):
-		return o, fmt.Errorf("context %s: contexts from the network are not supported yet", o.ContextDir)
-	}
-	info, err := os.Stat(o.ContextDir)
-	if err != nil {
-		return o, fmt.Errorf("context: %w", err)
-	}
-	if !info.IsDir() {
-		return o, fmt.Errorf("context %s is not a directory", o.ContextDir)
-	}
-	return o, nil
 }
 
 func isFile(path string) bool {

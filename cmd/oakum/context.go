@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile"
+)
+
+// contextAndFile finds the build context and the Dockerfiles.
+func contextAndFile(c *cli.Context, in io.Reader) (dockerfile.Options, error) {
+	var o dockerfile.Options
+	context := c.Args().First()
+	if context == "" {
+		context = "."
+	}
+	info, err := os.Stat(context)
+	switch {
+	case context == "-":
+		o.Context = in
+	case err != nil && isRemote(context):
+		o.ContextURL = context
+	case err != nil:
+		return o, fmt.Errorf("context: %w", err)
+	case !info.IsDir():
+		return o, fmt.Errorf("context %s is not a directory", context)
+	default:
+		o.ContextDir = context
+	}
+	if o.ContextDir != "" {
+		o.File, o.MoreFiles = dockerfiles(c, context)
+	} else if files := c.StringSlice("file"); len(files) > 0 {
+		o.File, o.MoreFiles = files[0], files[1:]
+	}
+	if o.File != "-" {
+		return o, nil
+	}
+	if o.Context != nil {
+		return o, usagef("the context and --file cannot both be standard input")
+	}
+	o.Dockerfile = in
+	return o, nil
+}
+
+// isRemote says that a context that is no path here is to be fetched.
+func isRemote(context string) bool {
+	git, _ := builder.IsGit(context)
+	return git || strings.Contains(context, "://") || strings.HasPrefix(context, "github.com/")
+}

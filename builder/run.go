@@ -37,12 +37,18 @@ type Cmd struct {
 	// Stdout and Stderr receive the output; nil discards it. An *os.File is given to
 	// the command itself.
 	Stdout, Stderr io.Writer
+	// Hostname is the name of the machine as the command sees it; "" is the same in every
+	// build.
+	Hostname string
 	// Files are the texts of executable files, by name, that the command finds in
 	// /dev/pipes.
 	Files map[string]string
 	// Ephemeral throws the command's changes to the files away, and bypasses the cache.
 	Ephemeral bool
 }
+
+// maxHostname is the kernel's limit, in bytes.
+const maxHostname = 64
 
 // Run runs a command in the stage, in new mount, PID, IPC and UTS namespaces, with
 // Docker's default capabilities and seccomp filter. When it returns, every process
@@ -56,7 +62,7 @@ func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
 		return ErrClosed
 	}
 	params := worker.Run{
-		Stage: s.id, Args: cmd.Args, Files: cmd.Files, UncachedEnv: cmd.UncachedEnv, Ephemeral: cmd.Ephemeral,
+		Stage: s.id, Args: cmd.Args, Files: cmd.Files, Hostname: cmd.Hostname, UncachedEnv: cmd.UncachedEnv, Ephemeral: cmd.Ephemeral,
 		Env: append(append([]string{}, s.config.Env...), cmd.Env...),
 		Dir: s.abs(cmd.Dir), User: cmd.User,
 	}
@@ -67,6 +73,9 @@ func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
 		if !fs.ValidPath(name) || name == "." || strings.ContainsAny(name, "/\x00") {
 			return fmt.Errorf("%w: %q is not a file's name", ErrInvalid, name)
 		}
+	}
+	if len(cmd.Hostname) > maxHostname || strings.ContainsFunc(cmd.Hostname, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("%w: %q is not a machine's name", ErrInvalid, cmd.Hostname)
 	}
 	texts := slices.Concat(params.Args, params.Env, params.UncachedEnv, []string{params.Dir})
 	if slices.ContainsFunc(texts, func(text string) bool { return strings.ContainsRune(text, 0) }) {

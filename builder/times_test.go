@@ -3,6 +3,7 @@
 package builder_test
 
 import (
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -79,4 +80,15 @@ func TestTimes(t *testing.T) {
 		return img.ID
 	}
 	equal(t, twice(), twice())
+}
+
+func TestHostname(t *testing.T) {
+	t.Parallel()
+	s := base(t, open(t))
+	for name, want := range map[string]string{"": "oakum", "builder7": "builder7"} {
+		equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/hostname"}, Hostname: name, Ephemeral: true}), want+"\n")
+	}
+	for _, bad := range []string{"a b", "a\n", strings.Repeat("a", 65)} {
+		is(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/hostname"}, Hostname: bad}), builder.ErrInvalid)
+	}
 }

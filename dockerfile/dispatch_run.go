@@ -21,6 +21,7 @@ func (w *worker) runCommand(ctx context.Context, c *instructions.RunCommand, s *
 	return w.fs.Run(ctx, builder.Cmd{
 		Args:        args,
 		Files:       files,
+		Hostname:    w.plan.Hostname(),
 		Env:         w.scope.RunEnv(config.Env),
 		UncachedEnv: w.plan.ProxyEnv(),
 		Stdout:      s.output(false),

@@ -86,6 +86,20 @@ func TestHostProxy(t *testing.T) {
 	}
 }
 
+func TestHostname(t *testing.T) {
+	f := mustBuild(t, "FROM base\nRUN x\n", func(_ *fake, o *Options) {
+		o.BuildArgs = arguments(map[string]string{"BUILDKIT_SANDBOX_HOSTNAME": "builder7"})
+		o.Progress = func(e Event) {
+			if e.Kind == Warning {
+				t.Errorf("warning: %s", e.Text)
+			}
+		}
+	})
+	if f.cmds[0].Hostname != "builder7" {
+		t.Errorf("hostname %q", f.cmds[0].Hostname)
+	}
+}
+
 // TestImageEnvironment: the options change the image's environment, not the build's.
 func TestImageEnvironment(t *testing.T) {
 	f := mustBuild(t, "FROM base\nENV A=1 B=2 C=3\nRUN x\n", func(_ *fake, o *Options) {

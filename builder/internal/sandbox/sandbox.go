@@ -7,6 +7,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,8 @@ type Command struct {
 	// Files are bound over absolute paths of the root file system: target to source.
 	Files map[string]string
 	Pipes string // a directory for /dev/pipes; "" is none
+	// Hostname is the machine's name inside; "" is oakum.
+	Hostname string
 	// Stdin, Stdout and Stderr are the command's own.
 	Stdin, Stdout, Stderr *os.File
 	// Userns says that the caller's user namespace is not the initial one.
@@ -128,7 +131,7 @@ func startError(err error) error {
 func config(c Command) (*configs.Config, error) {
 	spec := &specs.Spec{
 		Version:  specs.Version,
-		Hostname: hostname,
+		Hostname: cmp.Or(c.Hostname, hostname),
 		Root:     &specs.Root{Path: c.Rootfs},
 		Process:  &specs.Process{Capabilities: specCapabilities()},
 		Mounts:   mounts(c),

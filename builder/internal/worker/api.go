@@ -77,6 +77,7 @@ type Run struct {
 	Env         []string
 	UncachedEnv []string
 	Files       map[string]string `json:",omitempty"` // by name, in /dev/pipes
+	Hostname    string            `json:",omitempty"`
 	Dir, User   string
 	Ephemeral   bool
 }

@@ -85,7 +85,7 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 	traces = newTraces(m.root, files)
 	code, err := sandbox.Run(ctx, sandbox.Command{
 		ID: id, StateDir: filepath.Join(w.mnt, "containers"), Rootfs: m.path,
-		Args: p.Args, Env: environment(p, u), Dir: p.Dir, User: u, Files: files, Pipes: pipes,
+		Args: p.Args, Env: environment(p, u), Dir: p.Dir, User: u, Files: files, Pipes: pipes, Hostname: p.Hostname,
 		Stdin: call.Files[0], Stdout: call.Files[1], Stderr: call.Files[2],
 		Userns: w.rootless,
 	})

@@ -104,9 +104,15 @@ func Proxies() []string {
 	return names
 }
 
+// hostnameArg is the argument that names the machine for RUN, as in BuildKit.
+const hostnameArg = "BUILDKIT_SANDBOX_HOSTNAME"
+
+// Hostname is the machine's name for RUN; "" is the default.
+func (p *Plan) Hostname() string { return p.opts.Args[hostnameArg] }
+
 // predefined says that a build argument has its use without any ARG naming it.
 func predefined(name string) bool {
-	if name == "BUILDKIT_DOCKERFILE_CHECK" || name == epochArg { // the first is of package lint
+	if name == "BUILDKIT_DOCKERFILE_CHECK" || name == epochArg || name == hostnameArg { // the first is of package lint
 		return true
 	}
 	if _, ok := platformArgs(nil, "").Get(name); ok {

@@ -33,6 +33,10 @@ type Options struct {
 	// Context is a context as a stream, instead of ContextDir: a tar archive, plain or
 	// compressed by gzip, bzip2, xz or zstd, or else a Dockerfile.
 	Context io.Reader
+	// Contexts are named contexts, which stand for images of FROM and COPY --from and for
+	// stages of that name: a directory, docker-image://IMAGE, oci-layout://PATH[:TAG|@DIGEST],
+	// a git repository, or the http or https URL of an archive or another file.
+	Contexts map[string]string
 	// File is the Dockerfile's path; "" is Dockerfile, dockerfile or Containerfile in
 	// the context, in this order. It is looked up in the context when that is fetched
 	// or a stream, and may be an http or https URL otherwise.
@@ -143,7 +147,7 @@ func build(ctx context.Context, lib backend, opts Options) (img builder.Image, e
 
 // validate checks what can be checked without reading a file.
 func (o Options) validate() error {
-	if err := o.validateContext(); err != nil {
+	if err := errors.Join(o.validateContext(), o.validateContexts()); err != nil {
 		return err
 	}
 	if o.Jobs < 0 {
@@ -168,7 +172,7 @@ func (o Options) validate() error {
 // plan are the options of planning.
 func (o Options) plan(src source) plan.Options {
 	noContext := o.ContextDir == "" && src.context == nil
-	p := plan.Options{Target: o.Target, Args: o.args(), From: o.From, NoContext: noContext, HostEnv: map[string]string{}}
+	p := plan.Options{Target: o.Target, Args: o.args(), From: o.From, NoContext: noContext, Contexts: o.contextImages(), HostEnv: map[string]string{}}
 	if !o.HostProxy || o.LookupEnv == nil {
 		return p
 	}

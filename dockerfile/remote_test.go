@@ -279,3 +279,57 @@ func TestHostileContext(t *testing.T) {
 		t.Errorf("the victim is now %q (%v)", data, err)
 	}
 }
+
+// Named contexts stand for images, in any form of their names, and for stages.
+func TestNamedContexts(t *testing.T) {
+	files := contextFiles(t, "")
+	url := web(t, map[string]string{"/ctx.tgz": archive(t, files), "/file": "file"}, map[string]map[string]string{"r": {"g": "g", "sub/h": "h"}})
+	dir := t.TempDir()
+	for name, content := range map[string]string{".dockerignore": "ignored", "ignored": "x", "f": "f", "busybox": files["busybox"]} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := open(t)
+	img := build(t, b, "FROM scratch\nCOPY f /image\nENV A=image\n", dockerfile.Options{ContextDir: dir, Names: []string{"localhost/img:1"}})
+	layout := filepath.Join(t.TempDir(), "layout")
+	sum, err := b.Push(t.Context(), img.ID, "oci:"+layout+":v1", builder.PushOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	img = build(t, b, `FROM golang:1.21 AS tree
+FROM img AS fromimage
+FROM replaced.example/none AS stage
+RUN never run
+FROM tree
+COPY --from=docker.io/library/golang:1.21 f /dir
+COPY --from=FROMIMAGE image /image
+COPY --from=stage image /stage
+COPY --from=git sub/h /git
+COPY --from=web busybox /web
+COPY --from=one context /one
+COPY --from=tagged image /tagged
+COPY --from=summed --chown=4 image /summed
+`, dockerfile.Options{ContextDir: dir, Contexts: map[string]string{
+		"golang:1.21": dir, "img": "docker-image://localhost/img:1", "stage": "container-image://localhost/img:1", "git": url + "/r.git#main", "web": url + "/ctx.tgz", "one": url + "/file",
+		"tagged": "oci-layout://" + layout + ":v1", "summed": "oci-layout://" + layout + "@" + sum.String(), "unused": "docker://none.example/x",
+	}})
+	inImage(t, b, img, "ls -d /ignored 2>/dev/null; cd /; stat -c '%n %u %s' f dir image stage git one tagged summed",
+		"f 0 1", "dir 0 1", "image 0 1", "stage 0 1", "git 0 1", "one 0 4", "tagged 0 1", "summed 4 1")
+	based := build(t, b, "FROM x\nCOPY busybox /\n", dockerfile.Options{ContextDir: dir, Contexts: map[string]string{"X": "oci-layout://" + layout + ":v1"}})
+	inImage(t, b, based, "echo $A; cat /image", "image", "f")
+	for value, says := range map[string]string{
+		"": "needs a name and a value", dir + "/none": "no such file", dir + "/f": "not a directory", "ftp://x": "none of a directory", "oci-layout://" + dir: "index.json",
+		"oci-layout://" + layout + "@sha256:00": "not in the layout", "https://u:TOK@x/r.git#-x": "cannot be the name", url + "/none.git": "git ls-remote",
+		"docker-image://none.invalid/x": "none.invalid", "oci-layout://" + layout + ":v2": "v2",
+	} {
+		file := filepath.Join(t.TempDir(), "Dockerfile")
+		if err := os.WriteFile(file, []byte("FROM x\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := dockerfile.Build(t.Context(), b, dockerfile.Options{File: file, Contexts: map[string]string{"x": value}})
+		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "TOK") {
+			t.Errorf("%s: got %v, want %q", value, err, says)
+		}
+	}
+}

@@ -95,7 +95,7 @@ func (w *worker) from(ctx context.Context) ([]plan.Command, error) {
 	} else {
 		w.original = baseOf(w.fs, config)
 	}
-	w.fs.Configure(func(c *builder.Config) { inherit(c, w.Image == builder.Scratch) })
+	w.fs.Configure(func(c *builder.Config) { inherit(c, w.Image == builder.Scratch || w.Context != "") })
 	w.scope = w.plan.Scope(baseScope, w.fs.Config().Env)
 	if w.base != nil || len(config.OnBuild) == 0 {
 		return nil, nil // a stage's own triggers are in the plan
@@ -130,6 +130,10 @@ func (w *worker) open(ctx context.Context, opts builder.StageOptions) error {
 	var err error
 	if w.base != nil {
 		w.fs, err = w.base.fs.Fork(ctx, opts)
+		return w.src.locate(err, w.Line, w.End, "")
+	}
+	if w.Context != "" {
+		w.fs, err = w.openContext(ctx, w.Context, opts)
 		return w.src.locate(err, w.Line, w.End, "")
 	}
 	w.fs, err = w.lib.Stage(ctx, w.Image, opts)

@@ -37,6 +37,17 @@ func contextAndFile(c *cli.Context, in io.Reader) (dockerfile.Options, error) {
 	} else if files := c.StringSlice("file"); len(files) > 0 {
 		o.File, o.MoreFiles = files[0], files[1:]
 	}
+	contexts, err := keyValues("build-context", c.StringSlice("build-context"))
+	if err != nil {
+		return o, err
+	}
+	o.Contexts = map[string]string{}
+	for name, value := range contexts {
+		if value == nil {
+			return o, usagef("--build-context %q: it is NAME=VALUE", name)
+		}
+		o.Contexts[name] = *value
+	}
 	if o.File != "-" {
 		return o, nil
 	}

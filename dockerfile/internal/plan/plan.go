@@ -32,6 +32,9 @@ type Options struct {
 	HostEnv map[string]string
 	// From, when not "", replaces the base of the first FROM.
 	From string
+	// Contexts are the named contexts: for each name the image that it is, or "" when it
+	// is something else. They stand for images of that name, and for stages.
+	Contexts map[string]string
 	// NoContext says that there are no files to COPY or ADD from.
 	NoContext bool
 }
@@ -74,6 +77,10 @@ type Stage struct {
 	// Commands are its instructions, the triggers of a stage that it starts from first.
 	Commands []Command
 
+	// Context is the named context, not an image, that it starts from; "" for none.
+	Context string
+
+	replaced bool   // by a named context, instructions and all
 	platform string // of --platform, variables replaced
 	early    *Scope // its variables as far as they are known without the base image
 }

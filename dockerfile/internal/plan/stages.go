@@ -15,6 +15,12 @@ func (p *Plan) addStage(st *instructions.Stage) error {
 	if s.Name == "" {
 		s.Name = strconv.Itoa(s.Index)
 	}
+	if _, replaced := p.contextOf(st.Name); st.Name != "" && replaced {
+		s.replaced = true
+		p.substitute(s, st.Name)
+		p.Stages = append(p.Stages, s)
+		return nil
+	}
 	lex := p.lexer()
 	base, _, err := lex.ProcessWord(st.BaseName, p.globals)
 	if s.Index == 0 && p.opts.From != "" {
@@ -40,7 +46,7 @@ func (p *Plan) addStage(st *instructions.Stage) error {
 		s.Base = p.numbered(base)
 	}
 	if s.Base == nil {
-		s.Image = base
+		p.substitute(s, base)
 	}
 	p.Stages = append(p.Stages, s)
 	return nil
@@ -103,6 +109,9 @@ func (p *Plan) addCommands(s *Stage, commands []instructions.Command) error {
 		s.early = s.Base.early
 	}
 	s.early = p.Scope(s.early, nil)
+	if s.replaced {
+		return nil
+	}
 	if s.Base != nil {
 		triggers, err := p.triggers(s, s.early, s.Base.onbuild())
 		if err != nil {
@@ -184,7 +193,9 @@ func (p *Plan) fromLaterOrImage(s *Stage, c *Command, name string) error {
 		return noStage{name, fmt.Sprintf("the stage is defined after this one, in line %d", later.Line)}
 	}
 	if p.images[name] == nil {
-		p.images[name] = &Stage{Index: -1, Name: name, Image: name, Line: c.Line, End: c.End}
+		image := &Stage{Index: -1, Name: name, Line: c.Line, End: c.End}
+		p.substitute(image, name)
+		p.images[name] = image
 	}
 	c.From = p.images[name]
 	return nil

@@ -1,0 +1,137 @@
+package dockerfile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile/internal/plan"
+)
+
+// imagePrefixes begin the named contexts that are images of a registry or the store.
+var imagePrefixes = []string{"docker-image://", "container-image://", "docker://"}
+
+const ociPrefix = "oci-layout://"
+
+// contextImage gives the image that a named context is, or "".
+func contextImage(value string) string {
+	for _, prefix := range imagePrefixes {
+		if image, ok := strings.CutPrefix(value, prefix); ok {
+			return image
+		}
+	}
+	return ""
+}
+
+// contextImages are the named contexts for the plan: the image of each, or "".
+func (o Options) contextImages() map[string]string {
+	images := map[string]string{}
+	for name, value := range o.Contexts {
+		images[name] = contextImage(value)
+	}
+	return images
+}
+
+// validateContexts checks the named contexts.
+func (o Options) validateContexts() error {
+	for name, value := range o.Contexts {
+		if err := validateNamed(name, value); err != nil {
+			return fmt.Errorf("build context %s=%s: %w", name, plan.Redact(value), err)
+		}
+	}
+	return nil
+}
+
+func validateNamed(name, value string) error {
+	switch {
+	case name == "" || value == "":
+		return fmt.Errorf("%w: it needs a name and a value", builder.ErrInvalid)
+	case contextImage(value) != "" || isURL(value) || strings.HasPrefix(value, "github.com/"):
+		return nil
+	case strings.HasPrefix(value, ociPrefix):
+		_, err := layoutReference(value)
+		return err
+	case isRepository(value):
+		_, err := builder.IsGit(value)
+		return err
+	case strings.Contains(value, "://"):
+		return fmt.Errorf("%w: it is none of a directory, docker-image://, oci-layout://, a git repository and an http or https URL", builder.ErrInvalid)
+	}
+	info, err := os.Stat(value)
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%w: not a directory", builder.ErrInvalid)
+	}
+	return err
+}
+
+// openContext starts a stage from a named context that is no image of a registry. A
+// directory is copied into it, without what its ignore file leaves out.
+func (r *run) openContext(ctx context.Context, name string, opts builder.StageOptions) (stage, error) {
+	value := r.opts.Contexts[name]
+	switch {
+	case strings.HasPrefix(value, ociPrefix):
+		ref, err := layoutReference(value)
+		if err != nil {
+			return nil, err
+		}
+		id, err := r.lib.Import(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		return r.lib.Stage(ctx, id, opts)
+	case isRepository(value) || isURL(value):
+		s, _, err := fetch(ctx, r.lib, value)
+		return s, err
+	}
+	given := filepath.Join(value, ".dockerignore")
+	if _, err := os.Stat(given); errors.Is(err, fs.ErrNotExist) {
+		return intoStage(ctx, r.lib, files{dest: "/", context: value, patterns: []string{"."}})
+	}
+	ignore, err := readIgnore(value, "", given)
+	if err != nil {
+		return nil, err
+	}
+	return intoStage(ctx, r.lib, files{dest: "/", context: value, ignore: ignore, patterns: []string{"."}})
+}
+
+// layoutReference makes a reference to an image of an OCI layout, in the form that
+// builder.Pull takes, of oci-layout://PATH[:TAG|@DIGEST].
+func layoutReference(value string) (string, error) {
+	path := strings.TrimPrefix(value, ociPrefix)
+	path, sum, byDigest := strings.Cut(path, "@")
+	path, tag, tagged := strings.Cut(path, ":")
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	text, err := os.ReadFile(filepath.Join(path, "index.json"))
+	if err != nil {
+		return "", err
+	}
+	if !byDigest {
+		if tagged {
+			path += ":" + tag
+		}
+		return "oci:" + path, nil
+	}
+	var index struct {
+		Manifests []struct{ Digest digest.Digest }
+	}
+	if err := json.Unmarshal(text, &index); err != nil {
+		return "", fmt.Errorf("index.json: %w", err)
+	}
+	for i, m := range index.Manifests {
+		if string(m.Digest) == sum {
+			return fmt.Sprintf("oci:%s:@%d", path, i), nil
+		}
+	}
+	return "", fmt.Errorf("%s is not in the layout's index: %w", sum, builder.ErrImageNotFound)
+}

@@ -227,6 +227,11 @@ func (l *Layer) settle(path string) {
 func (s *Store) register(l *Layer, d *differ) error {
 	opts := &graphdriver.ApplyDiffWithDifferOpts{}
 	out, err := s.cs.PrepareStagedLayer(opts, d)
+	// Another process that is just closing the store may sweep a staging directory in
+	// the instant before it is locked.
+	for try := 0; err != nil && !d.started && try < 3; try++ {
+		out, err = s.cs.PrepareStagedLayer(opts, d)
+	}
 	if err != nil {
 		return err
 	}
@@ -258,11 +263,14 @@ type differ struct {
 	layer  *Layer
 	fill   func(Staging) error
 	filled chan<- error
+
+	started bool // ApplyDiff was called
 }
 
 func (d *differ) Close() error { return nil }
 
 func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, opts *graphdriver.DifferOptions) (graphdriver.DriverWithDifferOutput, error) {
+	d.started = true
 	out, err := d.apply(dest, opts)
 	if err != nil {
 		// The driver forgets the directory when a differ fails.

@@ -63,16 +63,34 @@ type endlessInfo struct{ fs.FileInfo }
 
 func (endlessInfo) Size() int64 { return hugeSize }
 
+// stuck is a file system with a file that is never there to be read.
+type stuck struct {
+	endless
+	forever chan struct{}
+}
+
+func (s stuck) Open(name string) (fs.File, error) {
+	if name == "file" {
+		<-s.forever
+	}
+	return s.endless.Open(name)
+}
+
 func TestCancelCopy(t *testing.T) {
 	root := tempDir(t)
 	b := openIn(t, builder.Options{Root: root})
 	s := base(t, b)
 	dir := builder.Dir(huge(t))
+	forever := make(chan struct{})
+	defer close(forever)
 	for name, call := range map[string]func(context.Context) error{
 		"COPY": func(ctx context.Context) error { return s.Copy(ctx, "/x/", dir.Select("file")) },
 		"ADD":  func(ctx context.Context) error { return s.Add(ctx, "/x/", dir.Select("archive")) },
 		"COPY from FS": func(ctx context.Context) error {
 			return s.Copy(ctx, "/x/", builder.FS(endless{fstest.MapFS{"file": {Mode: 0o644}}}))
+		},
+		"COPY from a stuck FS": func(ctx context.Context) error {
+			return s.Copy(ctx, "/x/", builder.FS(stuck{endless{fstest.MapFS{"file": {Mode: 0o644}}}, forever}))
 		},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

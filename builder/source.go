@@ -5,6 +5,7 @@ package builder
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -145,11 +146,11 @@ func (st *streams) add(fsys fs.FS) error {
 	if err != nil {
 		return err
 	}
-	st.readers = append(st.readers, r)
+	st.readers, st.foreign = append(st.readers, r), append(st.foreign, w)
 	st.wg.Go(func() {
 		err := errors.Join(writeTar(w, fsys), w.Close())
-		// The worker may not have to read it all, or to the end.
-		if err != nil && !errors.Is(err, syscall.EPIPE) {
+		// The worker may not have to read it all, or to the end; and see abort.
+		if err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, os.ErrClosed) {
 			st.fail(err)
 		}
 	})
@@ -170,10 +171,20 @@ func (st *streams) close() {
 	}
 }
 
-// wait closes our ends, so that the writers end, and gives their errors.
-func (st *streams) wait() error {
+// wait closes our ends, so that the writers end, and gives their errors. A writer whose
+// file system is stuck is not waited for once ctx has ended.
+func (st *streams) wait(ctx context.Context) error {
 	st.close()
-	st.wg.Wait()
+	done := make(chan struct{})
+	go func() {
+		st.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return errors.Join(st.errs...)

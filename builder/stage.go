@@ -183,7 +183,7 @@ func (s *Stage) CopyWith(ctx context.Context, opts CopyOptions, dest string, sou
 	text := verb + " " + describeSources(sources) + " " + dest
 	return s.step(ctx, text, func(out *worker.Stepped) error {
 		err := s.b.call(ctx, "copy", params, out, streams.files())
-		if writeErr := streams.wait(); writeErr != nil {
+		if writeErr := streams.wait(ctx); writeErr != nil {
 			return writeErr
 		}
 		return err

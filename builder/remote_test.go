@@ -22,6 +22,7 @@ import (
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder"
 )
@@ -363,4 +364,38 @@ func TestHostileTar(t *testing.T) {
 			t.Errorf("%s: the victim is %v with %q", name, entriesOf, data)
 		}
 	}
+}
+
+// A scratch directory goes with its Builder, or with the next one after a crash.
+func TestScratchIsSwept(t *testing.T) {
+	t.Parallel()
+	root := tempDir(t)
+	b := openIn(t, builder.Options{Root: root})
+	st := base(t, b)
+	ok(t, st.Copy(t.Context(), "/t", builder.Tar(strings.NewReader(tarball(t, false, regular("f", "f"))))))
+	scratch := filepath.Join(root, "oakum/scratch")
+	left := func() string {
+		entries, err := os.ReadDir(scratch)
+		ok(t, err)
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return strings.Join(names, " ")
+	}
+	if used := strings.Fields(left()); len(used) != 2 {
+		t.Errorf("in use: %q", used)
+	}
+	ok(t, b.Close())
+	equal(t, left(), "")
+	for _, name := range []string{"dead", "alive"} {
+		ok(t, os.MkdirAll(filepath.Join(scratch, name, "1/d"), 0o700))
+		ok(t, os.WriteFile(filepath.Join(scratch, name+".lock"), nil, 0o600))
+	}
+	lock, err := os.Open(filepath.Join(scratch, "alive.lock"))
+	ok(t, err)
+	defer lock.Close()
+	ok(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+	openIn(t, builder.Options{Root: root})
+	equal(t, left(), "alive alive.lock")
 }

@@ -11,8 +11,6 @@ import (
 // backend is what a build needs of a *builder.Builder.
 type backend interface {
 	Stage(ctx context.Context, from string, opts builder.StageOptions) (stage, error)
-	// Import brings the image of an OCI layout into the store and gives its id.
-	Import(ctx context.Context, ref string) (string, error)
 }
 
 // stage is what a build needs of a *builder.Stage, whose contracts hold. Fork and
@@ -88,11 +86,6 @@ func (l library) Stage(ctx context.Context, from string, opts builder.StageOptio
 		return nil, err
 	}
 	return &libraryStage{Stage: s}, nil
-}
-
-func (l library) Import(ctx context.Context, ref string) (string, error) {
-	img, err := l.b.Pull(ctx, ref, builder.Registry{})
-	return img.ID, err
 }
 
 // libraryStage makes a stage of a *builder.Stage.

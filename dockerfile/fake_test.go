@@ -53,10 +53,6 @@ func (f *fake) Stage(ctx context.Context, from string, opts builder.StageOptions
 	return f.stage(opts.Name, config.Clone()), nil
 }
 
-func (f *fake) Import(_ context.Context, ref string) (string, error) {
-	return ref, f.record("IMPORT %s", ref)
-}
-
 func (f *fake) stage(name string, config builder.Config) *fakeStage {
 	f.mu.Lock()
 	defer f.mu.Unlock()

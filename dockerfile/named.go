@@ -82,11 +82,7 @@ func (r *run) openContext(ctx context.Context, name string, opts builder.StageOp
 		if err != nil {
 			return nil, err
 		}
-		id, err := r.lib.Import(ctx, ref)
-		if err != nil {
-			return nil, err
-		}
-		return r.lib.Stage(ctx, id, opts)
+		return r.lib.Stage(ctx, ref, opts)
 	case isRepository(value) || isURL(value):
 		s, _, err := fetch(ctx, r.lib, value)
 		return s, err
@@ -103,7 +99,7 @@ func (r *run) openContext(ctx context.Context, name string, opts builder.StageOp
 }
 
 // layoutReference makes a reference to an image of an OCI layout, in the form that
-// builder.Pull takes, of oci-layout://PATH[:TAG|@DIGEST].
+// builder.Stage takes, of oci-layout://PATH[:TAG|@DIGEST].
 func layoutReference(value string) (string, error) {
 	path := strings.TrimPrefix(value, ociPrefix)
 	path, sum, byDigest := strings.Cut(path, "@")

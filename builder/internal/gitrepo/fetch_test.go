@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -320,10 +321,11 @@ func (r *repos) daemon() string {
 	l.Close()
 	cmd := exec.Command("git", "-c", "safe.directory=*", "daemon", "--listen=127.0.0.1", "--port="+strconv.Itoa(port), "--export-all", "--base-path="+r.dir, "--reuseaddr", r.dir)
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // git starts another process for it
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	r.t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() })
 	for range 100 {
 		c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if err == nil {

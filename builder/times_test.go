@@ -53,10 +53,9 @@ func TestTimes(t *testing.T) {
 			t.Errorf("%s has the time %v", name, got)
 		}
 	}
-	s := base(t, b)
 	files := builder.FS(fstest.MapFS{"early": {ModTime: early, Mode: 0o644}, "late": {ModTime: late, Mode: 0o644}})
 	for _, all := range []bool{false, true} {
-		s = stage(t, b, builder.Scratch, builder.StageOptions{LatestTime: &limit, AllTimes: all})
+		s := stage(t, b, builder.Scratch, builder.StageOptions{LatestTime: &limit, AllTimes: all})
 		ok(t, s.Copy(t.Context(), "/", files))
 		if s.Last().Cached {
 			t.Errorf("all %v: the layer of other times was in the cache", all)

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/moby/profiles/seccomp"
 	_ "github.com/opencontainers/cgroups/devices" // libcontainer needs it registered
@@ -89,9 +90,11 @@ func Run(ctx context.Context, c Command) (int, error) {
 	if err := container.Run(process); err != nil {
 		return 0, startError(err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = container.Signal(unix.SIGKILL) })
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { kill(container, ended) })
 	defer stop()
 	state, err := process.Wait()
+	close(ended)
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
@@ -103,6 +106,19 @@ func Run(ctx context.Context, c Command) (int, error) {
 		state = exit.ProcessState
 	}
 	return exitCode(state), nil
+}
+
+// kill kills a container until it has ended. A signal may be refused while the runtime
+// is still reading the state of a container that has only just started.
+func kill(c *libcontainer.Container, ended <-chan struct{}) {
+	for {
+		_ = c.Signal(unix.SIGKILL)
+		select {
+		case <-ended:
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 func exitCode(state *os.ProcessState) int {

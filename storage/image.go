@@ -39,7 +39,7 @@ type Detail struct {
 }
 
 func (s *Store) image(img *cs.Image) (Image, error) {
-	out := Image{ID: img.ID, Digest: img.Digest, Names: img.Names, Created: img.Created, TopLayer: img.TopLayer}
+	out := Image{ID: img.ID, Digest: currentDigest(img), Names: img.Names, Created: img.Created, TopLayer: img.TopLayer}
 	top, err := s.Layer(img.TopLayer)
 	if err != nil {
 		return out, fmt.Errorf("image %s: %w", img.ID, err)
@@ -249,14 +249,8 @@ func (s *Store) CommitImage(ctx context.Context, c Commit) (Image, error) {
 func (s *Store) createImage(top string, config, raw []byte, names []string, created time.Time) (Image, error) {
 	configDigest, manifestDigest := digest.FromBytes(config), digest.FromBytes(raw)
 	id := configDigest.Encoded()
-	if img, err := s.cs.Image(id); err == nil && img.TopLayer == top && img.Digest == manifestDigest {
-		if missing(names, img.Names) {
-			if err := s.cs.AddNames(id, names); err != nil {
-				return Image{}, err
-			}
-			img.Names = append(img.Names, names...)
-		}
-		return s.image(img)
+	if img, err := s.cs.Image(id); err == nil && img.TopLayer == top && currentDigest(img) == manifestDigest {
+		return s.name(img, names)
 	}
 	opts := &cs.ImageOptions{
 		CreationDate: created,
@@ -276,13 +270,28 @@ func (s *Store) createImage(top string, config, raw []byte, names []string, crea
 	if err != nil {
 		return Image{}, fmt.Errorf("writing image %s: %w", id, err)
 	}
+	return s.name(img, names)
+}
+
+// name gives an image the names that it lacks.
+func (s *Store) name(img *cs.Image, names []string) (Image, error) {
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(img.Names, n) })
 	if len(names) > 0 {
-		if err := s.cs.AddNames(id, names); err != nil {
-			return Image{}, fmt.Errorf("naming image %s: %w", id, err)
+		if err := s.cs.AddNames(img.ID, names); err != nil {
+			return Image{}, fmt.Errorf("naming image %s: %w", img.ID, err)
 		}
 		img.Names = append(img.Names, names...)
 	}
 	return s.image(img)
+}
+
+// currentDigest is that of the manifest that an image has now; the record's own stays
+// that of its first.
+func currentDigest(img *cs.Image) digest.Digest {
+	if d, ok := img.BigDataDigests[cs.ImageDigestBigDataKey]; ok {
+		return d
+	}
+	return img.Digest
 }
 
 // addManifest gives an image that is there already another manifest, as its first one:
@@ -294,10 +303,6 @@ func (s *Store) addManifest(id string, raw []byte, d digest.Digest) (*cs.Image, 
 		}
 	}
 	return s.cs.Image(id)
-}
-
-func missing(want, have []string) bool {
-	return slices.ContainsFunc(want, func(n string) bool { return !slices.Contains(have, n) })
 }
 
 func makeManifest(config []byte, layers []*Layer, docker bool) ([]byte, error) {

@@ -127,7 +127,7 @@ func nothingLeft(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	for _, path := range namespaces {
 		mounts, err := os.ReadFile(path)
-		if err == nil && strings.Contains(string(mounts), work) {
+		if err == nil && strings.Contains(string(mounts), work+"/") {
 			ts.Fatalf("%s has a mount below %s", path, work)
 		}
 	}

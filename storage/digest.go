@@ -18,7 +18,7 @@ import (
 
 // digestLayer reads a finished upper directory once and gives what the store keeps of it as
 // a tar stream.
-func digestLayer(dir *os.File, parent *Layer) (graphdriver.DriverWithDifferOutput, error) {
+func (s *Store) digestLayer(dir *os.File, parent *Layer) (graphdriver.DriverWithDifferOutput, error) {
 	var out graphdriver.DriverWithDifferOutput
 	lowers, err := parent.Lowers()
 	if err != nil {
@@ -30,7 +30,11 @@ func digestLayer(dir *os.File, parent *Layer) (graphdriver.DriverWithDifferOutpu
 		return out, err
 	}
 	buf := bufio.NewWriterSize(split, 64<<10)
-	r, err := layertar.Digest(dir, lowers, buf)
+	opaque := "trusted.overlay.opaque"
+	if s.rootless {
+		opaque = "user.overlay.opaque"
+	}
+	r, err := layertar.Digest(dir, lowers, opaque, buf)
 	if err = errors.Join(err, buf.Flush()); err != nil {
 		split.Close()
 		return out, err

@@ -301,7 +301,7 @@ func (d *differ) apply(dest string, opts *graphdriver.DifferOptions) (out graphd
 	if err := os.RemoveAll(work); err != nil {
 		return out, err
 	}
-	out, err = digestLayer(d.layer.dir, d.layer.parent)
+	out, err = d.store.digestLayer(d.layer.dir, d.layer.parent)
 	if err != nil {
 		return out, fmt.Errorf("digesting the layer: %w", err)
 	}

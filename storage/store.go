@@ -42,7 +42,7 @@ type Options struct {
 type Store struct {
 	cs       cs.Store
 	private  *os.Root // <root>/oakum: what is ours alone
-	rootless bool
+	rootless bool // overlay's attributes are in the "user." namespace
 	stub     *os.File
 	empty    *os.File
 	lock     *os.File // held shared, see Prune
@@ -162,9 +162,6 @@ func (s *Store) Stub() *os.File { return s.stub }
 
 // Empty is an empty directory.
 func (s *Store) Empty() *os.File { return s.empty }
-
-// Rootless says whether overlay's private attributes are in the "user." namespace.
-func (s *Store) Rootless() bool { return s.rootless }
 
 // Status describes the store for Builder.Info.
 type Status struct {

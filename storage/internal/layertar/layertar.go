@@ -39,10 +39,11 @@ const (
 )
 
 // Digest reads the upper directory dir. lowers are the layers below it, in which an
-// opaque directory must exist to matter. The tar-split records go to split.
-func Digest(dir *os.File, lowers []*os.File, split io.Writer) (Result, error) {
+// opaque directory must exist to matter. opaque is the attribute by which overlay marked
+// one: the other mode's is any file's to set. The tar-split records go to split.
+func Digest(dir *os.File, lowers []*os.File, opaque string, split io.Writer) (Result, error) {
 	out := newStream(tarsplit.NewJSONPacker(split))
-	w := &walker{lowers: lowers, out: out, tw: tar.NewWriter(out), links: map[uint64]string{},
+	w := &walker{lowers: lowers, opaque: opaque, out: out, tw: tar.NewWriter(out), links: map[uint64]string{},
 		uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{}}
 	root, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err == nil {
@@ -61,6 +62,7 @@ func Digest(dir *os.File, lowers []*os.File, split io.Writer) (Result, error) {
 
 type walker struct {
 	lowers     []*os.File
+	opaque     string
 	out        *stream
 	tw         *tar.Writer
 	links      map[uint64]string // the first name of each inode with several
@@ -127,7 +129,7 @@ func (w *walker) directory(dir *os.File, name, rel string, st *unix.Stat_t) erro
 	if err := w.out.noContent(rel + "/"); err != nil {
 		return err
 	}
-	if isOpaque(sub) && w.inLower(rel) {
+	if w.isOpaque(sub) && w.inLower(rel) {
 		if err := w.marker(rel+"/"+whiteoutOpaque, st); err != nil {
 			return err
 		}
@@ -137,14 +139,10 @@ func (w *walker) directory(dir *os.File, name, rel string, st *unix.Stat_t) erro
 
 // isOpaque says whether overlay hides the directories below this one. It marks every
 // new directory so.
-func isOpaque(dir *os.File) bool {
+func (w *walker) isOpaque(dir *os.File) bool {
 	var value [1]byte
-	for _, name := range []string{"user.overlay.opaque", "trusted.overlay.opaque"} {
-		if n, err := unix.Fgetxattr(int(dir.Fd()), name, value[:]); err == nil && n == 1 && value[0] == 'y' {
-			return true
-		}
-	}
-	return false
+	n, err := unix.Fgetxattr(int(dir.Fd()), w.opaque, value[:])
+	return err == nil && n == 1 && value[0] == 'y'
 }
 
 // inLower says whether a layer below has something of this name.

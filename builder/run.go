@@ -102,7 +102,7 @@ func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
 		var out worker.Stepped
 		return do(&out)
 	}
-	return s.step(ctx, "RUN "+strings.Join(cmd.Args, " "), do)
+	return s.step("RUN "+strings.Join(cmd.Args, " "), do)
 }
 
 // commandError makes an ExitError of a failed command.

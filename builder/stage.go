@@ -5,6 +5,7 @@ package builder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"runtime"
@@ -118,7 +119,7 @@ func (s *Stage) Configure(change func(*Config)) {
 // configuration's working directory.
 func (s *Stage) Workdir(ctx context.Context, dir string) error {
 	dir = s.abs(dir)
-	err := s.step(ctx, "WORKDIR "+dir, func(out *worker.Stepped) error {
+	err := s.step("WORKDIR "+dir, func(out *worker.Stepped) error {
 		return s.b.call(ctx, "mkdir", worker.Mkdir{Stage: s.id, Dir: dir, User: s.config.User}, out, nil)
 	})
 	if err == nil {
@@ -181,7 +182,7 @@ func (s *Stage) CopyWith(ctx context.Context, opts CopyOptions, dest string, sou
 	defer streams.close()
 	defer context.AfterFunc(ctx, streams.abort)()
 	text := verb + " " + describeSources(sources) + " " + dest
-	return s.step(ctx, text, func(out *worker.Stepped) error {
+	return s.step(text, func(out *worker.Stepped) error {
 		err := s.b.call(ctx, "copy", params, out, streams.files())
 		if writeErr := streams.wait(ctx); writeErr != nil {
 			return writeErr
@@ -200,7 +201,7 @@ type Step struct {
 func (s *Stage) Last() Step { return s.last }
 
 // step does an operation between its events and adds it to the history.
-func (s *Stage) step(_ context.Context, text string, do func(*worker.Stepped) error) error {
+func (s *Stage) step(text string, do func(*worker.Stepped) error) error {
 	if s.closed {
 		return ErrClosed
 	}
@@ -284,7 +285,7 @@ func (s *Stage) Close() error {
 	}
 	s.closed = true
 	err := s.b.call(context.Background(), "close", s.id, nil, nil)
-	if err == ErrClosed {
+	if errors.Is(err, ErrClosed) {
 		return nil
 	}
 	return err

@@ -42,7 +42,7 @@ type Options struct {
 type Store struct {
 	cs       cs.Store
 	private  *os.Root // <root>/oakum: what is ours alone
-	rootless bool // overlay's attributes are in the "user." namespace
+	rootless bool     // overlay's attributes are in the "user." namespace
 	stub     *os.File
 	empty    *os.File
 	lock     *os.File // held shared, see Prune
@@ -120,7 +120,7 @@ func (s *Store) openPrivate() error {
 		return err
 	}
 	s.private = root
-	for _, d := range []string{"mnt", "empty", "steps", "contents", "files", "urls", "scratch", "tmp", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
+	for _, d := range []string{"mnt", "empty", "steps", "contents", "files", "urls", "scratch", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
 		if err := root.Mkdir(d, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
@@ -194,7 +194,9 @@ type Access struct {
 	SignaturePolicy                       string
 }
 
-func (s *Store) systemContext(a Access) *types.SystemContext {
+// systemContext is how containers/image goes about one call. Its large temporary files
+// are in TMPDIR or in the store, where the next process sweeps those of a killed one.
+func (s *Store) systemContext(a Access) (*types.SystemContext, error) {
 	sys := &types.SystemContext{
 		AuthFilePath:             a.AuthFile,
 		DockerCertPath:           a.CertDir,
@@ -204,7 +206,10 @@ func (s *Store) systemContext(a Access) *types.SystemContext {
 		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
 	}
 	if sys.BigFilesTemporaryDir == "" {
-		sys.BigFilesTemporaryDir = filepath.Join(s.private.Name(), "tmp")
+		var err error
+		if sys.BigFilesTemporaryDir, err = s.Scratch(); err != nil {
+			return nil, err
+		}
 	}
 	if a.Username != "" {
 		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: a.Username, Password: a.Password}
@@ -213,5 +218,5 @@ func (s *Store) systemContext(a Access) *types.SystemContext {
 		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*a.TLSVerify)
 		sys.OCIInsecureSkipTLSVerify = !*a.TLSVerify
 	}
-	return sys
+	return sys, nil
 }

@@ -169,3 +169,27 @@ func TestOpenRefusesOtherDrivers(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What containers/image writes for a while is where the next process would sweep it.
+func TestTemporaryFiles(t *testing.T) {
+	t.Setenv("TMPDIR", "")
+	s, err := Open(Options{Root: t.TempDir(), Rootless: os.Getenv(usernsEnv) != ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scratch := filepath.Join(s.private.Name(), "scratch")
+	sys, err := s.systemContext(Access{})
+	if err != nil || filepath.Dir(sys.BigFilesTemporaryDir) != scratch {
+		t.Errorf("temporary files go to %v, %v", sys, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	t.Setenv("TMPDIR", "/elsewhere")
+	if sys, err := open(t).systemContext(Access{}); err != nil || sys.BigFilesTemporaryDir != "/elsewhere" {
+		t.Errorf("temporary files go to %v, %v", sys, err)
+	}
+}

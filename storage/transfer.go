@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
@@ -57,7 +58,10 @@ func parseTransport(ref string) (types.ImageReference, bool, error) {
 // Pull copies an image into the store and gives it. ref is a name, or has one of the
 // transports docker, oci, oci-archive, docker-archive or dir.
 func (s *Store) Pull(ctx context.Context, ref string, a Access) (Image, error) {
-	sys := s.systemContext(a)
+	sys, err := s.systemContext(a)
+	if err != nil {
+		return Image{}, err
+	}
 	src, found, err := parseTransport(ref)
 	if err != nil {
 		return Image{}, err
@@ -171,7 +175,10 @@ func (s *Store) reference(name string) (types.ImageReference, error) {
 
 // RemoteDigest asks a registry for the digest of ref's manifest there.
 func (s *Store) RemoteDigest(ctx context.Context, ref string, a Access) (digest.Digest, error) {
-	sys := s.systemContext(a)
+	sys, err := s.systemContext(a)
+	if err != nil {
+		return "", err
+	}
 	names, err := remoteNames(sys, ref)
 	if err != nil {
 		return "", err
@@ -231,7 +238,10 @@ func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (d
 			return "", fmt.Errorf("%w %q: %w", ErrReference, dest, err)
 		}
 	}
-	sys := s.systemContext(a)
+	sys, err := s.systemContext(a)
+	if err != nil {
+		return "", err
+	}
 	pc, err := policy(&types.SystemContext{SignaturePolicyPath: a.SignaturePolicy})
 	if err != nil {
 		return "", err
@@ -241,11 +251,11 @@ func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (d
 	if err != nil {
 		return "", err
 	}
-	opts := &copy.Options{SourceCtx: &types.SystemContext{}, DestinationCtx: sys, ReportWriter: io.Discard}
+	opts := &copy.Options{SourceCtx: &types.SystemContext{BigFilesTemporaryDir: sys.BigFilesTemporaryDir}, DestinationCtx: sys, ReportWriter: io.Discard}
 	switch format {
 	case "":
 	case "oci":
-		opts.ForceManifestMIMEType = "application/vnd.oci.image.manifest.v1+json"
+		opts.ForceManifestMIMEType = v1.MediaTypeImageManifest
 	case "docker":
 		opts.ForceManifestMIMEType = manifest.DockerV2Schema2MediaType
 	default:

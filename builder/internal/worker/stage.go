@@ -166,6 +166,8 @@ type operation struct {
 	what any
 	// content digests what the step would read; nil when it reads nothing.
 	content func(ctx context.Context) (string, error)
+	// skip says that the layer below is the result already; nil when it never is.
+	skip func(below *storage.Layer) (bool, error)
 	// do makes the layer in staging and gives the content's digest.
 	do func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error)
 }
@@ -204,19 +206,29 @@ func (w *worker) step(ctx context.Context, s *stage, op operation) (Stepped, err
 	if err != nil {
 		return Stepped{}, err
 	}
+	release := func() {}
 	if !s.noCache {
-		release, err := w.claim(ctx, key)
-		if err != nil {
+		if release, err = w.claim(ctx, key); err != nil {
 			return Stepped{}, err
 		}
 		found, err := w.lookup(ctx, s, key, op)
 		if err != nil || found {
 			release()
-			return Stepped{Cached: true, Changed: s.top() != below}, err
+			return Stepped{Cached: true, Changed: s.top().ID() != below.ID()}, err
 		}
-		return w.do(ctx, s, below, key, op, release)
 	}
-	return w.do(ctx, s, below, key, op, func() {})
+	if op.skip != nil {
+		skip, err := op.skip(below)
+		if err != nil {
+			release()
+			return Stepped{}, err
+		}
+		if skip {
+			w.recordLater(key, "", below, release)
+			return Stepped{}, nil
+		}
+	}
+	return w.do(ctx, s, below, key, op, release)
 }
 
 // known asks the cache for a step without doing it.
@@ -227,7 +239,7 @@ func (w *worker) known(ctx context.Context, s *stage, op operation) (Stepped, er
 		return Stepped{Missed: true}, err
 	}
 	found, err := w.lookup(ctx, s, key, op)
-	return Stepped{Cached: found, Missed: !found, Changed: s.top() != below}, err
+	return Stepped{Cached: found, Missed: !found, Changed: s.top().ID() != below.ID()}, err
 }
 
 // claim waits until no other stage is doing the step.
@@ -292,20 +304,22 @@ func (w *worker) do(ctx context.Context, s *stage, below *storage.Layer, key str
 		return Stepped{}, err
 	}
 	s.set(l)
-	w.bg.Go(func() {
-		defer release()
-		w.record(key, content, l)
-	})
+	w.recordLater(key, content, l, release)
 	return Stepped{Changed: true}, nil
 }
 
-func (w *worker) record(key, content string, l *storage.Layer) {
-	if l.Wait(context.Background()) != nil {
-		return // the next call on the stage tells
-	}
-	if err := w.store.RecordStep(key, content, l); err != nil {
-		fmt.Fprintln(os.Stderr, "layer cache:", err)
-	}
+// recordLater remembers a step's layer once it is registered, and then lets others do
+// the step.
+func (w *worker) recordLater(key, content string, l *storage.Layer, release func()) {
+	w.bg.Go(func() {
+		defer release()
+		if l.Wait(context.Background()) != nil {
+			return // the next call on the stage tells
+		}
+		if err := w.store.RecordStep(key, content, l); err != nil {
+			fmt.Fprintln(os.Stderr, "layer cache:", err)
+		}
+	})
 }
 
 func (w *worker) mkdir(ctx context.Context, p Mkdir) (Stepped, error) {
@@ -313,28 +327,13 @@ func (w *worker) mkdir(ctx context.Context, p Mkdir) (Stepped, error) {
 	if err != nil {
 		return Stepped{}, err
 	}
-	below := s.top()
-	key, err := s.key(below, p.key())
-	if err != nil {
-		return Stepped{}, err
-	}
-	if !s.noCache {
-		if l, found := w.store.Step(key, ""); found {
-			s.set(l)
-			return Stepped{Cached: true, Changed: l.ID() != below.ID()}, nil
-		}
-	}
-	exists, err := w.dirExists(below, p.Dir)
-	if err != nil {
-		return Stepped{}, err
-	}
-	if exists {
-		w.bg.Go(func() { w.record(key, "", below) })
-		return Stepped{}, nil
-	}
-	return w.step(ctx, s, operation{what: p.key(), do: func(_ context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
-		return "", w.makeDir(below, staging, p)
-	}})
+	return w.step(ctx, s, operation{
+		what: p.key(),
+		skip: func(below *storage.Layer) (bool, error) { return w.dirExists(below, p.Dir) },
+		do: func(_ context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
+			return "", w.makeDir(below, staging, p)
+		},
+	})
 }
 
 // set gives a layer's files their times.

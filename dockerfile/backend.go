@@ -32,22 +32,28 @@ type stage interface {
 	Close() error
 }
 
+// origin is where a COPY or ADD looks its patterns up: a stage, or a directory of this
+// machine. The zero value is neither.
+type origin struct {
+	from        stage
+	dir         string
+	ignore      []string // patterns of what is not there
+	ownedByRoot bool     // without chown; else files of a stage keep their owners
+}
+
 // files is one COPY or ADD.
 type files struct {
+	origin
 	dest     string
-	unpack   bool     // local archives, as ADD does
-	link     bool     // as --link
-	parents  bool     // as --parents
-	from     stage    // where the patterns are looked up; nil is the context
-	context  string   // the context's directory
-	ignore   []string // patterns of what the context leaves out
+	unpack   bool // local archives, as ADD does
+	link     bool // as --link
+	parents  bool // as --parents
 	patterns []string
 	exclude  []string
 	inline   []inlineFile
 	chown    string
 	chmod    string
 
-	ownedByRoot  bool      // without chown; else files of a stage keep their owners
 	tar          io.Reader // all files of an archive
 	remote       []remoteFile
 	unpackRemote bool
@@ -119,7 +125,7 @@ func (s *libraryStage) Bring(ctx context.Context, f files) error {
 		if from, ok := f.from.(*libraryStage); ok {
 			src = from.paths(f.patterns).Ignore(f.ignore...)
 		} else {
-			src = builder.Dir(f.context).Ignore(f.ignore...).Select(f.patterns...)
+			src = builder.Dir(f.dir).Ignore(f.ignore...).Select(f.patterns...)
 		}
 		if f.parents {
 			src = src.Parents()

@@ -260,8 +260,8 @@ func TestBuildReadsTheContext(t *testing.T) {
 		t.Fatalf("image %v, error %v", img, err)
 	}
 	got := f.files[0]
-	if got.context != dir {
-		t.Errorf("context %q", got.context)
+	if got.dir != dir {
+		t.Errorf("context %q", got.dir)
 	}
 	equal(t, "ignore", got.ignore, []string{"*.key", "!a.key"})
 	equal(t, "exclude", got.exclude, []string{"*.md"})

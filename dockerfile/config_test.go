@@ -248,7 +248,7 @@ func TestCopy(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := mustBuild(t, "FROM base\n"+tt.text+"\n", func(_ *fake, o *Options) { o.ContextDir = "ctx" })
-			tt.want.context = "ctx"
+			tt.want.dir = "ctx"
 			if got := f.files[0]; !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("files:\n  %+v\nwant:\n  %+v", got, tt.want)
 			}

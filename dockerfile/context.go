@@ -152,7 +152,7 @@ func fetch(ctx context.Context, lib backend, ref string) (s stage, plainFile boo
 	if !isArchive(head) {
 		return file, true, nil
 	}
-	s, err = intoStage(ctx, lib, files{dest: "/", from: file, patterns: []string{fetched}, unpack: true})
+	s, err = intoStage(ctx, lib, files{origin: origin{from: file}, dest: "/", patterns: []string{fetched}, unpack: true})
 	return s, false, errors.Join(err, file.Close())
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // dispatch does one instruction, and says whether it was one that can make a layer.
-func (w *worker) dispatch(ctx context.Context, c plan.Command, from stage, s *step) (layer bool, err error) {
+func (w *worker) dispatch(ctx context.Context, c plan.Command, from origin, s *step) (layer bool, err error) {
 	if err := w.scope.Expand(c.Command); err != nil {
 		return false, err
 	}

@@ -13,12 +13,15 @@ import (
 )
 
 // copyFiles does COPY.
-func (w *worker) copyFiles(ctx context.Context, c *instructions.CopyCommand, from stage) error {
+func (w *worker) copyFiles(ctx context.Context, c *instructions.CopyCommand, from origin) error {
 	if err := plan.CheckFiles(c); err != nil {
 		return err
 	}
+	if c.From == "" {
+		from = w.context()
+	}
 	return w.bring(ctx, "COPY", c.SourcesAndDest, files{
-		from: from, parents: c.Parents, link: c.Link,
+		origin: from, parents: c.Parents, link: c.Link,
 		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
 	})
 }
@@ -29,26 +32,20 @@ func (w *worker) addFiles(ctx context.Context, c *instructions.AddCommand) error
 		return err
 	}
 	return w.bring(ctx, "ADD", c.SourcesAndDest, files{
+		origin: w.context(),
 		unpack: c.Unpack == nil || *c.Unpack, unpackRemote: c.Unpack != nil && *c.Unpack, link: c.Link,
 		checksum: c.Checksum, keepGitDir: c.KeepGitDir,
 		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
 	})
 }
 
-// fromContext makes the build context what files are looked up in. Its files belong to
-// root, whatever an archive says.
-func (w *worker) fromContext(f *files) {
-	f.context, f.ignore = w.opts.ContextDir, w.src.ignore
-	if w.src.context != nil {
-		f.from, f.ownedByRoot = w.src.context, true
-	}
+// context is the build context. Its files belong to root, whatever an archive says.
+func (w *worker) context() origin {
+	return origin{from: w.src.context, dir: w.opts.ContextDir, ignore: w.src.ignore, ownedByRoot: w.src.context != nil}
 }
 
 // bring completes f from an instruction's arguments, and copies.
 func (w *worker) bring(ctx context.Context, name string, args instructions.SourcesAndDest, f files) error {
-	if f.from == nil {
-		w.fromContext(&f)
-	}
 	f.dest = destination(args.DestPath)
 	text := []string{name}
 	if f.parents {
@@ -74,7 +71,7 @@ func (w *worker) bring(ctx context.Context, name string, args instructions.Sourc
 		}
 		text = append(text, plan.Redact(src))
 	}
-	if len(f.patterns) > 0 && f.from == nil && f.context == "" {
+	if len(f.patterns) > 0 && f.from == nil && f.dir == "" {
 		return fmt.Errorf("%s: there is no build context to take files from", name)
 	}
 	for _, doc := range args.SourceContents {

@@ -72,30 +72,38 @@ func validateNamed(name, value string) error {
 	return err
 }
 
-// openContext starts a stage from a named context that is no image of a registry. A
-// directory is copied into it, without what its ignore file leaves out.
-func (r *run) openContext(ctx context.Context, name string, opts builder.StageOptions) (stage, error) {
-	value := r.opts.Contexts[name]
+// openContext opens a named context that is no image of a registry. A directory that
+// is only copied from stays where it is; else its files, without what its ignore file
+// leaves out, become those of a stage.
+func (w *worker) openContext(ctx context.Context, opts builder.StageOptions) (err error) {
+	value := w.opts.Contexts[w.Context]
 	switch {
 	case strings.HasPrefix(value, ociPrefix):
 		ref, err := layoutReference(value)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return r.lib.Stage(ctx, ref, opts)
+		w.fs, err = w.lib.Stage(ctx, ref, opts)
+		return err
 	case isRepository(value) || isURL(value):
-		s, _, err := fetch(ctx, r.lib, value)
-		return s, err
+		w.fs, _, err = fetch(ctx, w.lib, value)
+		return err
 	}
+	dir := origin{dir: value}
 	given := filepath.Join(value, ".dockerignore")
-	if _, err := os.Stat(given); errors.Is(err, fs.ErrNotExist) {
-		return intoStage(ctx, r.lib, files{dest: "/", context: value, patterns: []string{"."}})
+	if _, err := os.Stat(given); err == nil {
+		if dir.ignore, err = readIgnore(value, "", given); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	ignore, err := readIgnore(value, "", given)
-	if err != nil {
-		return nil, err
+	if w.Index < 0 {
+		w.local = dir
+		return nil
 	}
-	return intoStage(ctx, r.lib, files{dest: "/", context: value, ignore: ignore, patterns: []string{"."}})
+	w.fs, err = intoStage(ctx, w.lib, files{origin: dir, dest: "/", patterns: []string{"."}})
+	return err
 }
 
 // layoutReference makes a reference to an image of an OCI layout, in the form that

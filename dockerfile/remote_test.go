@@ -333,3 +333,32 @@ COPY --from=summed --chown=4 image /summed
 		}
 	}
 }
+
+// TestNamedDirectoryStays checks that of a directory which is only copied from just the
+// named files are read: no other layer than the COPY's is made.
+func TestNamedDirectoryStays(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	for _, name := range []string{".dockerignore", "a", "b"} {
+		if err := os.WriteFile(filepath.Join(other, name), []byte("b"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := open(t)
+	before, err := b.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := dockerfile.Options{ContextDir: dir, Contexts: map[string]string{"other": other}}
+	build(t, b, "FROM scratch\nCOPY --from=other a /\n", opts)
+	after, err := b.Info(t.Context())
+	if err != nil || after.Layers != before.Layers+1 {
+		t.Errorf("%d layers were made, want 1 (error %v)", after.Layers-before.Layers, err)
+	}
+	file := filepath.Join(dir, "Dockerfile")
+	if err := os.WriteFile(file, []byte("FROM scratch\nCOPY --from=other b /\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = dockerfile.Build(t.Context(), b, opts); !errors.Is(err, builder.ErrNotFound) {
+		t.Errorf("an ignored file: got %v, want that it is not found", err)
+	}
+}

@@ -44,7 +44,17 @@ type node struct {
 	scope  *plan.Scope
 	author string
 
+	local origin // in place of fs: a directory that is only copied from
+
 	original lint.Base // what the base image sets, for the checks
+}
+
+// files is what a COPY from the built node takes its files from.
+func (n *node) files() origin {
+	if n.fs == nil {
+		return n.local
+	}
+	return origin{from: n.fs}
 }
 
 // newRun plans a build.

@@ -133,7 +133,7 @@ func (w *worker) open(ctx context.Context, opts builder.StageOptions) error {
 		return w.src.locate(err, w.Line, w.End, "")
 	}
 	if w.Context != "" {
-		w.fs, err = w.openContext(ctx, w.Context, opts)
+		err = w.openContext(ctx, opts)
 		return w.src.locate(err, w.Line, w.End, "")
 	}
 	w.fs, err = w.lib.Stage(ctx, w.Image, opts)
@@ -145,13 +145,13 @@ func (w *worker) open(ctx context.Context, opts builder.StageOptions) error {
 
 // step does one instruction.
 func (w *worker) step(ctx context.Context, c plan.Command) error {
-	var from stage
+	var from origin
 	if c.From != nil {
 		other := w.need(ctx, c.From)
 		if err := w.await(ctx, other); err != nil {
 			return err
 		}
-		from = other.fs
+		from = other.files()
 	}
 	if err := ctx.Err(); err != nil {
 		return err

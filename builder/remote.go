@@ -43,6 +43,16 @@ func (s Source) Checksum(sum string) Source { s.remote.Checksum = sum; return s 
 // says so, and else it has none.
 func (s Source) KeepGitDir(keep bool) Source { s.remote.KeepGitDir = &keep; return s }
 
+// Authorization sends the value of an Authorization header, such as "Bearer TOKEN", to the
+// server of a URL or of a Git source over http or https, and to no other: a redirect
+// elsewhere goes without it, and is an error of a repository. It is kept and shown
+// nowhere, and has no part in the cache.
+func (s Source) Authorization(value string) Source { s.remote.Authorization = value; return s }
+
+// Agent lets a Git source over ssh go by the agent at a socket's path, instead of that of
+// SSH_AUTH_SOCK.
+func (s Source) Agent(socket string) Source { s.remote.Agent = socket; return s }
+
 // Unpack lets Add unpack a URL's file when it is an archive. Without it, only files of
 // other sources are unpacked.
 func (s Source) Unpack() Source { s.unpack = true; return s }

@@ -63,20 +63,22 @@ type files struct {
 
 // remoteFile is a source that ADD fetches.
 type remoteFile struct {
-	ref string
-	git bool
+	ref           string
+	git           bool
+	authorization string
+	agent         string
 }
 
 // source makes a source of it.
 func (f files) source(r remoteFile) builder.Source {
 	if !r.git {
-		src := builder.URL(r.ref).Checksum(f.checksum)
+		src := builder.URL(r.ref).Checksum(f.checksum).Authorization(r.authorization)
 		if f.unpackRemote {
 			src = src.Unpack()
 		}
 		return src
 	}
-	src := builder.Git(r.ref).Exclude(f.exclude...).Checksum(f.checksum)
+	src := builder.Git(r.ref).Exclude(f.exclude...).Checksum(f.checksum).Authorization(r.authorization).Agent(r.agent)
 	if f.keepGitDir != nil {
 		src = src.KeepGitDir(*f.keepGitDir)
 	}

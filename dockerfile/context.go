@@ -80,7 +80,7 @@ func loadSource(ctx context.Context, lib backend, opts Options) (source, error) 
 	case opts.ContextURL != "":
 		return remoteSource(ctx, lib, opts)
 	case isURL(opts.File) && opts.Dockerfile == nil:
-		text, err := download(ctx, lib, opts.File)
+		text, err := download(ctx, lib, opts)
 		if err != nil {
 			return source{}, fmt.Errorf("reading the Dockerfile: %w", err)
 		}
@@ -96,13 +96,22 @@ func isURL(text string) bool {
 }
 
 // download gives the text of a Dockerfile of the web.
-func download(ctx context.Context, lib backend, url string) ([]byte, error) {
-	s, err := intoStage(ctx, lib, files{dest: "/" + fetched, remote: []remoteFile{{ref: url}}})
+func download(ctx context.Context, lib backend, opts Options) ([]byte, error) {
+	s, err := fetchFile(ctx, lib, opts, opts.File)
 	if err != nil {
 		return nil, err
 	}
 	text, err := readFile(ctx, s, fetched, maxDockerfile)
 	return text, errors.Join(err, s.Close())
+}
+
+// fetchFile makes a stage of a file of the web, which is called "context" there.
+func fetchFile(ctx context.Context, lib backend, opts Options, url string) (stage, error) {
+	from, err := opts.remoteFile(ctx, url, false)
+	if err != nil {
+		return nil, err
+	}
+	return intoStage(ctx, lib, files{dest: "/" + fetched, remote: []remoteFile{from}})
 }
 
 // intoStage makes a stage of files alone.
@@ -120,7 +129,7 @@ func intoStage(ctx context.Context, lib backend, f files) (stage, error) {
 
 // remoteSource fetches a context.
 func remoteSource(ctx context.Context, lib backend, opts Options) (source, error) {
-	s, plainFile, err := fetch(ctx, lib, opts.ContextURL)
+	s, plainFile, err := fetch(ctx, lib, opts, opts.ContextURL)
 	if err != nil {
 		return source{}, err
 	}
@@ -136,12 +145,16 @@ func remoteSource(ctx context.Context, lib backend, opts Options) (source, error
 
 // fetch makes a stage of what a reference names: the files of a repository, those of an
 // archive, or the file "context" if it is none.
-func fetch(ctx context.Context, lib backend, ref string) (s stage, plainFile bool, err error) {
+func fetch(ctx context.Context, lib backend, opts Options, ref string) (s stage, plainFile bool, err error) {
 	if isRepository(ref) {
-		s, err = intoStage(ctx, lib, files{dest: "/", remote: []remoteFile{{ref, true}}})
+		from, err := opts.remoteFile(ctx, ref, true)
+		if err != nil {
+			return nil, false, err
+		}
+		s, err = intoStage(ctx, lib, files{dest: "/", remote: []remoteFile{from}})
 		return s, false, err
 	}
-	file, err := intoStage(ctx, lib, files{dest: "/" + fetched, remote: []remoteFile{{ref: ref}}})
+	file, err := fetchFile(ctx, lib, opts, ref)
 	if err != nil {
 		return nil, false, err
 	}

@@ -63,7 +63,11 @@ func (w *worker) bring(ctx context.Context, name string, args instructions.Sourc
 			return err
 		}
 		if name == "ADD" && (git || file) {
-			f.remote = append(f.remote, remoteFile{src, git})
+			from, err := w.opts.remoteFile(ctx, src, git)
+			if err != nil {
+				return err
+			}
+			f.remote = append(f.remote, from)
 		} else if f.parents {
 			f.patterns = append(f.patterns, src) // for "/./" has a meaning in it
 		} else {

@@ -56,6 +56,11 @@ type Options struct {
 	BuildArgs map[string]*string
 	// LookupEnv looks up the build arguments given without a value; nil finds none.
 	LookupEnv func(string) (string, bool)
+	// Secrets are the secrets of the build; nil has none.
+	Secrets Secrets
+	// SSH are the sockets of ssh agents, by id. Git repositories over ssh are fetched with
+	// that of the id "default", or else with that of SSH_AUTH_SOCK.
+	SSH map[string]string
 	// HostProxy lets RUN have the proxy variables that LookupEnv knows. They are not part
 	// of the image, its history or the cache key.
 	HostProxy bool

@@ -24,6 +24,8 @@ func languageFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "build-arg", Usage: "set a build argument, `NAME=VALUE`, or NAME to take it from the environment; repeatable"},
 		&cli.StringSliceFlag{Name: "build-arg-file", Usage: "set the build arguments in `FILE`, one NAME=VALUE a line, # starting a comment; those of --build-arg count more; repeatable"},
+		&cli.StringSliceFlag{Name: "secret", Usage: "`id=ID[,src=FILE|,env=NAME]` a secret of the build, of a file or a variable; of the variable ID or the file ID without either. HTTP_AUTH_TOKEN_HOST, HTTP_AUTH_HEADER_HOST, GIT_AUTH_TOKEN[.HOST] and GIT_AUTH_HEADER[.HOST] are credentials for ADD and contexts; repeatable"},
+		&cli.StringSliceFlag{Name: "ssh", Usage: "`ID[=SOCKET]` an ssh agent, that of SSH_AUTH_SOCK without a socket; git repositories over ssh use the one with the ID default; repeatable"},
 		&cli.BoolFlag{Name: "http-proxy", Value: true, Usage: "let RUN have this environment's proxy variables, outside of the image and the layer cache; on unless --http-proxy=false"},
 		&cli.StringSliceFlag{Name: "env", Usage: "set the variable `NAME=VALUE` in the image when it is built, or NAME to take it from the environment; repeatable"},
 		&cli.StringSliceFlag{Name: "unsetenv", Usage: "remove the variable `NAME` from the image; repeatable"},
@@ -41,6 +43,12 @@ const epochVariable = "SOURCE_DATE_EPOCH"
 func readLanguageFlags(c *cli.Context, o *dockerfile.Options) error {
 	var err error
 	if o.BuildArgs, err = buildArgs(c); err != nil {
+		return err
+	}
+	if o.Secrets, err = readSecrets(c.StringSlice("secret")); err != nil {
+		return err
+	}
+	if o.SSH, err = readSSH(c.StringSlice("ssh")); err != nil {
 		return err
 	}
 	o.LookupEnv = os.LookupEnv

@@ -4,6 +4,7 @@
 package download
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -33,6 +34,8 @@ const (
 type Request struct {
 	URL                string
 	ETag, LastModified string
+	// Authorization, when not "", is the header of that name for the URL's server.
+	Authorization string
 }
 
 // Result is what came.
@@ -110,7 +113,7 @@ func Get(ctx context.Context, req Request, w io.Writer, want digest.Digest) (Res
 		if errors.As(err, &u) {
 			err = u.Err // its text has the URL again
 		}
-		return &Error{Redacted(req.URL), err}
+		return &Error{Redacted(req.URL), req.hide(err)}
 	}
 	resp, err := request(ctx, req)
 	if err != nil {
@@ -182,6 +185,9 @@ func request(ctx context.Context, req Request) (*http.Response, error) {
 	if err != nil {
 		return nil, errors.New("not a URL")
 	}
+	if req.Authorization != "" {
+		r.Header.Set("Authorization", req.Authorization)
+	}
 	r.URL.Fragment, r.URL.RawFragment = "", ""
 	r.Header.Set("User-Agent", "oakum")
 	if req.ETag != "" {
@@ -201,8 +207,8 @@ func request(ctx context.Context, req Request) (*http.Response, error) {
 	return client.Do(r)
 }
 
-// checkRedirect leaves it to net/http to drop credentials when the host changes, and
-// refuses to take them from https to http on the same one.
+// checkRedirect takes credentials no further than to the server that they are for, and
+// refuses to take those of a URL from https to http.
 func checkRedirect(r *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
@@ -210,8 +216,41 @@ func checkRedirect(r *http.Request, via []*http.Request) error {
 	if r.URL.Scheme != "http" && r.URL.Scheme != "https" {
 		return fmt.Errorf("a redirect to %s://", r.URL.Scheme)
 	}
-	if via[len(via)-1].URL.Scheme == "https" && r.URL.Scheme == "http" && via[0].URL.User != nil {
+	last := via[len(via)-1]
+	if last.URL.Scheme == "https" && r.URL.Scheme == "http" && via[0].URL.User != nil {
 		return errors.New("a redirect from https to http of a URL with credentials")
 	}
+	if last.Header.Get("Authorization") == "" || !sameServer(last.URL, r.URL) {
+		r.Header.Del("Authorization")
+	}
 	return nil
+}
+
+// sameServer is stricter than net/http, for which a subdomain and another port are the
+// same. https is the same as http before it.
+func sameServer(from, to *url.URL) bool {
+	ports := map[string]string{"http": "80", "https": "443"}
+	port := func(u *url.URL) string { return cmp.Or(u.Port(), ports[u.Scheme]) }
+	upgrade := from.Scheme == "http" && to.Scheme == "https" && port(from) == "80" && port(to) == "443"
+	return strings.EqualFold(from.Hostname(), to.Hostname()) && (upgrade || from.Scheme == to.Scheme && port(from) == port(to))
+}
+
+// hide takes the authorization out of an error, into which a server can bring it.
+func (req Request) hide(err error) error {
+	text := err.Error()
+	if hidden := Hide(text, req.Authorization); hidden != text {
+		return errors.New(hidden)
+	}
+	return err
+}
+
+// Hide takes the value of an Authorization header out of a text, and its last word.
+func Hide(text, authorization string) string {
+	word := authorization[strings.LastIndexByte(authorization, ' ')+1:]
+	for _, secret := range []string{authorization, word} {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "xxxxx")
+		}
+	}
+	return text
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,61 @@ func TestRedirectsDropCredentials(t *testing.T) {
 	via := httptest.NewRequest(http.MethodGet, "https://u:p@x/", nil)
 	if err := checkRedirect(r, []*http.Request{via}); err == nil {
 		t.Error("credentials would go from https to http")
+	}
+}
+
+// An authorization goes to the server that it is for alone, and into no error.
+func TestAuthorization(t *testing.T) {
+	const value = "Bearer TOKEN"
+	var a, b *httptest.Server
+	var sent []string
+	note := func(r *http.Request) { sent = append(sent, r.URL.Path+" "+r.Header.Get("Authorization")) }
+	a = serve(t, func(w http.ResponseWriter, r *http.Request) {
+		note(r)
+		switch r.URL.Path {
+		case "/same":
+			http.Redirect(w, r, "/end", http.StatusFound)
+		case "/other":
+			http.Redirect(w, r, b.URL+"/back", http.StatusFound)
+		case "/echo":
+			conn, _, _ := w.(http.Hijacker).Hijack()
+			fmt.Fprintf(conn, "HTTP/1.1 403 no %s\r\n\r\n", r.Header.Get("Authorization"))
+			conn.Close()
+		}
+	})
+	b = serve(t, func(w http.ResponseWriter, r *http.Request) {
+		note(r)
+		http.Redirect(w, r, a.URL+"/end", http.StatusFound)
+	})
+	for path, want := range map[string]string{
+		"/same":  "/same Bearer TOKEN,/end Bearer TOKEN",
+		"/other": "/other Bearer TOKEN,/back ,/end ",
+	} {
+		sent = nil
+		if _, _, err := get(t, Request{URL: a.URL + path, Authorization: value}, ""); err != nil || strings.Join(sent, ",") != want {
+			t.Errorf("%s: sent %q, %v", path, sent, err)
+		}
+	}
+	_, _, err := get(t, Request{URL: a.URL + "/echo", Authorization: value}, "")
+	if err == nil || strings.Contains(err.Error(), "TOKEN") || !strings.Contains(err.Error(), "403 no xxxxx") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSameServer(t *testing.T) {
+	for _, test := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"https://h/a", "https://h:443/b", true}, {"https://h", "https://H", true}, {"http://h", "https://h", true},
+		{"https://h", "http://h", false}, {"https://h", "https://h:8443", false}, {"https://h", "https://sub.h", false},
+		{"http://h:81", "https://h", false},
+	} {
+		from, _ := url.Parse(test.from)
+		to, _ := url.Parse(test.to)
+		if got := sameServer(from, to); got != test.want {
+			t.Errorf("%s to %s: %t", test.from, test.to, got)
+		}
 	}
 }
 

@@ -12,10 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/oakum-build/oakum/builder/internal/download"
 )
 
 // Error is a repository that could not be fetched.
@@ -284,18 +287,39 @@ func sshCommand(home string) string {
 }
 
 // credentials lets git use those of the reference for its host, and for submodules
-// there, without writing them anywhere: not into arguments, nor into .git/config.
+// there, and the authorization for the remote itself, without writing them anywhere: not
+// into arguments, nor into .git/config.
 func (r Ref) credentials() []string {
-	secret := r.Secret()
 	u, err := url.Parse(r.Public())
-	if secret == "" || err != nil {
+	if err != nil {
 		return nil
 	}
-	host := u.Scheme + "://" + u.Host + "/"
-	return []string{
-		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=url." + u.Scheme + "://" + secret + "@" + u.Host + "/.insteadOf",
-		"GIT_CONFIG_VALUE_0=" + host,
+	var settings [][2]string
+	if secret := r.Secret(); secret != "" {
+		settings = append(settings, [2]string{"url." + u.Scheme + "://" + secret + "@" + u.Host + "/.insteadOf", u.Scheme + "://" + u.Host + "/"})
 	}
+	if web := u.Scheme == "http" || u.Scheme == "https"; web && r.Authorization != "" {
+		// After a redirect git would send the header to whatever server it led to.
+		settings = append(settings,
+			[2]string{"http." + r.scope() + ".extraHeader", "Authorization: " + r.Authorization},
+			[2]string{"http." + r.scope() + ".followRedirects", "false"})
+	}
+	env := []string{"GIT_CONFIG_COUNT=" + strconv.Itoa(len(settings))}
+	for i, s := range settings {
+		env = append(env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", i, s[0]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", i, s[1]))
+	}
+	return env
+}
+
+// scope is the beginning of the URLs that the authorization is for: the remote's, and
+// all of GitHub's, as in BuildKit, so that submodules there can be had.
+func (r Ref) scope() string {
+	for _, all := range []string{"https://github.com/", "https://www.github.com/"} {
+		if strings.HasPrefix(r.Public(), all) {
+			return all
+		}
+	}
+	return r.Public()
 }
 
 // git runs git in dir and gives its output.
@@ -306,6 +330,9 @@ func (r Ref) git(ctx context.Context, dir string, args ...string) (string, error
 	}
 	cmd := exec.CommandContext(ctx, "git", append(all, args...)...)
 	cmd.Dir, cmd.Env = dir, append(environment(), r.credentials()...)
+	if r.Agent != "" {
+		cmd.Env = append(cmd.Env, "SSH_AUTH_SOCK="+r.Agent)
+	}
 	if dir == "" {
 		cmd.Dir = "/"
 	}
@@ -332,12 +359,36 @@ func (r Ref) complaint(text string, err error) string {
 	if secret := r.Secret(); secret != "" {
 		text = strings.ReplaceAll(text, secret+"@", "")
 	}
-	text = strings.Join(strings.Fields(strings.ReplaceAll(text, "\n", " ")), " ")
+	text = strings.Join(strings.Fields(download.Hide(text, r.Authorization)), " ")
+	switch {
+	case r.Authorization != "" && redirected.MatchString(text):
+		text += "; a repository with an authorization is not redirected: name it by the URL that it has now"
+	case strings.Contains(text, "Host key verification failed"):
+		text += "; a server that you trust is made known by: ssh-keyscan " + r.sshHost() + " >>~/.ssh/known_hosts"
+	}
 	if text == "" {
 		return err.Error()
 	}
 	return text
 }
+
+// sshHost is the host of an ssh remote as ssh-keyscan takes it.
+func (r Ref) sshHost() string {
+	if m := scp.FindStringSubmatch(r.Remote); m != nil {
+		return m[2]
+	}
+	u, err := url.Parse(r.Remote)
+	switch {
+	case err != nil:
+		return "HOST"
+	case u.Port() != "":
+		return "-p " + u.Port() + " " + u.Hostname()
+	}
+	return u.Hostname()
+}
+
+// redirected matches what git says of an answer that is a redirect.
+var redirected = regexp.MustCompile(`The requested URL returned error: 30\d`)
 
 // limited keeps the first bytes of what is written to it.
 type limited struct{ to *bytes.Buffer }

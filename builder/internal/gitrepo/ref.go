@@ -29,6 +29,10 @@ type Ref struct {
 	CommitTime bool
 	// ByCommit fetches Checksum without asking whether Name still is that commit.
 	ByCommit bool
+	// Authorization, when not "", is the header of that name for an http or https remote.
+	Authorization string
+	// Agent, when not "", is the socket of the agent that ssh goes by.
+	Agent string
 }
 
 // RefError is a reference that cannot be.

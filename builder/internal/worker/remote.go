@@ -28,6 +28,8 @@ type Remote struct {
 	Git        string // or a repository
 	Checksum   string // of the file, or the beginning of the commit; "" is any
 	KeepGitDir *bool  // nil is what the reference says
+	// Authorization is the header for the server, and Agent the socket for ssh; "" is none.
+	Authorization, Agent string
 }
 
 // The steps that fetch. Credentials are not part of them.
@@ -76,6 +78,9 @@ func (w *worker) fetchSources(ctx context.Context, p *Copy, fresh bool) (done fu
 var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 func (w *worker) fetch(ctx context.Context, r Remote, fresh bool) (*storage.Layer, error) {
+	if strings.ContainsFunc(r.Authorization, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		return nil, fmt.Errorf("%w: the authorization has a line break or another control character", errInvalid)
+	}
 	if r.Git != "" {
 		return w.fetchGit(ctx, r, fresh)
 	}
@@ -90,6 +95,7 @@ func (w *worker) fetchGit(ctx context.Context, r Remote, fresh bool) (*storage.L
 	if err != nil {
 		return nil, err
 	}
+	ref.Authorization, ref.Agent = r.Authorization, r.Agent
 	keep := ref.KeepGitDir != nil && *ref.KeepGitDir
 	if r.KeepGitDir != nil {
 		if ref.KeepGitDir != nil && keep != *r.KeepGitDir {
@@ -170,14 +176,13 @@ func (w *worker) fetchURL(ctx context.Context, r Remote, fresh bool) (*storage.L
 		content = want.Encoded()
 	}
 	return w.fetched(ctx, key, fresh, content, func(ctx context.Context, staging storage.Staging) (string, error) {
-		return w.downloadInto(ctx, r.URL, want, key, fresh, staging)
+		return w.downloadInto(ctx, download.Request{URL: r.URL, Authorization: r.Authorization}, want, key, fresh, staging)
 	})
 }
 
 // downloadInto downloads a file unless the store has it.
-func (w *worker) downloadInto(ctx context.Context, url string, want digest.Digest, key string, fresh bool, staging storage.Staging) (string, error) {
+func (w *worker) downloadInto(ctx context.Context, req download.Request, want digest.Digest, key string, fresh bool, staging storage.Staging) (string, error) {
 	known := w.validators(key)
-	req := download.Request{URL: url}
 	if _, have := w.store.Step(key, known.SHA256); have && known.SHA256 != "" && !fresh && want == "" {
 		req.ETag, req.LastModified = known.ETag, known.LastModified
 	}
@@ -186,7 +191,7 @@ func (w *worker) downloadInto(ctx context.Context, url string, want digest.Diges
 		return "", err
 	}
 	defer root.Close()
-	name := download.Name(url)
+	name := download.Name(req.URL)
 	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", err

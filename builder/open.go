@@ -95,14 +95,14 @@ func (b *Builder) forwardLog(r io.Reader) {
 	}
 }
 
-// hostsFile is this machine's, since commands use its network, with the sandbox's own
-// name.
+// hostsFile is this machine's, since commands use its network; the worker adds the
+// sandbox's own name.
 func hostsFile() string {
 	data, err := os.ReadFile("/etc/hosts")
 	if err != nil || len(data) == 0 {
 		data = []byte("127.0.0.1\tlocalhost\n::1\tlocalhost\n")
 	}
-	return strings.TrimRight(string(data), "\n") + "\n127.0.1.1\toakum\n"
+	return strings.TrimRight(string(data), "\n") + "\n"
 }
 
 func resolvFile() string {

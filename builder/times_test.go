@@ -86,6 +86,7 @@ func TestHostname(t *testing.T) {
 	s := base(t, open(t))
 	for name, want := range map[string]string{"": "oakum", "builder7": "builder7"} {
 		equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/hostname"}, Hostname: name, Ephemeral: true}), want+"\n")
+		equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/sh", "-c", "tail -n 1 /etc/hosts"}, Hostname: name, Ephemeral: true}), "127.0.1.1\t"+want+"\n")
 	}
 	for _, bad := range []string{"a b", "a\n", strings.Repeat("a", 65)} {
 		is(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/hostname"}, Hostname: bad}), builder.ErrInvalid)

@@ -291,7 +291,7 @@ func TestNamedContexts(t *testing.T) {
 		}
 	}
 	b := open(t)
-	img := build(t, b, "FROM scratch\nCOPY f /image\nENV A=image\n", dockerfile.Options{ContextDir: dir, Names: []string{"localhost/img:1"}})
+	img := build(t, b, "FROM scratch\nWORKDIR /w\nCOPY f /image\nENV A=image\n", dockerfile.Options{ContextDir: dir, Names: []string{"localhost/img:1"}})
 	layout := filepath.Join(t.TempDir(), "layout")
 	sum, err := b.Push(t.Context(), img.ID, "oci:"+layout+":v1", builder.PushOptions{})
 	if err != nil {
@@ -317,7 +317,7 @@ COPY --from=summed --chown=4 image /summed
 	inImage(t, b, img, "ls -d /ignored 2>/dev/null; cd /; stat -c '%n %u %s' f dir image stage git one tagged summed",
 		"f 0 1", "dir 0 1", "image 0 1", "stage 0 1", "git 0 1", "one 0 4", "tagged 0 1", "summed 4 1")
 	based := build(t, b, "FROM x\nCOPY busybox /\n", dockerfile.Options{ContextDir: dir, Contexts: map[string]string{"X": "oci-layout://" + layout + ":v1"}})
-	inImage(t, b, based, "echo $A; cat /image", "image", "f")
+	inImage(t, b, based, "echo $A; pwd; cat /image", "image", "/w", "f")
 	for value, says := range map[string]string{
 		"": "needs a name and a value", dir + "/none": "no such file", dir + "/f": "not a directory", "ftp://x": "none of a directory", "oci-layout://" + dir: "index.json",
 		"oci-layout://" + layout + "@sha256:00": "not in the layout", "https://u:TOK@x/r.git#-x": "cannot be the name", url + "/none.git": "git ls-remote",

@@ -95,7 +95,7 @@ func (w *worker) from(ctx context.Context) ([]plan.Command, error) {
 	} else {
 		w.original = baseOf(w.fs, config)
 	}
-	w.fs.Configure(func(c *builder.Config) { inherit(c, w.Image == builder.Scratch || w.Context != "") })
+	w.fs.Configure(func(c *builder.Config) { inherit(c, !w.fromImage()) })
 	w.scope = w.plan.Scope(baseScope, w.fs.Config().Env)
 	if w.base != nil || len(config.OnBuild) == 0 {
 		return nil, nil // a stage's own triggers are in the plan
@@ -111,6 +111,14 @@ func (w *worker) from(ctx context.Context) ([]plan.Command, error) {
 		}
 	}
 	return triggers, nil
+}
+
+// fromImage says that the stage starts with the configuration of an image.
+func (w *worker) fromImage() bool {
+	if w.Context != "" {
+		return strings.HasPrefix(w.opts.Contexts[w.Context], ociPrefix)
+	}
+	return w.Image != builder.Scratch
 }
 
 // inherit makes the configuration that a stage starts with of its base's, as

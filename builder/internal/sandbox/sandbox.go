@@ -41,7 +41,7 @@ type Command struct {
 	// Files are bound over absolute paths of the root file system: target to source.
 	Files map[string]string
 	Pipes string // a directory for /dev/pipes; "" is none
-	// Hostname is the machine's name inside; "" is oakum.
+	// Hostname is the machine's name inside; "" is DefaultHostname.
 	Hostname string
 	// Stdin, Stdout and Stderr are the command's own.
 	Stdin, Stdout, Stderr *os.File
@@ -66,8 +66,8 @@ type StartError struct {
 func (e *StartError) Error() string { return e.Err.Error() }
 func (e *StartError) Unwrap() error { return e.Err }
 
-// hostname is the same in every build, so that it cannot make two builds differ.
-const hostname = "oakum"
+// DefaultHostname is the same in every build, so that it cannot make two builds differ.
+const DefaultHostname = "oakum"
 
 // Run runs a command and gives its exit status, 128+n when signal n ended it. When Run
 // returns every process of the command is gone, also when ctx ended it.
@@ -147,7 +147,7 @@ func startError(err error) error {
 func config(c Command) (*configs.Config, error) {
 	spec := &specs.Spec{
 		Version:  specs.Version,
-		Hostname: cmp.Or(c.Hostname, hostname),
+		Hostname: cmp.Or(c.Hostname, DefaultHostname),
 		Root:     &specs.Root{Path: c.Rootfs},
 		Process:  &specs.Process{Capabilities: specCapabilities()},
 		Mounts:   mounts(c),

@@ -3,6 +3,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 	}
 	id := fmt.Sprintf("run%d", w.next())
 	defer os.RemoveAll(filepath.Join(w.mnt, "files", id))
-	files, err := w.privateFiles(id)
+	files, err := w.privateFiles(id, cmp.Or(p.Hostname, sandbox.DefaultHostname))
 	if err != nil {
 		return err
 	}
@@ -146,13 +147,13 @@ func (w *worker) scripts(id string, texts map[string]string) (string, error) {
 }
 
 // privateFiles writes the hosts and resolv.conf that one command sees, and may change.
-func (w *worker) privateFiles(id string) (map[string]string, error) {
+func (w *worker) privateFiles(id, hostname string) (map[string]string, error) {
 	dir := filepath.Join(w.mnt, "files", id)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
 	files := map[string]string{}
-	for name, text := range map[string]string{"hosts": w.hello.Hosts, "resolv.conf": w.hello.Resolv} {
+	for name, text := range map[string]string{"hosts": w.hello.Hosts + "127.0.1.1\t" + hostname + "\n", "resolv.conf": w.hello.Resolv} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			return nil, err

@@ -34,6 +34,10 @@ dynamic: ## build bin/oakum against the machine's C libraries
 test: deps lint build ## install what is missing, lint, and run all tests; as root, also as an ordinary user
 	hack/test
 
+.PHONY: conformance
+conformance: deps build ## compare what oakum and buildah build of many Dockerfiles; RUN=TABLE/NAME for some
+	hack/test conformance $(if $(RUN),-run 'TestConformance/cases/$(RUN)')
+
 .PHONY: lint
 lint: ## check format, vet, staticcheck, layering and banned calls
 	@out=$$(gofmt -l .); \

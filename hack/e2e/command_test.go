@@ -64,7 +64,7 @@ func TestCommandCannotRun(t *testing.T) {
 }
 
 // goProgram compiles a Go program into dir.
-func (h *home) goProgram(dir, name, text string, env ...string) {
+func (h *testHome) goProgram(dir, name, text string, env ...string) {
 	h.t.Helper()
 	source := h.write("src/"+name+".go", text)
 	cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, name), source)

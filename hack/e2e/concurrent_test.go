@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/oakum-build/oakum/hack/internal/imagetree"
 )
 
 // TestConcurrent builds different Dockerfiles at once in one empty store, so that
@@ -33,7 +35,7 @@ func TestConcurrent(t *testing.T) {
 	}
 	for i := range builds {
 		want := fmt.Sprintf("%[1]d\n%[1]d\n", i)
-		if got, want := h.export("localhost/" + fmt.Sprint("build", i)).files["twice"].Content, contentOf(want); got != want {
+		if got, want := h.export("localhost/" + fmt.Sprint("build", i)).Files["twice"].Content, imagetree.ContentOf(want); got != want {
 			t.Errorf("image %d: /twice has %s, want %s", i, got, want)
 		}
 		if out := h.run("podman", "run", "--rm", "--network", "none", fmt.Sprint("build", i)); out != want {

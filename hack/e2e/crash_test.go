@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/oakum-build/oakum/hack/internal/home"
 )
 
 // goneWithin is how long an interrupted build's remains may last.
@@ -55,7 +57,7 @@ func TestTerminated(t *testing.T) {
 
 // A sleepingBuild is a build in the middle of a RUN that does not end.
 type sleepingBuild struct {
-	*home
+	*testHome
 	cmd    *exec.Cmd
 	output strings.Builder
 	mark   string    // the sleeps' argument
@@ -66,7 +68,7 @@ type sleepingBuild struct {
 
 // beginSleeper starts the build and waits until its RUN runs.
 func beginSleeper(t *testing.T) *sleepingBuild {
-	b := &sleepingBuild{home: newHome(t), mark: fmt.Sprint(100000000 + os.Getpid())}
+	b := &sleepingBuild{testHome: newHome(t), mark: fmt.Sprint(100000000 + os.Getpid())}
 	// The store, the base and the first step are there before anything is measured.
 	b.run(oakum, "build", "-t", "first", b.context("first", "FROM busybox\nRUN echo begun > /begun\n"))
 	b.before = b.storeFiles()
@@ -113,7 +115,11 @@ func (b *sleepingBuild) remains() string {
 	for _, pid := range sleeping(b.t, b.mark) {
 		left = append(left, fmt.Sprintf("a sleep as process %d", pid))
 	}
-	for _, point := range mountsBelow(b.t, "/proc/self/mountinfo", b.graph) {
+	points, err := home.MountsBelow("/proc/self/mountinfo", b.graph)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, point := range points {
 		left = append(left, "mount "+point)
 	}
 	return strings.Join(left, ", ")
@@ -144,7 +150,7 @@ func (b *sleepingBuild) buildAgain() {
 
 // storeFiles lists the store's directories two levels deep: layers, images and
 // whatever is being staged.
-func (h *home) storeFiles() []string {
+func (h *testHome) storeFiles() []string {
 	h.t.Helper()
 	var names []string
 	err := filepath.WalkDir(h.graph, func(name string, entry fs.DirEntry, err error) error {

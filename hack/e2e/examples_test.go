@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/oakum-build/oakum/hack/internal/imagetree"
 )
 
 const helloOutput = "Hello from an image that oakum built: linux/amd64, in /srv\n"
@@ -22,8 +24,6 @@ type example struct {
 	format string
 	// output is what the result prints.
 	output string
-	// traces are the paths that buildah's RUN leaves in the image.
-	traces []string
 	// config is the result's configuration besides Env.
 	config map[string]any
 }
@@ -56,7 +56,6 @@ var examples = map[string]example{
 		names:    []string{"localhost/onbuild-base:latest", "localhost/onbuild-child:latest"},
 		format:   "docker",
 		output:   "a page that a trigger copied\n29 index.txt\n",
-		traces:   []string{"etc/hostname", "etc/hosts", "etc/resolv.conf", "run"},
 		config: map[string]any{
 			"Cmd":        []any{"cat", "/site/index.txt", "/site/size.txt"},
 			"WorkingDir": "/site",
@@ -68,7 +67,7 @@ var examples = map[string]example{
 // TestExamples builds the examples with oakum and with buildah in one store.
 func TestExamples(t *testing.T) {
 	h := newHome(t)
-	var hello exported
+	var hello *imagetree.Image
 	for _, name := range []string{"multistage-go", "copy-from-index", "onbuild"} {
 		example := examples[name]
 		t.Run(name, func(t *testing.T) {
@@ -82,8 +81,8 @@ func TestExamples(t *testing.T) {
 			})
 			h.checkPeersSee(example)
 			want := h.buildExample(example, func(context, name string) { h.buildah(context, name, example.format) })
-			compare(t, got.files, want.files, example.traces...)
-			compareConfig(t, got.raw, want.raw, example.config)
+			compare(t, got, want)
+			compareConfig(t, got.Config, want.Config, example.config)
 			if name == "multistage-go" {
 				hello = want
 			}
@@ -93,12 +92,12 @@ func TestExamples(t *testing.T) {
 		h := *h
 		h.t = t
 		h.buildEmbed()
-		got := h.exportWithConfig("localhost/embed:latest")
-		if hello.files == nil {
+		got := h.export("localhost/embed:latest")
+		if hello == nil {
 			t.Fatal("the image to compare with was not built")
 		}
-		compare(t, got.files, hello.files)
-		compareConfig(t, got.raw, hello.raw, examples["multistage-go"].config)
+		compare(t, got, hello)
+		compareConfig(t, got.Config, hello.Config, examples["multistage-go"].config)
 		if out := h.run("podman", "run", "--rm", "--network", "none", "localhost/embed"); out != helloOutput {
 			t.Errorf("podman run printed %q, want %q", out, helloOutput)
 		}
@@ -106,31 +105,17 @@ func TestExamples(t *testing.T) {
 }
 
 // buildExample builds an example's contexts and returns the last image.
-func (h *home) buildExample(e example, build func(context, name string)) exported {
+func (h *testHome) buildExample(e example, build func(context, name string)) *imagetree.Image {
 	h.t.Helper()
 	for i, context := range e.contexts {
 		build(filepath.Join(checkout, "examples", context), e.names[i])
 	}
-	return h.exportWithConfig(e.names[len(e.names)-1])
-}
-
-// exportWithConfig is export with the configuration as it is stored: skopeo's
-// conversion to OCI drops what OCI does not know.
-func (h *home) exportWithConfig(name string) exported {
-	h.t.Helper()
-	image := h.export(name)
-	var stored struct{ Config map[string]any }
-	out := h.run("skopeo", "inspect", "--raw", "--config", "containers-storage:"+name)
-	if err := json.Unmarshal([]byte(out), &stored); err != nil {
-		h.t.Fatal(err)
-	}
-	image.raw = stored.Config
-	return image
+	return h.export(e.names[len(e.names)-1])
 }
 
 // checkPeersSee checks that podman and buildah see, run and describe the image that
 // oakum has just built, and that oakum runs it.
-func (h *home) checkPeersSee(e example) {
+func (h *testHome) checkPeersSee(e example) {
 	h.t.Helper()
 	name := e.names[len(e.names)-1]
 	if out := h.run("podman", "images", "--format", "{{.Repository}}:{{.Tag}}"); !strings.Contains("\n"+out, "\n"+name+"\n") {
@@ -166,7 +151,7 @@ func (h *home) checkPeersSee(e example) {
 // Dockerfile says; Env is compared between the two alone.
 func compareConfig(t *testing.T, got, want, expected map[string]any) {
 	t.Helper()
-	got, want = normalConfig(got), normalConfig(want)
+	got, want = imagetree.NormalConfig(got), imagetree.NormalConfig(want)
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("configuration\n  oakum:   %v\n  buildah: %v", got, want)
 	}
@@ -181,7 +166,7 @@ func compareConfig(t *testing.T, got, want, expected map[string]any) {
 
 // buildEmbed builds examples/embed as a module of its own, as an embedder would,
 // and runs it.
-func (h *home) buildEmbed() {
+func (h *testHome) buildEmbed() {
 	h.t.Helper()
 	dir := h.t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(checkout, "examples/embed"))); err != nil {

@@ -7,17 +7,16 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
-	"github.com/oakum-build/oakum/hack/baseimage"
+	"github.com/oakum-build/oakum/hack/internal/home"
 )
 
 var (
-	checkout       string // the root of this repository
-	oakum          string // the binary under test
-	registriesConf string // finds the base images
+	checkout string // the root of this repository
+	oakum    string // the binary under test
+	registry string // the address where the base images are
 )
 
 func TestMain(m *testing.M) {
@@ -39,28 +38,7 @@ func setUp(m *testing.M) (int, error) {
 		return 1, err
 	}
 	oakum = filepath.Join(checkout, "bin", "oakum")
-	for _, tool := range []string{oakum, "podman", "buildah", "skopeo", "runc"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return 1, fmt.Errorf("%w; run these tests by make test", err)
-		}
-	}
-	address := os.Getenv("OAKUM_TEST_REGISTRY")
-	if address == "" {
-		images, err := baseimage.Make(ctx, filepath.Join(checkout, ".cache"))
-		if err != nil {
-			return 1, err
-		}
-		if address, err = baseimage.Serve(ctx, images, "127.0.0.1:0"); err != nil {
-			return 1, err
-		}
-	}
-	dir, err := os.MkdirTemp("", "oakum-e2e-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
-	registriesConf = filepath.Join(dir, "registries.conf")
-	if err := os.WriteFile(registriesConf, []byte(baseimage.RegistriesConf(address)), 0o644); err != nil {
+	if registry, err = home.Registry(ctx, checkout); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil

@@ -78,34 +78,67 @@ type Mount struct {
 }
 
 // Check applies the build checks and says what the Dockerfile offers, without building
-// or pulling anything. Without a target it looks at all stages.
+// anything. Without a target it looks at all stages.
 //
 // A fault that would end a build is an *Error; the report then has what was found
-// nevertheless. What a base image may set, and no opts.BaseConfig tells, is not reported.
+// nevertheless. What a base image may set, and no opts.Open tells, is not reported.
 func Check(ctx context.Context, opts Options) (Report, error) {
+	lib := &lateLibrary{open: opts.Open}
+	return reportOn(ctx, lib, opts, asking(ctx, lib, opts.Pull))
+}
+
+// Describe is Check without the checks: the report has no Findings, and no base image is
+// asked for.
+func Describe(ctx context.Context, opts Options) (Report, error) {
+	return reportOn(ctx, &lateLibrary{open: opts.Open}, opts, nil)
+}
+
+// lateLibrary is a library that is opened when it is needed.
+type lateLibrary struct {
+	open func(ctx context.Context) (*builder.Builder, error)
+	library
+}
+
+func (l *lateLibrary) Stage(ctx context.Context, from string, opts builder.StageOptions) (stage, error) {
+	if l.open == nil {
+		return nil, fmt.Errorf("a Dockerfile or context that is not on this machine, without a Builder: %w", errors.ErrUnsupported)
+	}
+	if l.b == nil {
+		var err error
+		if l.b, err = l.open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return l.library.Stage(ctx, from, opts)
+}
+
+// baseOfImage tells what a base image sets, if it is known or may be asked for.
+type baseOfImage = func(image string, ask bool) (lint.Base, bool)
+
+// reportOn is Check, over what it needs of package builder. Without base it is Describe.
+func reportOn(ctx context.Context, lib backend, opts Options, base baseOfImage) (report Report, err error) {
 	if err := opts.validate(); err != nil {
 		return Report{}, err
 	}
-	if opts.ContextURL != "" || opts.Context != nil || isURL(opts.File) {
-		return Report{}, fmt.Errorf("checking a Dockerfile that is not on this machine: %w", errors.ErrUnsupported)
-	}
-	src, err := readSource(opts)
+	src, err := loadSource(ctx, lib, opts)
 	if err != nil {
 		return Report{}, err
 	}
-	report := Report{File: src.name, Text: src.text}
+	defer func() { err = errors.Join(err, src.close()) }()
+	report = Report{File: src.name, Text: src.text}
 	p, planErr := plan.New(src.text, opts.plan(src))
 	planErr = src.locate(planErr, 0, 0, "")
 	check := src.checks(opts)
 	if opts.Target != "" && p != nil {
 		check.Needed = needs(p)
 	}
-	check.Base = asking(ctx, opts.BaseConfig)
-	findings, err := lint.Check(src.text, check)
-	if err != nil {
-		return report, src.locate(err, 0, 0, "")
+	if check.Base = base; base != nil {
+		findings, err := lint.Check(src.text, check)
+		if err != nil {
+			return report, src.locate(err, 0, 0, "")
+		}
+		report.Findings = src.findings(findings)
 	}
-	report.Findings = src.findings(findings)
 	targets, err := lint.Targets(src.text)
 	if err != nil {
 		return report, planErr
@@ -120,13 +153,14 @@ func Check(ctx context.Context, opts Options) (Report, error) {
 }
 
 // asking asks for the configuration of each base image once, when it is needed.
-func asking(ctx context.Context, config func(context.Context, string) (builder.Config, error)) func(string, bool) (lint.Base, bool) {
+func asking(ctx context.Context, lib backend, pull builder.PullPolicy) baseOfImage {
 	known, asked := map[string]lint.Base{}, map[string]bool{}
 	return func(image string, ask bool) (lint.Base, bool) {
-		if ask && !asked[image] && config != nil {
+		if ask && !asked[image] {
 			asked[image] = true
-			if c, err := config(ctx, image); err == nil {
-				known[image] = lint.Base{Env: c.Env, Shell: c.Shell}
+			if s, err := lib.Stage(ctx, image, builder.StageOptions{Pull: pull}); err == nil {
+				known[image] = lint.Base{Env: s.Config().Env, Shell: s.Config().Shell}
+				_ = s.Close() // it has changed nothing
 			}
 		}
 		base, ok := known[image]

@@ -1,7 +1,6 @@
 package dockerfile
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -148,10 +147,8 @@ func TestCheckBase(t *testing.T) {
 	if err != nil || len(report.Findings) != 0 {
 		t.Errorf("unknown: %v, %+v", err, report.Findings)
 	}
-	opts.BaseConfig = func(_ context.Context, image string) (builder.Config, error) {
-		return builder.Config{Env: []string{"OWN=1"}}, nil
-	}
-	report, err = Check(t.Context(), opts)
+	lib := &fake{images: map[string]builder.Config{"base": {Env: []string{"OWN=1"}}}}
+	report, err = reportOn(t.Context(), lib, opts, asking(t.Context(), lib, opts.Pull))
 	if err != nil || len(report.Findings) != 1 || report.Findings[0].Detail != "Usage of undefined variable '$OTHER'" {
 		t.Errorf("known: %v, %+v", err, report.Findings)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
 
@@ -72,22 +73,54 @@ func (o Options) dockerfileName() string {
 	return o.File
 }
 
-// loadSource finds the context and reads the Dockerfile, wherever they are.
-func loadSource(ctx context.Context, lib backend, opts Options) (source, error) {
-	switch {
-	case opts.Context != nil:
-		return streamSource(ctx, lib, opts)
-	case opts.ContextURL != "":
-		return remoteSource(ctx, lib, opts)
-	case isURL(opts.File) && opts.Dockerfile == nil:
-		text, err := download(ctx, lib, opts)
+// loadSource finds the context and reads the Dockerfiles, wherever they are.
+func loadSource(ctx context.Context, lib backend, opts Options) (src source, err error) {
+	if isURL(opts.File) && opts.Dockerfile == nil {
+		text, err := download(ctx, lib, opts, opts.File)
 		if err != nil {
 			return source{}, fmt.Errorf("reading the Dockerfile: %w", err)
 		}
 		opts.Dockerfile = bytes.NewReader(text)
 		opts.File = plan.Redact(opts.File)
 	}
-	return readSource(opts)
+	switch {
+	case opts.Context != nil:
+		src, err = streamSource(ctx, lib, opts)
+	case opts.ContextURL != "":
+		src, err = remoteSource(ctx, lib, opts)
+	default:
+		src, err = readSource(opts)
+	}
+	for _, name := range opts.MoreFiles {
+		if err == nil {
+			err = src.addFile(ctx, lib, opts, name)
+		}
+	}
+	if err != nil {
+		return source{}, errors.Join(err, src.close())
+	}
+	return src, nil
+}
+
+// addFile reads a further Dockerfile: of the web, of a context that was fetched, or of
+// this machine.
+func (s *source) addFile(ctx context.Context, lib backend, opts Options, name string) error {
+	var text []byte
+	var err error
+	switch {
+	case isURL(name):
+		text, err = download(ctx, lib, opts, name)
+	case s.context != nil:
+		if text, err = readFile(ctx, s.context, path.Clean("/"+name), maxDockerfile); errors.Is(err, builder.ErrNotFound) {
+			err = fmt.Errorf("no %s in the build context: %w", name, fs.ErrNotExist)
+		}
+	default:
+		text, err = os.ReadFile(name)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the Dockerfile: %w", err)
+	}
+	return s.add(plan.Redact(name), text)
 }
 
 func isURL(text string) bool {
@@ -96,8 +129,8 @@ func isURL(text string) bool {
 }
 
 // download gives the text of a Dockerfile of the web.
-func download(ctx context.Context, lib backend, opts Options) ([]byte, error) {
-	s, err := fetchFile(ctx, lib, opts, opts.File)
+func download(ctx context.Context, lib backend, opts Options, url string) ([]byte, error) {
+	s, err := fetchFile(ctx, lib, opts, url)
 	if err != nil {
 		return nil, err
 	}
@@ -201,17 +234,9 @@ func isArchive(head []byte) bool {
 	return err == nil || len(bytes.Trim(head, "\x00")) == 0
 }
 
-// stageSource reads the Dockerfile of a context that is a stage, which it closes on an
-// error.
+// stageSource reads the Dockerfile of a context that is a stage, which the source has on
+// an error, too.
 func stageSource(ctx context.Context, s stage, opts Options) (src source, err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}()
-	if len(opts.MoreFiles) > 0 {
-		return src, fmt.Errorf("several Dockerfiles with a context that is not a directory: %w", errors.ErrUnsupported)
-	}
 	src = source{name: opts.File, context: s}
 	if opts.Dockerfile != nil {
 		src.name = opts.dockerfileName()

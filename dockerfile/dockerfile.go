@@ -39,11 +39,12 @@ type Options struct {
 	Contexts map[string]string
 	// File is the Dockerfile's path; "" is Dockerfile, dockerfile or Containerfile in
 	// the context, in this order. It is looked up in the context when that is fetched
-	// or a stream, and may be an http or https URL otherwise.
+	// or a stream, and may be an http or https URL.
 	File string
 	// Dockerfile is the text of the Dockerfile; File then only names it in errors.
 	Dockerfile io.Reader
-	// MoreFiles are paths of further Dockerfiles, which go on where the one before ends.
+	// MoreFiles are further Dockerfiles, named as File, which go on where the one before
+	// ends.
 	MoreFiles []string
 	// IgnoreFile is the path of the ignore file; "" is that of the Dockerfile, else the
 	// context's.
@@ -82,9 +83,11 @@ type Options struct {
 	Jobs int
 	// Format is the image format, "oci" (the default) or "docker".
 	Format string
-	// BaseConfig gives the configuration of a base image to Check, when a variable that
-	// is not defined otherwise may be set there; nil knows none. Build does not need it.
-	BaseConfig func(ctx context.Context, image string) (builder.Config, error)
+	// Open opens a Builder for Check, at most once, when a context must be fetched, or when
+	// a base image may set a variable that is not defined otherwise. It stays the caller's.
+	// With nil the former is an error that matches errors.ErrUnsupported, and the latter is
+	// not known. Build does not need it.
+	Open func(ctx context.Context) (*builder.Builder, error)
 	// Progress receives events, one at a time; nil discards them.
 	Progress func(Event)
 }

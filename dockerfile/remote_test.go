@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -222,6 +223,74 @@ func TestContexts(t *testing.T) {
 		"streamed Dockerfile, with a fetched context": {ContextURL: url + "/r.git", Dockerfile: strings.NewReader(plain)},
 	} {
 		t.Run(name, func(t *testing.T) { build(t, b, "", opts) })
+	}
+}
+
+// Several Dockerfiles are looked up where the first is; those of the web anywhere.
+func TestSeveralFilesOfContexts(t *testing.T) {
+	files := map[string]string{"one": "FROM scratch AS a\nCOPY busybox /\n", "sub/two": "COPY busybox /two\nLABEL x=y\n", "bad": "\nCOPY --form=x a b\n", "busybox": contextFiles(t, "")["busybox"]}
+	url := web(t, map[string]string{"/ctx.tgz": archive(t, files), "/more": "FROM a\nCOPY busybox /more\n"}, map[string]map[string]string{"r": files})
+	b := open(t)
+	for name, opts := range map[string]func() dockerfile.Options{
+		"git":     func() dockerfile.Options { return dockerfile.Options{ContextURL: url + "/r.git"} },
+		"archive": func() dockerfile.Options { return dockerfile.Options{ContextURL: url + "/ctx.tgz"} },
+		"stream":  func() dockerfile.Options { return dockerfile.Options{Context: strings.NewReader(archive(t, files))} },
+	} {
+		o := opts()
+		o.File, o.MoreFiles = "one", []string{"sub/two", url + "/more"}
+		inImage(t, b, build(t, b, "", o), "cd /; ls -d busybox two more", "busybox", "more", "two")
+		o = opts()
+		o.File, o.MoreFiles = "one", []string{"bad"}
+		_, err := dockerfile.Build(t.Context(), b, o)
+		var fault *dockerfile.Error
+		if !errors.As(err, &fault) || fault.File != "bad" || fault.Line != 2 || fault.Hint != "did you mean from?" && fault.Hint != "did you mean --from?" {
+			t.Errorf("%s: %+v", name, err)
+		}
+		o = opts()
+		o.File, o.MoreFiles = "one", []string{"../../../etc/passwd"}
+		if _, err := dockerfile.Build(t.Context(), b, o); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: a Dockerfile outside: %v", name, err)
+		}
+	}
+}
+
+// A Dockerfile that is elsewhere is checked through a Builder, which is opened for that.
+func TestCheckContexts(t *testing.T) {
+	const text = "FROM scratch AS a\nCOPY ignored /\nCMD x\n"
+	files := map[string]string{"Dockerfile": text, ".dockerignore": "ignored\n"}
+	url := web(t, map[string]string{"/ctx.tgz": archive(t, files), "/Dockerfile": text}, map[string]map[string]string{"r": files})
+	b := open(t)
+	opened := 0
+	library := func(context.Context) (*builder.Builder, error) { opened++; return b, nil }
+	for name, test := range map[string]struct {
+		opts  dockerfile.Options
+		opens int
+		rules string
+	}{
+		"git":                {dockerfile.Options{ContextURL: url + "/r.git"}, 1, "CopyIgnoredFile JSONArgsRecommended"},
+		"archive":            {dockerfile.Options{ContextURL: url + "/ctx.tgz"}, 1, "CopyIgnoredFile JSONArgsRecommended"},
+		"Dockerfile":         {dockerfile.Options{ContextURL: url + "/Dockerfile"}, 1, "JSONArgsRecommended"},
+		"file of the web":    {dockerfile.Options{ContextDir: t.TempDir(), File: url + "/Dockerfile"}, 1, "JSONArgsRecommended"},
+		"stream":             {dockerfile.Options{Context: strings.NewReader(archive(t, files))}, 1, "CopyIgnoredFile JSONArgsRecommended"},
+		"streamed file":      {dockerfile.Options{Context: strings.NewReader("FROM scratch\nCMD x\n")}, 0, "JSONArgsRecommended"},
+		"file on its stream": {dockerfile.Options{ContextURL: url + "/r.git", Dockerfile: strings.NewReader("FROM scratch\nCMD x\n")}, 1, "JSONArgsRecommended"},
+	} {
+		opened, test.opts.Open = 0, library
+		report, err := dockerfile.Check(t.Context(), test.opts)
+		var rules []string
+		for _, f := range report.Findings {
+			rules = append(rules, f.Rule)
+		}
+		if got := strings.Join(rules, " "); got != test.rules || err != nil || opened != test.opens {
+			t.Errorf("%s: found %s, %v; opened %d times", name, got, err, opened)
+		}
+	}
+	report, err := dockerfile.Describe(t.Context(), dockerfile.Options{ContextURL: url + "/r.git", Open: library})
+	if err != nil || len(report.Findings) != 0 || len(report.Targets) != 1 || report.Targets[0].Name != "a" {
+		t.Errorf("described: %+v, %v", report, err)
+	}
+	if _, err := dockerfile.Check(t.Context(), dockerfile.Options{ContextURL: url + "/r.git"}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("without a Builder: %v", err)
 	}
 }
 

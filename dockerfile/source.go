@@ -55,8 +55,8 @@ func (s source) place(line int) (name, text string, before int) {
 	return name, strings.Join(lines[:end], ""), 0
 }
 
-// readSource reads the Dockerfile, those that follow it, and the ignore file that goes
-// with it, from this machine.
+// readSource reads the Dockerfile, and the ignore file that goes with it, from this
+// machine.
 func readSource(o Options) (source, error) {
 	contextDir, file := o.ContextDir, o.File
 	if contextDir != "" {
@@ -84,11 +84,6 @@ func readSource(o Options) (source, error) {
 		return source{}, fmt.Errorf("reading the Dockerfile: %w", err)
 	}
 	src := source{name: name, text: text}
-	for _, file := range o.MoreFiles {
-		if err := src.add(file); err != nil {
-			return source{}, err
-		}
-	}
 	src.ignore, err = readIgnore(contextDir, path, o.IgnoreFile)
 	return src, err
 }
@@ -100,21 +95,12 @@ func readStream(o Options) (source, error) {
 	if src.text, err = readText(o.Dockerfile); err != nil {
 		return source{}, fmt.Errorf("reading the Dockerfile: %w", err)
 	}
-	for _, file := range o.MoreFiles {
-		if err := src.add(file); err != nil {
-			return source{}, err
-		}
-	}
 	src.ignore, err = readIgnore(o.ContextDir, filepath.Join(o.ContextDir, "Dockerfile"), o.IgnoreFile)
 	return src, err
 }
 
-// add reads a further Dockerfile. Parser directives count in the first one only.
-func (s *source) add(file string) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("reading the Dockerfile: %w", err)
-	}
+// add appends a further Dockerfile. Parser directives count in the first one only.
+func (s *source) add(file string, text []byte) error {
 	escape := func(text []byte) string {
 		value, _, _, _ := parser.ParseDirective("escape", text)
 		return value

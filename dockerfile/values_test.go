@@ -142,7 +142,7 @@ func TestSeveralFiles(t *testing.T) {
 		"a: FROM base", "a: RUN /bin/sh -c a", "nowhere: FROM nowhere", "1: FORK a", "1: RUN /bin/sh -c b  c",
 		"1: RUN /bin/sh -c d", "1: COPY from nowhere a -> b", "1: COMMIT ",
 	})
-	src, err := readSource(opts)
+	src, err := loadSource(t.Context(), f, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,11 +153,11 @@ func TestSeveralFiles(t *testing.T) {
 	}
 	writeFile(t, file("four"), "# escape=\\\nRUN x\n")
 	opts.MoreFiles = []string{file("four")}
-	if _, err := readSource(opts); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := loadSource(t.Context(), f, opts); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("another escape: %v", err)
 	}
 	opts.MoreFiles = []string{file("five")}
-	if _, err := readSource(opts); err == nil {
+	if _, err := loadSource(t.Context(), f, opts); err == nil {
 		t.Error("a missing file is no error")
 	}
 }

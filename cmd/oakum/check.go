@@ -62,22 +62,32 @@ func readCall(c *cli.Context) (call, error) {
 }
 
 // answer does what --call asks for, and builds nothing. A store is opened only when a
-// base image must tell which variables it sets.
+// context must be fetched, or when a base image must tell which variables it sets.
 func answer(c *cli.Context, std streams, req buildRequest) (err error) {
 	if req.call.json && len(req.options.MoreFiles) > 0 {
 		return usagef("--call with format=json takes one --file: the places are those of one file")
 	}
-	base := &baseImages{c: c, req: req, progress: newProgress(std.err, req.quiet)}
-	defer base.close(&err)
-	if req.call.method == "check" {
-		req.options.BaseConfig = base.config
+	progress := newProgress(std.err, req.quiet)
+	var b *builder.Builder
+	defer func() {
+		if b != nil {
+			closeBuilder(b, &err)
+		}
+	}()
+	req.options.Open = func(context.Context) (_ *builder.Builder, err error) {
+		b, err = open(c, builder.Options{Registry: req.registry, Events: progress.event})
+		return b, err
 	}
-	report, err := dockerfile.Check(c.Context, req.options)
+	ask := dockerfile.Describe
+	if req.call.method == "check" {
+		ask = dockerfile.Check
+	}
+	report, err := ask(c.Context, req.options)
 	if report.File == "" {
 		return err
 	}
 	if errors.Is(err, errors.ErrUnsupported) { // it can be checked and described all the same
-		base.progress.warn(err.Error(), 0)
+		progress.warn(err.Error(), 0)
 		err = nil
 	}
 	if req.call.method != "check" {
@@ -102,35 +112,6 @@ func answer(c *cli.Context, std streams, req buildRequest) (err error) {
 type faultFound struct{ error }
 
 func (e faultFound) Unwrap() error { return e.error }
-
-// baseImages tells what base images set, through a Builder that is opened when the
-// first one is asked for.
-type baseImages struct {
-	c        *cli.Context
-	req      buildRequest
-	progress *progress
-	b        *builder.Builder
-}
-
-func (i *baseImages) config(ctx context.Context, image string) (builder.Config, error) {
-	if i.b == nil {
-		var err error
-		if i.b, err = open(i.c, builder.Options{Registry: i.req.registry, Events: i.progress.event}); err != nil {
-			return builder.Config{}, err
-		}
-	}
-	stage, err := i.b.Stage(ctx, image, builder.StageOptions{Pull: i.req.options.Pull})
-	if err != nil {
-		return builder.Config{}, err
-	}
-	return stage.Config(), stage.Close()
-}
-
-func (i *baseImages) close(err *error) {
-	if i.b != nil {
-		closeBuilder(i.b, err)
-	}
-}
 
 // writeFindings writes what the checks found: as "docker build --check" does, or as
 // the JSON of BuildKit's request frontend.lint.

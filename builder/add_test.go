@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -98,6 +99,17 @@ func TestAddOver(t *testing.T) {
 	ok(t, s.Add(t.Context(), "/link", dir.Select("plain.gz")))
 	equal(t, sh(t, s, "cat /out/f /out/d/kept; test /out/f -ef /out/hard && echo linked; readlink /link"), "fkept\nlinked\n/out\n")
 	equal(t, sh(t, s, "stat -c %Y /out/f"), "1000000\n")
+}
+
+// An owner that is asked for is that of all that an archive holds; a mode is not, nor has
+// it to do with the directory that the archive goes to.
+func TestAddArchiveAs(t *testing.T) {
+	t.Parallel()
+	dir := builder.Dir(archives(t))
+	b := open(t)
+	s := base(t, b)
+	ok(t, s.Add(t.Context(), "/out/in", dir.Select("plain.gz").Chown("7:8").Chmod("600")))
+	equal(t, find(t, s, "/out"), "d 755 7:8 in\n"+strings.ReplaceAll(unpacked, " 33:44 ", " 7:8 in/"))
 }
 
 func TestCopyDoesNotUnpack(t *testing.T) {

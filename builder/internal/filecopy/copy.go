@@ -26,8 +26,8 @@ type Target struct {
 	// Owner is that of directories made on the way.
 	Owner IDs
 	// Unpack, when not nil, unpacks each selected single file that is a tar archive
-	// into the directory Dest, with the archive's owners.
-	Unpack func(file, dir *os.File) error
+	// into the directory Dest, with the archive's owners when owner is nil.
+	Unpack func(file, dir *os.File, owner *IDs) error
 }
 
 // Copy copies sources to a target and gives the digest of what it read, the same that
@@ -48,6 +48,7 @@ type copier struct {
 	// The present top item: base is its directory in the target, open as stack[0].
 	base  string
 	name  string // of a single file in base
+	perm  uint32 // of directories made on the way
 	stack []level
 }
 
@@ -84,7 +85,7 @@ func (c *copier) top(src *Source, name string, isDir, several bool) error {
 	}
 	c.close()
 	dest := path.Clean("/" + c.to.Dest)
-	c.base, c.name = dest, name
+	c.base, c.name, c.perm = dest, name, src.Mode.made()
 	if !isDir && !several && !c.destIsDir(dest) {
 		// A link to a file stands for the file.
 		real, err := Resolve(c.to.Root, dest)
@@ -93,12 +94,11 @@ func (c *copier) top(src *Source, name string, isDir, several bool) error {
 		}
 		c.base, c.name = path.Split(real)
 	}
-	dir, err := c.mkdirs(c.base)
-	if err != nil {
-		return err
+	if !isDir {
+		return nil // an archive is unpacked elsewhere
 	}
-	c.stack = []level{{rel: "", dir: dir}}
-	return nil
+	_, err := c.at("")
+	return err
 }
 
 func (c *copier) destIsDir(dest string) bool {
@@ -115,18 +115,24 @@ func (c *copier) destIsDir(dest string) bool {
 
 // mkdirs opens a directory of the target, making what is missing with the target's
 // owner.
-func (c *copier) mkdirs(dir string) (*os.File, error) {
+func (c *copier) mkdirs(dir string, perm uint32) (*os.File, error) {
 	if f, err := openIn(c.to.Root, dir, unix.O_RDONLY|unix.O_DIRECTORY); err == nil {
 		return f, nil
 	} else if errors.Is(err, unix.ENOTDIR) {
 		return nil, &InvalidError{fmt.Sprintf("cannot copy into %s: not a directory", dir)}
 	}
-	return MakeDirs(c.to.Root, dir, c.to.Owner)
+	return MakeDirs(c.to.Root, dir, c.to.Owner, perm)
 }
 
-// at opens the target directory for an entry's parent, making directories that the
-// walk left out.
+// at opens the target directory for an entry's parent.
 func (c *copier) at(rel string) (*os.File, error) {
+	if len(c.stack) == 0 {
+		dir, err := c.mkdirs(c.base, c.perm)
+		if err != nil {
+			return nil, err
+		}
+		c.stack = []level{{rel: "", dir: dir}}
+	}
 	for len(c.stack) > 1 && !within(c.stack[len(c.stack)-1].rel, rel) {
 		c.stack[len(c.stack)-1].dir.Close()
 		c.stack = c.stack[:len(c.stack)-1]
@@ -150,9 +156,8 @@ func within(dir, rel string) bool {
 
 func (c *copier) enter(parent level, name string) (level, error) {
 	rel := path.Join(parent.rel, name)
-	err := unix.Mkdirat(int(parent.dir.Fd()), name, 0o755)
-	made := err == nil
-	if err != nil && !errors.Is(err, unix.EEXIST) {
+	// Its attributes are set when it is left.
+	if err := unix.Mkdirat(int(parent.dir.Fd()), name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
 		return level{}, &os.PathError{Op: "mkdir", Path: rel, Err: err}
 	}
 	d, err := openChild(parent.dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
@@ -163,12 +168,6 @@ func (c *copier) enter(parent level, name string) (level, error) {
 	}
 	if err != nil {
 		return level{}, &InvalidError{fmt.Sprintf("cannot copy a directory over %s: %v", path.Join(c.base, rel), err)}
-	}
-	if made {
-		if err := d.Chown(c.to.Owner.UID, c.to.Owner.GID); err != nil {
-			d.Close()
-			return level{}, err
-		}
 	}
 	return level{rel: rel, dir: d, linked: linked}, nil
 }
@@ -182,7 +181,7 @@ func (c *copier) visit(src *Source, e *entry) error {
 		return err
 	}
 	if e.rel == "" && e.kind() == unix.S_IFREG && c.to.Unpack != nil && !src.Packed {
-		if done, err := c.unpack(e); done || err != nil {
+		if done, err := c.unpack(src, e); done || err != nil {
 			return err
 		}
 	}
@@ -209,7 +208,7 @@ func (c *copier) visit(src *Source, e *entry) error {
 }
 
 // unpack unpacks a file if it is an archive, and says whether it was.
-func (c *copier) unpack(e *entry) (bool, error) {
+func (c *copier) unpack(src *Source, e *entry) (bool, error) {
 	f, err := e.open()
 	if err != nil {
 		return false, err
@@ -218,12 +217,16 @@ func (c *copier) unpack(e *entry) (bool, error) {
 	if isTar, err := IsTar(f); err != nil || !isTar {
 		return false, err
 	}
-	dir, err := c.mkdirs(path.Clean("/" + c.to.Dest))
+	dir, err := c.mkdirs(path.Clean("/"+c.to.Dest), 0o755)
 	if err != nil {
 		return false, err
 	}
 	defer dir.Close()
-	if err := c.to.Unpack(f, dir); err != nil {
+	var owner *IDs
+	if src.Chowned {
+		owner = src.Owner
+	}
+	if err := c.to.Unpack(f, dir, owner); err != nil {
 		return false, fmt.Errorf("%s: %w", e.label(), err)
 	}
 	sum, err := c.fileSum(e)

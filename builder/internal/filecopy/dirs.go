@@ -66,10 +66,10 @@ func linkAt(root *os.File, dir, name string) (string, bool, error) {
 	return target, err == nil, err
 }
 
-// MakeDirs makes dir in root with its missing parents, mode 0755, and opens it. Only
-// directories that it makes get the owner. Links are followed inside root, dangling
-// ones too.
-func MakeDirs(root *os.File, dir string, owner IDs) (*os.File, error) {
+// MakeDirs makes dir in root with its missing parents and opens it. Only directories
+// that it makes get the owner and the permissions. Links are followed inside root,
+// dangling ones too.
+func MakeDirs(root *os.File, dir string, owner IDs, perm uint32) (*os.File, error) {
 	real, err := Resolve(root, dir)
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func MakeDirs(root *os.File, dir string, owner IDs) (*os.File, error) {
 		if part == "" {
 			continue
 		}
-		next, err := makeDir(at, part, owner)
+		next, err := makeDir(at, part, owner, perm)
 		at.Close()
 		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			return nil, &InvalidError{fmt.Sprintf("cannot make the directory %s: %s is not a directory", dir, part)}
@@ -95,7 +95,7 @@ func MakeDirs(root *os.File, dir string, owner IDs) (*os.File, error) {
 	return at, nil
 }
 
-func makeDir(parent *os.File, name string, owner IDs) (*os.File, error) {
+func makeDir(parent *os.File, name string, owner IDs, perm uint32) (*os.File, error) {
 	err := unix.Mkdirat(int(parent.Fd()), name, 0o755)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, &os.PathError{Op: "mkdir", Path: name, Err: err}
@@ -109,7 +109,7 @@ func makeDir(parent *os.File, name string, owner IDs) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	if made {
-		if err := errors.Join(d.Chown(owner.UID, owner.GID), d.Chmod(0o755)); err != nil {
+		if err := errors.Join(d.Chown(owner.UID, owner.GID), d.Chmod(os.FileMode(perm))); err != nil {
 			d.Close()
 			return nil, err
 		}

@@ -35,8 +35,10 @@ type Source struct {
 	Ignore   []string // .dockerignore patterns, relative to Root
 	Exclude  []string // the same, of COPY --exclude, relative to each selected directory
 	Owner    *IDs     // nil keeps the owners
+	Chowned  bool     // Owner is also that of what archives hold
 	Mode     *Mode    // nil keeps the modes
 	Packed   bool     // leaves archives as they are, whatever Target.Unpack says
+	Sockets  bool     // takes sockets as empty files; else they are left out
 }
 
 // NotFoundError is a source that is not there.
@@ -63,11 +65,22 @@ type entry struct {
 	rel  string   // path below the destination
 	st   *unix.Stat_t
 
+	socket    bool    // taken as an empty file
 	attrs     []xattr // read once, for the digest and for the copy
 	attrsRead bool
 }
 
 func (e *entry) kind() uint32 { return e.st.Mode & unix.S_IFMT }
+
+// taken says whether an entry is copied, and makes a socket an empty file.
+func (e *entry) taken(src *Source) bool {
+	if e.kind() != unix.S_IFSOCK {
+		return true
+	}
+	e.st.Mode, e.st.Nlink, e.st.Size = e.st.Mode&^unix.S_IFMT|unix.S_IFREG, 1, 0
+	e.socket = true
+	return src.Sockets
+}
 
 // visitor is told of each selected file, parents first, in an order that depends on
 // names alone.
@@ -87,6 +100,14 @@ type walker struct {
 	several bool // the present pattern names several items
 	ignore  *patternmatcher.PatternMatcher
 	exclude *patternmatcher.PatternMatcher
+	// pending are the directories around the present one. One that is not selected
+	// itself is visited when something in it is.
+	pending []*pendingDir
+}
+
+type pendingDir struct {
+	*entry
+	visited bool
 }
 
 func walk(ctx context.Context, sources []Source, v visitor) error {
@@ -196,10 +217,14 @@ func (w *walker) topFile(f *os.File, name string, st *unix.Stat_t) error {
 			return err
 		}
 	}
+	e := &entry{dir: f, name: "", st: st}
+	if !e.taken(w.src) {
+		return nil
+	}
 	if err := w.v.top(w.src, base, false, w.several); err != nil {
 		return err
 	}
-	return w.v.visit(w.src, &entry{dir: f, name: "", st: st})
+	return w.v.visit(w.src, e)
 }
 
 // children visits a directory's content. srcRel is its path below the source's root,
@@ -240,16 +265,42 @@ func (w *walker) child(dir *os.File, name, srcRel, rel string) error {
 	}
 	e := &entry{dir: dir, name: name, rel: rel, st: &st}
 	if e.kind() != unix.S_IFDIR {
-		if ignored || excluded || e.kind() == unix.S_IFSOCK {
+		if ignored || excluded || !e.taken(w.src) {
 			return nil
 		}
-		return w.v.visit(w.src, e)
+		return w.visit(e)
 	}
 	skipSelf := ignored || excluded
 	if skipSelf && !w.mayReinclude() {
 		return nil
 	}
 	return w.childDir(e, srcRel, rel, skipSelf)
+}
+
+// visit visits a selected entry, after the directories around it.
+func (w *walker) visit(e *entry) error {
+	for _, p := range w.pending {
+		if p.visited {
+			continue
+		}
+		p.visited = true
+		if err := w.v.visit(w.src, p.entry); err != nil {
+			return err
+		}
+	}
+	return w.v.visit(w.src, e)
+}
+
+// around walks through a directory that is visited only when something in it is.
+func (w *walker) around(e *entry, walk func() error) error {
+	p := &pendingDir{entry: e}
+	w.pending = append(w.pending, p)
+	err := walk()
+	w.pending = w.pending[:len(w.pending)-1]
+	if err != nil || !p.visited {
+		return err
+	}
+	return w.v.leave(w.src, e)
 }
 
 // mayReinclude says whether a "!" pattern may name something in a skipped directory.
@@ -264,10 +315,9 @@ func (w *walker) childDir(e *entry, srcRel, rel string, skipSelf bool) error {
 	}
 	defer sub.Close()
 	if skipSelf {
-		// Parents of what is re-included are made by the visitor when needed.
-		return w.children(sub, srcRel, rel)
+		return w.around(e, func() error { return w.children(sub, srcRel, rel) })
 	}
-	if err := w.v.visit(w.src, e); err != nil {
+	if err := w.visit(e); err != nil {
 		return err
 	}
 	if err := w.children(sub, srcRel, rel); err != nil {

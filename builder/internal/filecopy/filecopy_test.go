@@ -60,6 +60,68 @@ func TestIgnore(t *testing.T) {
 	}
 }
 
+// Directories that are kept for what is in them keep their attributes, and directories
+// made on the way have those of an octal mode.
+func TestDirectoriesOnTheWay(t *testing.T) {
+	root := makeTree(t, "a/b/c/f a/b/g")
+	if err := errors.Join(os.Chmod(filepath.Join(root.Name(), "a/b"), 0o700), os.Chmod(filepath.Join(root.Name(), "a"), 0o711)); err != nil {
+		t.Fatal(err)
+	}
+	octal, symbolic := Mode{octal: 0o4750}, Mode{changes: []change{{op: '+', bits: 0o007}}}
+	for _, test := range []struct {
+		name string
+		dest string
+		src  Source
+		want string
+	}{
+		{"ignored around what is not", "/", Source{Ignore: []string{"a", "!a/b/c/f"}}, "a/711 a/b/700 a/b/c/ a/b/c/f"},
+		{"excluded around what is not", "/", Source{Exclude: []string{"*", "!a/b/g"}}, "a/711 a/b/700 a/b/g"},
+		{"octal, of a file", "/x/y/f", Source{Patterns: []string{"a/b/g"}, Mode: &octal}, "x/750 x/y/750 x/y/f"},
+		{"octal, into a directory", "/x/", Source{Patterns: []string{"a/b/g"}, Mode: &octal}, "x/750 x/g"},
+		{"octal, of a directory", "/x/y", Source{Patterns: []string{"a/b/c"}, Mode: &octal}, "x/750 x/y/750 x/y/f"},
+		{"symbolic", "/x/y", Source{Patterns: []string{"a/b/c"}, Mode: &symbolic}, "x/ x/y/ x/y/f"},
+	} {
+		test.src.Root = root
+		got, _, err := into(t, test.dest, test.src)
+		if err != nil || got != test.want {
+			t.Errorf("%s: got %q, %v, want %q", test.name, got, err, test.want)
+		}
+	}
+}
+
+// A socket is an empty file of its mode, or nothing.
+func TestSockets(t *testing.T) {
+	root := makeTree(t, "d/f")
+	for _, name := range []string{"s", "d/s"} {
+		if err := unix.Mknod(filepath.Join(root.Name(), name), unix.S_IFSOCK|0o640, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		src  Source
+		want string
+	}{
+		{Source{Sockets: true}, "d/ d/f d/s s"},
+		{Source{Sockets: true, Patterns: []string{"s"}}, "s"},
+		{Source{}, "d/ d/f"},
+		{Source{Patterns: []string{"s"}}, ""},
+	} {
+		test.src.Root = root
+		target := openDir(t, t.TempDir())
+		sum, err := Copy(t.Context(), Target{Root: target, Dest: "/", Owner: IDs{os.Getuid(), os.Getgid()}}, []Source{test.src}, nil)
+		if got := list(t, target.Name()); err != nil || got != test.want {
+			t.Errorf("got %q, %v, want %q", got, err, test.want)
+		}
+		if again, err := Digest(t.Context(), []Source{test.src}, nil); err != nil || again != sum {
+			t.Errorf("digests %s and %s, %v", sum, again, err)
+		}
+		info, err := os.Lstat(filepath.Join(target.Name(), "s"))
+		if test.src.Sockets && (err != nil || info.Mode() != 0o640 || info.Size() != 0) {
+			t.Errorf("the socket is %v, %v", info, err)
+		}
+	}
+}
+
 // The digest is of what is selected, whatever it is called above, and a copy reads the
 // same.
 func TestDigestIsTheCopys(t *testing.T) {

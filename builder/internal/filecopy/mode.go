@@ -27,9 +27,6 @@ type change struct {
 	copy  byte   // the class whose bits are copied: 'u', 'g', 'o', or 0
 }
 
-// umask is what a symbolic mode without a class leaves alone, as everywhere in builds.
-const umask = 0o022
-
 // classes are the bits of each class.
 var classes = map[byte]uint32{'u': unix.S_ISUID | 0o700, 'g': unix.S_ISGID | 0o070, 'o': 0o007, 'a': 0o6777}
 
@@ -122,8 +119,8 @@ func (m Mode) apply(mode uint32) uint32 {
 		}
 		may, clears := c.who, c.who
 		switch {
-		case c.who == 0:
-			may, clears = 0o7777&^umask, 0o6777
+		case c.who == 0: // of all, for builders have no umask
+			may, clears = 0o7777, 0o6777
 		case c.who != classes['o']:
 			may |= unix.S_ISVTX
 		}
@@ -138,6 +135,15 @@ func (m Mode) apply(mode uint32) uint32 {
 		}
 	}
 	return now
+}
+
+// made gives the permissions of directories made on the way to what is copied: an octal
+// mode counts for them, too.
+func (m *Mode) made() uint32 {
+	if m == nil || m.changes != nil {
+		return 0o755
+	}
+	return m.octal & 0o777
 }
 
 // spread copies a class's permissions to all classes.

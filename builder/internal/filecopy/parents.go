@@ -61,14 +61,6 @@ type tree struct {
 	*walker
 	components []string
 	matched    bool
-	// pending are the directories around the present one. They are visited when
-	// something in them is selected.
-	pending []*pendingDir
-}
-
-type pendingDir struct {
-	*entry
-	visited bool
 }
 
 func (t *tree) from(base string) error {
@@ -155,15 +147,6 @@ func (t *tree) selected(dir *os.File, name, srcRel, rel string) error {
 		return err
 	}
 	t.matched = t.matched || !skip
-	for _, p := range t.pending {
-		if p.visited {
-			continue
-		}
-		p.visited = true
-		if err := t.v.visit(t.src, p.entry); err != nil {
-			return err
-		}
-	}
 	return t.child(dir, name, srcRel, rel)
 }
 
@@ -199,12 +182,6 @@ func (t *tree) enter(dir *os.File, name, srcRel, rel string, at []int) error {
 	if err := unix.Fstat(int(sub.Fd()), &st); err != nil {
 		return &os.PathError{Op: "stat", Path: srcRel, Err: err}
 	}
-	p := &pendingDir{entry: &entry{dir: dir, name: name, rel: rel, st: &st}}
-	t.pending = append(t.pending, p)
-	err = t.descend(sub, srcRel, rel, at)
-	t.pending = t.pending[:len(t.pending)-1]
-	if err != nil || !p.visited {
-		return err
-	}
-	return t.v.leave(t.src, p.entry)
+	e := &entry{dir: dir, name: name, rel: rel, st: &st}
+	return t.around(e, func() error { return t.descend(sub, srcRel, rel, at) })
 }

@@ -12,6 +12,7 @@ import (
 
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/chrootarchive"
+	"go.podman.io/storage/pkg/idtools"
 
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
@@ -131,10 +132,10 @@ func (w *worker) copyInto(ctx context.Context, p Copy, sources []filecopy.Source
 			return "", fmt.Errorf("chown: %w", err)
 		}
 		to.Owner = filecopy.IDs{UID: uid, GID: gid}
-		sources[i].Owner = &filecopy.IDs{UID: uid, GID: gid}
+		sources[i].Owner, sources[i].Chowned = &filecopy.IDs{UID: uid, GID: gid}, true
 	}
 	if p.Unpack {
-		to.Unpack = func(f, dir *os.File) error { return unpack(ctx, m.path, f, dir) }
+		to.Unpack = func(f, dir *os.File, owner *filecopy.IDs) error { return unpack(ctx, m.path, f, dir, owner) }
 	}
 	return filecopy.Copy(ctx, to, sources, sums)
 }
@@ -163,7 +164,7 @@ func (t *trees) open(from []CopySource) ([]filecopy.Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := filecopy.Source{Root: root, Patterns: src.Patterns, Parents: src.Parents, Ignore: src.Ignore, Exclude: src.Exclude, Packed: src.Packed}
+		out := filecopy.Source{Root: root, Patterns: src.Patterns, Parents: src.Parents, Ignore: src.Ignore, Exclude: src.Exclude, Packed: src.Packed, Sockets: src.Stage == ""}
 		if src.Stage == "" || src.Chown != "" {
 			out.Owner = &filecopy.IDs{}
 		}
@@ -239,14 +240,17 @@ func (t *trees) stream(n int, foreign bool) (*os.File, error) {
 }
 
 // unpack extracts the tar archive f into dir, in a process that has the root
-// file system as its root. Owners are those of the archive,
-// as in BuildKit and Buildah, whatever --chown says.
-func unpack(ctx context.Context, root string, f, dir *os.File) error {
+// file system as its root. Owners are those of the archive without another.
+func unpack(ctx context.Context, root string, f, dir *os.File, owner *filecopy.IDs) error {
 	dest, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
 	if err != nil {
 		return err
 	}
-	if err := chrootarchive.UntarWithRoot(filecopy.Reader(ctx, f), dest, &archive.TarOptions{}, root); err != nil {
+	opts := &archive.TarOptions{}
+	if owner != nil {
+		opts.ChownOpts = &idtools.IDPair{UID: owner.UID, GID: owner.GID}
+	}
+	if err := chrootarchive.UntarWithRoot(filecopy.Reader(ctx, f), dest, opts, root); err != nil {
 		return fmt.Errorf("unpacking: %w", err)
 	}
 	return nil

@@ -373,7 +373,7 @@ func (w *worker) makeDir(below *storage.Layer, staging storage.Staging, p Mkdir)
 				return err
 			}
 		}
-		d, err := filecopy.MakeDirs(m.root, p.Dir, owner)
+		d, err := filecopy.MakeDirs(m.root, p.Dir, owner, 0o755)
 		if err != nil {
 			return err
 		}

@@ -119,7 +119,7 @@ func (r Ref) Checkout(ctx context.Context, found Found, keep bool, work, dir str
 		return err
 	}
 	if _, err := os.Lstat(filepath.Join(tree, ".gitmodules")); err == nil && !r.SkipSubmodules {
-		if _, err := r.git(ctx, tree, "submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"); err != nil {
+		if err := r.submodules(ctx, tree); err != nil {
 			return err
 		}
 	}
@@ -150,6 +150,20 @@ func (r Ref) fetch(ctx context.Context, tree string, found Found) error {
 		if again := get(append([]string{"--", "origin"}, refs...)...); again == nil {
 			return nil
 		}
+	}
+	return err
+}
+
+// submodules gets the commits of submodules alone where their servers allow it, as fetch
+// does.
+func (r Ref) submodules(ctx context.Context, tree string) error {
+	update := []string{"submodule", "--quiet", "update", "--init", "--recursive"}
+	_, err := r.git(ctx, tree, append(update, "--depth=1")...)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if _, again := r.git(ctx, tree, update...); again == nil {
+		return nil
 	}
 	return err
 }

@@ -247,6 +247,16 @@ func TestCheckoutSubmodules(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	want(t, url+"/r.git?submodules=false#:m", "")
+	// A server of plain files cannot give a commit alone.
+	dumb := httptest.NewServer(http.StripPrefix("/sub.git", http.FileServer(http.Dir(filepath.Join(r.dir, "sub/.git")))))
+	defer dumb.Close()
+	r.git("sub", "rm", "--quiet", "in")
+	r.commit("sub", nil)
+	r.git("sub", "update-server-info")
+	r.commit("p", map[string]string{"f": "1"})
+	r.git("p", "submodule", "add", "--quiet", dumb.URL+"/sub.git", "m")
+	r.commit("p", nil)
+	want(t, url+"/p.git?submodules=true#:m", ".gitmodules= s=s")
 	// A submodule on this machine's disk stays there.
 	r.git("r", "config", "--file=.gitmodules", "submodule.m.url", r.dir+"/sub")
 	r.commit("r", nil)

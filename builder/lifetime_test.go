@@ -61,7 +61,7 @@ func nothingLeft(t testing.TB, root, seconds string) {
 	if strings.Contains(string(mounts), root) {
 		t.Errorf("mounted:\n%s", mounts)
 	}
-	for _, dir := range []string{"overlay/staging", "oakum/mnt", "oakum/scratch"} {
+	for _, dir := range []string{"oakum/mnt", "overlay/tempdirs/oakum"} {
 		entries, err := os.ReadDir(filepath.Join(root, dir))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)

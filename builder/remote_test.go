@@ -373,7 +373,7 @@ func TestScratchIsSwept(t *testing.T) {
 	b := openIn(t, builder.Options{Root: root})
 	st := base(t, b)
 	ok(t, st.Copy(t.Context(), "/t", builder.Tar(strings.NewReader(tarball(t, false, regular("f", "f"))))))
-	scratch := filepath.Join(root, "oakum/scratch")
+	scratch := filepath.Join(root, "overlay/tempdirs/oakum")
 	left := func() string {
 		entries, err := os.ReadDir(scratch)
 		ok(t, err)

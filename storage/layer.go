@@ -14,7 +14,6 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	cs "go.podman.io/storage"
 	graphdriver "go.podman.io/storage/drivers"
-	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/stringid"
 	"golang.org/x/sys/unix"
 )
@@ -196,10 +195,10 @@ type Staging struct {
 func (s *Store) MakeLayer(ctx context.Context, parent *Layer, fill func(Staging) error) (*Layer, error) {
 	l := &Layer{id: stringid.GenerateRandomID(), parent: parent, done: make(chan struct{})}
 	filled := make(chan error, 1)
-	d := &differ{store: s, layer: l, fill: fill, filled: filled}
+	m := &making{store: s, layer: l, fill: fill, filled: filled}
 	go func() {
 		defer close(l.done)
-		l.err = s.register(l, d)
+		l.err = s.register(l, m)
 		select {
 		case filled <- l.err:
 		default:
@@ -224,27 +223,29 @@ func (l *Layer) settle(path string) {
 	}
 }
 
-func (s *Store) register(l *Layer, d *differ) error {
-	opts := &graphdriver.ApplyDiffWithDifferOpts{}
-	out, err := s.cs.PrepareStagedLayer(opts, d)
-	// Another process that is just closing the store may sweep a staging directory in
-	// the instant before it is locked.
-	for try := 0; err != nil && !d.started && try < 3; try++ {
-		out, err = s.cs.PrepareStagedLayer(opts, d)
-	}
+func (s *Store) register(l *Layer, m *making) error {
+	scratch, err := s.Scratch()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(filepath.Dir(out.Target))
+	dir, err := os.MkdirTemp(scratch, "layer-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	out, err := m.make(dir)
+	if err != nil {
+		return err
+	}
 	if err := l.parent.Wait(context.Background()); err != nil {
-		return errors.Join(fmt.Errorf("the layer below: %w", err), s.cs.CleanupStagedLayer(out))
+		return errors.Join(fmt.Errorf("the layer below: %w", err), out.TarSplit.Close())
 	}
 	got, err := s.cs.ApplyStagedLayer(cs.ApplyStagedLayerOptions{
-		ID: l.id, ParentLayer: l.parent.ID(), DiffOutput: out, DiffOptions: opts,
+		ID: l.id, ParentLayer: l.parent.ID(), DiffOutput: out, DiffOptions: &graphdriver.ApplyDiffWithDifferOpts{},
 		LayerOptions: &cs.LayerOptions{Flags: map[string]any{layerFlag: true}},
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("registering the layer: %w", err), s.cs.CleanupStagedLayer(out))
+		return fmt.Errorf("registering the layer: %w", err)
 	}
 	l.created, l.diffID, l.size = got.Created, out.UncompressedDigest, out.Size
 	path, err := s.diffDir(l.id)
@@ -255,69 +256,57 @@ func (s *Store) register(l *Layer, d *differ) error {
 	return nil
 }
 
-// differ makes a build step's changes where containers/storage expects a pulled
-// layer's: in a locked staging directory that the next process sweeps if this one is
-// killed.
-type differ struct {
+// making makes a build step's changes in the process's scratch directory. The overlay
+// driver has a staging directory for such, but older releases of containers/storage,
+// such as Debian 12's, remove all that is in it, also what is in use, whenever a podman
+// or buildah ends.
+type making struct {
 	store  *Store
 	layer  *Layer
 	fill   func(Staging) error
 	filled chan<- error
-
-	started bool // ApplyDiff was called
 }
 
-func (d *differ) Close() error { return nil }
-
-func (d *differ) ApplyDiff(dest string, _ *archive.TarOptions, opts *graphdriver.DifferOptions) (graphdriver.DriverWithDifferOutput, error) {
-	d.started = true
-	out, err := d.apply(dest, opts)
+// make fills dir/diff and gives what containers/storage needs to take it over.
+func (m *making) make(dir string) (*graphdriver.DriverWithDifferOutput, error) {
+	upper, work := filepath.Join(dir, "diff"), filepath.Join(dir, "work")
+	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o700)); err != nil {
+		return nil, err
+	}
+	if err := m.inheritRoot(upper); err != nil {
+		return nil, err
+	}
+	if err := m.fill(Staging{Upper: upper, Work: work}); err != nil {
+		return nil, err
+	}
+	opened, err := openPath(upper)
 	if err != nil {
-		// The driver forgets the directory when a differ fails.
-		err = errors.Join(err, os.RemoveAll(filepath.Dir(dest)))
+		return nil, err
 	}
-	return out, err
-}
-
-func (d *differ) apply(dest string, opts *graphdriver.DifferOptions) (out graphdriver.DriverWithDifferOutput, err error) {
-	work := filepath.Join(opts.StagingDirectory, "work")
-	if err := os.Mkdir(work, 0o700); err != nil {
-		return out, err
-	}
-	if err := d.inheritRoot(dest); err != nil {
-		return out, err
-	}
-	if err := d.fill(Staging{Upper: dest, Work: work}); err != nil {
-		return out, err
-	}
-	dir, err := openPath(dest)
-	if err != nil {
-		return out, err
-	}
-	d.layer.mu.Lock()
-	d.layer.dir = dir
-	d.layer.mu.Unlock()
-	d.filled <- nil
+	m.layer.mu.Lock()
+	m.layer.dir = opened
+	m.layer.mu.Unlock()
+	m.filled <- nil
 	if err := os.RemoveAll(work); err != nil {
-		return out, err
+		return nil, err
 	}
-	out, err = d.store.digestLayer(d.layer.dir, d.layer.parent)
+	info, err := os.Stat(upper)
 	if err != nil {
-		return out, fmt.Errorf("digesting the layer: %w", err)
+		return nil, err
 	}
-	info, err := os.Stat(dest)
+	out, err := m.store.digestLayer(m.layer.dir, m.layer.parent)
 	if err != nil {
-		return out, err
+		return nil, fmt.Errorf("digesting the layer: %w", err)
 	}
 	mode := info.Mode()
-	out.RootDirMode = &mode
-	return out, nil
+	out.Target, out.RootDirMode = upper, &mode
+	return &out, nil
 }
 
 // inheritRoot gives the layer's root the attributes of the root below, for overlay
 // shows those of the uppermost layer.
-func (d *differ) inheritRoot(dest string) error {
-	parent := d.layer.parent
+func (m *making) inheritRoot(dest string) error {
+	parent := m.layer.parent
 	if parent == nil {
 		return os.Chmod(dest, 0o755)
 	}

@@ -14,9 +14,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process's scratch directory is <root>/oakum/scratch/<id>, with the file <id>.lock
-// beside it that the process has locked as long as it lives. What nobody has locked is
-// of a process that was killed.
+// A process's scratch directory is <id> in <root>/overlay/tempdirs/oakum, with the file
+// <id>.lock beside it that the process has locked as long as it lives. What nobody has
+// locked is of a process that was killed. It is there because layers are renamed from
+// it: containers/storage mounts <root>/overlay over itself, and takes what it does not
+// know in there for layers.
+
+// openTemp makes and opens the directory of scratch directories, and sweeps it.
+func (s *Store) openTemp() error {
+	root := s.cs.GraphRoot()
+	if images := s.cs.ImageStore(); images != "" {
+		root = images // where layers are
+	}
+	dir := filepath.Join(root, "overlay", "tempdirs", "oakum")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	var err error
+	if s.temp, err = os.OpenRoot(dir); err != nil {
+		return err
+	}
+	return s.sweepScratch()
+}
 
 // Scratch is a directory on the store's file system that goes when the Store is closed,
 // or when the next one is opened after a crash. It is made when it is first asked for.
@@ -28,34 +47,38 @@ func (s *Store) Scratch() (string, error) {
 			return "", fmt.Errorf("making a scratch directory: %w", err)
 		}
 	}
-	return filepath.Join(s.private.Name(), s.scratch.name), nil
+	return filepath.Join(s.temp.Name(), s.scratch.name), nil
 }
 
 // scratch is a process's scratch directory, once it is made.
 type scratch struct {
-	name string // in Store.private
+	name string // in Store.temp
 	lock *os.File
 }
 
+// makeScratch tries again when a sweep saw the lock file before it was locked and removed it.
 func (s *Store) makeScratch() error {
-	name := "scratch/" + stringid.GenerateRandomID()[:16]
-	lock, err := s.private.OpenFile(name+".lock", os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	// A sweep that saw the file before it was locked has removed it.
-	if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX); err == nil {
-		_, err = s.private.Stat(name + ".lock")
-	}
-	if err == nil {
-		err = s.private.Mkdir(name, 0o700)
-	}
-	if err != nil {
+	for {
+		name := stringid.GenerateRandomID()[:16]
+		lock, err := s.temp.OpenFile(name+".lock", os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+		if err != nil {
+			return err
+		}
+		if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX); err == nil {
+			_, err = s.temp.Stat(name + ".lock")
+		}
+		if err == nil {
+			err = s.temp.Mkdir(name, 0o700)
+		}
+		if err == nil {
+			s.scratch = scratch{name, lock}
+			return nil
+		}
 		lock.Close()
-		return err
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	s.scratch = scratch{name, lock}
-	return nil
 }
 
 // closeScratch removes the process's scratch directory.
@@ -64,12 +87,12 @@ func (s *Store) closeScratch() error {
 		return nil
 	}
 	name := s.scratch.name
-	return errors.Join(s.private.RemoveAll(name), s.private.Remove(name+".lock"), s.scratch.lock.Close())
+	return errors.Join(s.temp.RemoveAll(name), s.temp.Remove(name+".lock"), s.scratch.lock.Close())
 }
 
 // sweepScratch removes the directories of processes that have died.
 func (s *Store) sweepScratch() error {
-	entries, err := fs.ReadDir(s.private.FS(), "scratch")
+	entries, err := fs.ReadDir(s.temp.FS(), ".")
 	if err != nil {
 		return err
 	}
@@ -78,7 +101,7 @@ func (s *Store) sweepScratch() error {
 		if !isLock {
 			continue // it goes with its lock
 		}
-		f, err := s.private.Open("scratch/" + e.Name())
+		f, err := s.temp.Open(e.Name())
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -86,7 +109,7 @@ func (s *Store) sweepScratch() error {
 			return err
 		}
 		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			err = errors.Join(s.private.RemoveAll("scratch/"+base), s.private.Remove("scratch/"+e.Name()))
+			err = errors.Join(s.temp.RemoveAll(base), s.temp.Remove(e.Name()))
 		}
 		f.Close()
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

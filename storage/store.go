@@ -8,7 +8,7 @@
 // user share the store.
 //
 // A build step's layer is made where it will stay: MakeLayer gives the step a
-// staging directory of the store to write into, reads the result once to digest it,
+// directory of the store to write into, reads the result once to digest it,
 // and renames it into place.
 //
 // The package must run as root of its user namespace (the worker's), for layers hold
@@ -42,6 +42,7 @@ type Options struct {
 type Store struct {
 	cs       cs.Store
 	private  *os.Root // <root>/oakum: what is ours alone
+	temp     *os.Root // see scratch.go
 	rootless bool     // overlay's attributes are in the "user." namespace
 	stub     *os.File
 	empty    *os.File
@@ -120,7 +121,7 @@ func (s *Store) openPrivate() error {
 		return err
 	}
 	s.private = root
-	for _, d := range []string{"mnt", "empty", "steps", "contents", "files", "urls", "scratch", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
+	for _, d := range []string{"mnt", "empty", "steps", "contents", "files", "urls", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
 		if err := root.Mkdir(d, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
@@ -132,8 +133,8 @@ func (s *Store) openPrivate() error {
 		}
 		h.Close()
 	}
-	if err := s.sweepScratch(); err != nil {
-		return fmt.Errorf("sweeping scratch directories: %w", err)
+	if err := s.openTemp(); err != nil {
+		return fmt.Errorf("opening the directory for temporary files: %w", err)
 	}
 	if s.stub, err = root.Open("stub"); err != nil {
 		return err
@@ -147,7 +148,7 @@ func (s *Store) openPrivate() error {
 // Close gives the store back. Layers being made must have been waited for.
 func (s *Store) Close() error {
 	_, err := s.cs.Shutdown(false)
-	return errors.Join(err, s.closeScratch(), s.stub.Close(), s.empty.Close(), s.lock.Close(), s.private.Close())
+	return errors.Join(err, s.closeScratch(), s.stub.Close(), s.empty.Close(), s.lock.Close(), s.temp.Close(), s.private.Close())
 }
 
 // Private is the directory of the store that is oakum's alone.

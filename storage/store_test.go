@@ -156,9 +156,29 @@ func TestMakeLayerEarlyAndNever(t *testing.T) {
 	if err != nil || status.Layers != 10 {
 		t.Errorf("%d layers: %v", status.Layers, err)
 	}
-	left, err := os.ReadDir(filepath.Join(status.Root, "overlay", "staging"))
-	if len(left) != 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("staging has %v: %v", left, err)
+	scratch, err := s.Scratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(scratch); len(left) != 0 || err != nil {
+		t.Errorf("the scratch directory has %v: %v", left, err)
+	}
+}
+
+// Older releases of containers/storage remove all staging directories of the overlay
+// driver when they close the store, also those in use.
+func TestMakeLayerWhileOthersSweep(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	l, err := s.MakeLayer(t.Context(), nil, func(st Staging) error {
+		return errors.Join(os.RemoveAll(filepath.Join(s.cs.GraphRoot(), "overlay", "staging")),
+			os.WriteFile(filepath.Join(st.Upper, "file"), nil, 0o644))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Wait(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -177,7 +197,7 @@ func TestTemporaryFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scratch := filepath.Join(s.private.Name(), "scratch")
+	scratch := s.temp.Name()
 	sys, err := s.systemContext(Access{})
 	if err != nil || filepath.Dir(sys.BigFilesTemporaryDir) != scratch {
 		t.Errorf("temporary files go to %v, %v", sys, err)

@@ -28,13 +28,13 @@ RUN sleep %[1]s & setsid sleep %[1]s & sleep %[1]s
 `
 
 // TestKilled kills oakum itself, alone, during a RUN. Nobody is left to remove its
-// staging directory; the next build must.
+// scratch directory; the next build must.
 func TestKilled(t *testing.T) {
 	b := beginSleeper(t)
 	b.end(func(pid int) error { return syscall.Kill(pid, syscall.SIGKILL) }, -1)
 	waitFor(t, goneWithin-time.Since(b.ended), "processes and mounts are gone", b.remains)
 	b.buildAgain()
-	if files := b.newFiles("overlay/staging/"); files != "" {
+	if files := b.newFiles("overlay/tempdirs/oakum/"); files != "" {
 		t.Errorf("the next build left %s", files)
 	}
 }

@@ -115,7 +115,7 @@ func (s *source) addFile(ctx context.Context, lib backend, opts Options, name st
 			err = fmt.Errorf("no %s in the build context: %w", name, fs.ErrNotExist)
 		}
 	default:
-		text, err = os.ReadFile(name)
+		text, err = readLocal(name)
 	}
 	if err != nil {
 		return fmt.Errorf("reading the Dockerfile: %w", err)
@@ -288,6 +288,20 @@ func readFile(ctx context.Context, s stage, name string, max int) ([]byte, error
 		err = fmt.Errorf("%w: %s is larger than %d bytes", builder.ErrInvalid, name, max)
 	}
 	return text, err
+}
+
+// readLocal reads a Dockerfile of this machine.
+func readLocal(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := readText(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return text, nil
 }
 
 // readText reads a Dockerfile from a stream.

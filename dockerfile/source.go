@@ -79,7 +79,7 @@ func readSource(o Options) (source, error) {
 		}
 		path = filepath.Join(contextDir, name)
 	}
-	text, err := os.ReadFile(path)
+	text, err := readLocal(path)
 	if err != nil {
 		return source{}, fmt.Errorf("reading the Dockerfile: %w", err)
 	}

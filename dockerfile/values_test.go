@@ -119,6 +119,18 @@ func TestFromOption(t *testing.T) {
 	equal(t, "operations", f.log, []string{"a: FROM tool", "b: FROM base", "2: FORK a", "2: COPY from b . -> /", "2: COMMIT out"})
 }
 
+// A Dockerfile that does not end is not read to its end.
+func TestLargeDockerfile(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "Dockerfile")
+	writeFile(t, name, "FROM scratch\n"+strings.Repeat("#\n", maxDockerfile/2))
+	for _, opts := range []Options{{ContextDir: dir}, {ContextDir: dir, File: "/dev/zero"}, {ContextDir: dir, Dockerfile: strings.NewReader("FROM scratch\n"), MoreFiles: []string{name}}} {
+		if _, err := build(t.Context(), &fake{}, opts); !errors.Is(err, builder.ErrInvalid) {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
 // TestSeveralFiles: faults are in the file and line that has them.
 func TestSeveralFiles(t *testing.T) {
 	dir := t.TempDir()

@@ -157,7 +157,7 @@ func (w *worker) wantPull(ctx context.Context, p Open, have bool, local storage.
 }
 
 // stepKeyVersion changes when the same operation gives another result than before.
-const stepKeyVersion = "oakum step 1"
+const stepKeyVersion = "oakum step 2"
 
 // operation is one step on a stage.
 type operation struct {

@@ -4,6 +4,7 @@ package builder
 
 import (
 	"context"
+	"time"
 
 	"github.com/oakum-build/oakum/builder/internal/worker"
 )
@@ -17,4 +18,15 @@ func (s *Stage) ReadFile(ctx context.Context, name string, max int) ([]byte, err
 	var data []byte
 	err := s.b.call(ctx, "readfile", worker.ReadFile{Stage: s.id, Name: name, Max: max}, &data, nil)
 	return data, err
+}
+
+// LatestTime is when the regular file of the stage that changed last did so; the zero
+// time when there is none.
+func (s *Stage) LatestTime(ctx context.Context) (time.Time, error) {
+	if s.closed {
+		return time.Time{}, ErrClosed
+	}
+	var latest time.Time
+	err := s.b.call(ctx, "latesttime", s.id, &latest, nil)
+	return latest, err
 }

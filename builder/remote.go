@@ -43,6 +43,10 @@ func (s Source) Checksum(sum string) Source { s.remote.Checksum = sum; return s 
 // says so, and else it has none.
 func (s Source) KeepGitDir(keep bool) Source { s.remote.KeepGitDir = &keep; return s }
 
+// CommitTimes gives the files of a Git source the time of their commit, as the query
+// mtime=commit does; else it is that of the build.
+func (s Source) CommitTimes() Source { s.remote.CommitTimes = true; return s }
+
 // Authorization sends the value of an Authorization header, such as "Bearer TOKEN", to the
 // server of a URL or of a Git source over http or https, and to no other: a redirect
 // elsewhere goes without it, and is an error of a repository. It is kept and shown

@@ -399,3 +399,19 @@ func TestScratchIsSwept(t *testing.T) {
 	openIn(t, builder.Options{Root: root})
 	equal(t, left(), "alive alive.lock")
 }
+
+func TestLatestTime(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	st := stage(t, b, builder.Scratch, builder.StageOptions{})
+	if at, err := st.LatestTime(t.Context()); err != nil || !at.IsZero() {
+		t.Errorf("of nothing: %v, %v", at, err)
+	}
+	archive := tarball(t, false, tar.Header{Name: "d", Typeflag: tar.TypeDir, Mode: 0o755, ModTime: time.Unix(900, 0)},
+		tar.Header{Name: "d/old", ModTime: time.Unix(300, 0)}, tar.Header{Name: "d/new", ModTime: time.Unix(500, 0)},
+		tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd", ModTime: time.Unix(800, 0)})
+	ok(t, st.Add(t.Context(), "/", builder.Tar(strings.NewReader(archive))))
+	if at, err := st.LatestTime(t.Context()); err != nil || at.Unix() != 500 {
+		t.Errorf("got %v, %v", at, err)
+	}
+}

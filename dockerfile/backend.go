@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/oakum-build/oakum/builder"
 )
@@ -22,6 +23,7 @@ type stage interface {
 	Platform() string
 	CheckCommand(ctx context.Context) ([]string, error)
 	ReadFile(ctx context.Context, name string, max int) ([]byte, error)
+	LatestTime(ctx context.Context) (time.Time, error)
 	Describe(createdBy string)
 	Configure(change func(*builder.Config))
 	Workdir(ctx context.Context, dir string) error
@@ -58,7 +60,7 @@ type files struct {
 	remote       []remoteFile
 	unpackRemote bool
 	checksum     string // of the only remote source
-	keepGitDir   *bool
+	gitOptions
 }
 
 // remoteFile is a source that ADD fetches.
@@ -67,6 +69,12 @@ type remoteFile struct {
 	git           bool
 	authorization string
 	agent         string
+}
+
+// gitOptions are how the files of repositories are taken.
+type gitOptions struct {
+	keepGitDir  *bool
+	commitTimes bool
 }
 
 // source makes a source of it.
@@ -79,6 +87,9 @@ func (f files) source(r remoteFile) builder.Source {
 		return src
 	}
 	src := builder.Git(r.ref).Exclude(f.exclude...).Checksum(f.checksum).Authorization(r.authorization).Agent(r.agent)
+	if f.commitTimes {
+		src = src.CommitTimes()
+	}
 	if f.keepGitDir != nil {
 		src = src.KeepGitDir(*f.keepGitDir)
 	}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/moby/patternmatcher"
@@ -162,7 +163,7 @@ func intoStage(ctx context.Context, lib backend, f files) (stage, error) {
 
 // remoteSource fetches a context.
 func remoteSource(ctx context.Context, lib backend, opts Options) (source, error) {
-	s, plainFile, err := fetch(ctx, lib, opts, opts.ContextURL)
+	s, plainFile, err := fetch(ctx, lib, opts, opts.ContextURL, opts.contextGit())
 	if err != nil {
 		return source{}, err
 	}
@@ -176,30 +177,47 @@ func remoteSource(ctx context.Context, lib backend, opts Options) (source, error
 	return src, err
 }
 
+// contextGit says how the files of a repository are taken that is the context: as the
+// build arguments say, as in BuildKit.
+func (o Options) contextGit() gitOptions {
+	var git gitOptions
+	if keep, err := strconv.ParseBool(o.args()["BUILDKIT_CONTEXT_KEEP_GIT_DIR"]); err == nil && keep {
+		git.keepGitDir = &keep
+	}
+	git.commitTimes = o.args()[epochArg] != ""
+	return git
+}
+
 // fetch makes a stage of what a reference names: the files of a repository, those of an
 // archive, or the file "context" if it is none.
-func fetch(ctx context.Context, lib backend, opts Options, ref string) (s stage, plainFile bool, err error) {
+func fetch(ctx context.Context, lib backend, opts Options, ref string, git gitOptions) (s stage, plainFile bool, err error) {
 	if isRepository(ref) {
 		from, err := opts.remoteFile(ctx, ref, true)
 		if err != nil {
 			return nil, false, err
 		}
-		s, err = intoStage(ctx, lib, files{dest: "/", remote: []remoteFile{from}})
+		s, err = intoStage(ctx, lib, files{dest: "/", remote: []remoteFile{from}, gitOptions: git})
 		return s, false, err
 	}
 	file, err := fetchFile(ctx, lib, opts, ref)
 	if err != nil {
 		return nil, false, err
 	}
-	head, err := file.ReadFile(ctx, fetched, headLength)
-	if err != nil {
-		return nil, false, errors.Join(err, file.Close())
-	}
-	if !isArchive(head) {
+	s, err = unpacked(ctx, lib, file)
+	if s == nil && err == nil {
 		return file, true, nil
 	}
-	s, err = intoStage(ctx, lib, files{origin: origin{from: file}, dest: "/", patterns: []string{fetched}, unpack: true})
 	return s, false, errors.Join(err, file.Close())
+}
+
+// unpacked makes a stage of what the file "context" of another holds; nil when it is no
+// archive.
+func unpacked(ctx context.Context, lib backend, file stage) (stage, error) {
+	head, err := file.ReadFile(ctx, fetched, headLength)
+	if err != nil || !isArchive(head) {
+		return nil, err
+	}
+	return intoStage(ctx, lib, files{origin: origin{from: file}, dest: "/", patterns: []string{fetched}, unpack: true})
 }
 
 // streamSource reads a context, or a Dockerfile without one, from a stream.

@@ -34,7 +34,7 @@ func (w *worker) addFiles(ctx context.Context, c *instructions.AddCommand) error
 	return w.bring(ctx, "ADD", c.SourcesAndDest, files{
 		origin: w.context(),
 		unpack: c.Unpack == nil || *c.Unpack, unpackRemote: c.Unpack != nil && *c.Unpack, link: c.Link,
-		checksum: c.Checksum, keepGitDir: c.KeepGitDir,
+		checksum: c.Checksum, gitOptions: gitOptions{keepGitDir: c.KeepGitDir},
 		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
 	})
 }

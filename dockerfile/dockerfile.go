@@ -141,7 +141,7 @@ func build(ctx context.Context, lib backend, opts Options) (img builder.Image, e
 		return builder.Image{}, err
 	}
 	defer func() { err = errors.Join(err, src.close()) }()
-	r, err := newRun(lib, opts, src)
+	r, err := newRun(ctx, lib, opts, src)
 	if err != nil {
 		return builder.Image{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/oakum-build/oakum/builder"
 )
@@ -97,6 +98,8 @@ func (s *fakeStage) ReadFile(context.Context, string, int) ([]byte, error) {
 	return nil, builder.ErrNotFound
 }
 
+func (s *fakeStage) LatestTime(context.Context) (time.Time, error) { return time.Time{}, nil }
+
 func (s *fakeStage) layer() {
 	s.history = append(s.history, s.next)
 	s.next = ""
@@ -174,7 +177,7 @@ func buildText(t *testing.T, text string, change func(*fake, *Options)) (*fake, 
 	if change != nil {
 		change(f, &opts)
 	}
-	r, err := newRun(f, opts, source{name: "Dockerfile", text: []byte(text)})
+	r, err := newRun(t.Context(), f, opts, source{name: "Dockerfile", text: []byte(text)})
 	if err != nil {
 		return f, err
 	}

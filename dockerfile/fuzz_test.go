@@ -18,7 +18,7 @@ func FuzzBuild(f *testing.F) {
 			"base": {}, "tool": {Env: []string{"PATH=/bin", "A"}}, "trig": {OnBuild: []string{trigger}},
 		}}
 		opts := Options{ContextDir: "ctx", Jobs: 1 + jobs&3, Progress: func(Event) {}}
-		r, err := newRun(back, opts, source{name: "Dockerfile", text: []byte(text)})
+		r, err := newRun(t.Context(), back, opts, source{name: "Dockerfile", text: []byte(text)})
 		if err == nil {
 			_, err = r.stages(t.Context())
 			r.close()

@@ -69,7 +69,7 @@ func TestExpansion(t *testing.T) {
 func TestPullAndCacheOptions(t *testing.T) {
 	f := &optionsFake{fake: fake{images: map[string]builder.Config{"base": {}}}}
 	opts := Options{ContextDir: t.TempDir(), Jobs: 1, Pull: builder.PullAlways, NoCache: true}
-	r, err := newRun(f, opts, source{text: []byte("FROM base AS a\nFROM a\nCOPY --from=base / /\n")})
+	r, err := newRun(t.Context(), f, opts, source{text: []byte("FROM base AS a\nFROM a\nCOPY --from=base / /\n")})
 	if err != nil {
 		t.Fatal(err)
 	}

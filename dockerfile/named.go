@@ -86,7 +86,7 @@ func (w *worker) openContext(ctx context.Context, opts builder.StageOptions) (er
 		w.fs, err = w.lib.Stage(ctx, ref, opts)
 		return err
 	case isRepository(value) || isURL(value):
-		w.fs, _, err = fetch(ctx, w.lib, w.opts, value)
+		w.fs, _, err = fetch(ctx, w.lib, w.opts, value, gitOptions{})
 		return err
 	}
 	dir := origin{dir: value}

@@ -15,8 +15,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/dockerfile"
@@ -25,11 +27,17 @@ import (
 // archive is a tar archive, compressed, of files: name to content.
 func archive(t *testing.T, files map[string]string) string {
 	t.Helper()
+	return archiveOf(t, 0, files)
+}
+
+// archiveOf is archive with the files' time.
+func archiveOf(t *testing.T, at int64, files map[string]string) string {
+	t.Helper()
 	var buf bytes.Buffer
 	gz := gzip.NewWriter(&buf)
 	tw := tar.NewWriter(gz)
 	for name, content := range files {
-		if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Uid: 7, Gid: 7, Size: int64(len(content))}); err != nil {
+		if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Uid: 7, Gid: 7, Size: int64(len(content)), ModTime: time.Unix(at, 0)}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.WriteString(tw, content); err != nil {
@@ -292,6 +300,64 @@ func TestCheckContexts(t *testing.T) {
 	if _, err := dockerfile.Check(t.Context(), dockerfile.Options{ContextURL: url + "/r.git"}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("without a Builder: %v", err)
 	}
+}
+
+// SOURCE_DATE_EPOCH may name what the time is taken from.
+func TestEpochOfSources(t *testing.T) {
+	const dockerfileText = "ARG SOURCE_DATE_EPOCH\nFROM scratch\nARG SOURCE_DATE_EPOCH\nENV AT=$SOURCE_DATE_EPOCH\nCOPY busybox /\n"
+	t.Setenv("GIT_COMMITTER_DATE", "2020-01-02T03:04:05Z")
+	files := map[string]string{"Dockerfile": dockerfileText, "busybox": contextFiles(t, "")["busybox"]}
+	files["withdefault"] = strings.Replace(dockerfileText, "EPOCH\n", "EPOCH=context\n", 1)
+	url := web(t, map[string]string{"/ctx.tgz": archive(t, files), "/old.tgz": archiveOf(t, 1600000000, files)}, map[string]map[string]string{"r": files})
+	undated := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, archiveOf(t, 1600000000, files))
+	}))
+	defer undated.Close()
+	b := open(t)
+	dir := contextDir(t)
+	stage := "FROM scratch AS src\nARG U\nADD $U /\n"
+	const commit, modified, latest = 1577934245, 1445412480, 1600000000
+	for name, test := range map[string]struct {
+		text, epoch, u string
+		opts           dockerfile.Options
+		want           int64
+	}{
+		"git":                      {epoch: "context", opts: dockerfile.Options{ContextURL: url + "/r.git"}, want: commit},
+		"git, by the Dockerfile":   {opts: dockerfile.Options{ContextURL: url + "/r.git", File: "withdefault"}, want: commit},
+		"a file's Last-Modified":   {epoch: "context", opts: dockerfile.Options{ContextURL: url + "/ctx.tgz"}, want: modified},
+		"an archive's latest file": {epoch: "context", opts: dockerfile.Options{ContextURL: undated.URL + "/x.tgz"}, want: latest},
+		"a stream":                 {epoch: "context", opts: dockerfile.Options{Context: strings.NewReader(archiveOf(t, 1600000000, files))}, want: latest},
+		"a named context":          {text: dockerfileText, epoch: "SRC", opts: dockerfile.Options{ContextDir: dir, Contexts: map[string]string{"src": url + "/r.git"}}, want: commit},
+		"a stage with git":         {text: stage + dockerfileText, epoch: "src", u: url + "/r.git", opts: dockerfile.Options{ContextDir: dir}, want: commit},
+		"a stage with a URL":       {text: stage + dockerfileText, epoch: "src", u: url + "/old.tgz", opts: dockerfile.Options{ContextDir: dir}, want: modified},
+		"a stage with an archive":  {text: stage + dockerfileText, epoch: "src", u: undated.URL + "/x", opts: dockerfile.Options{ContextDir: dir}, want: latest},
+	} {
+		test.opts.BuildArgs = map[string]*string{"U": &test.u}
+		if test.epoch != "" {
+			test.opts.BuildArgs["SOURCE_DATE_EPOCH"] = &test.epoch
+		}
+		img := build(t, b, strings.Replace(test.text, "ARG SOURCE_DATE_EPOCH\nFROM scratch\n", "FROM scratch\n", 1), test.opts)
+		info := inspect(t, b, img.ID)
+		if at := info.Created.Unix(); at != test.want || !slices.Contains(info.Config.Env, fmt.Sprintf("AT=%d", test.want)) {
+			t.Errorf("%s: created at %d, want %d; %q", name, at, test.want, info.Config.Env)
+		}
+	}
+}
+
+// The files of a repository that is the context have its .git directory and the commit's
+// time when build arguments ask for it.
+func TestGitContextArguments(t *testing.T) {
+	t.Setenv("GIT_COMMITTER_DATE", "2020-01-02T03:04:05Z")
+	url := web(t, nil, map[string]map[string]string{"r": contextFiles(t, "")})
+	b := open(t)
+	yes, at := "1", "7"
+	img := build(t, b, "", dockerfile.Options{ContextURL: url + "/r.git", BuildArgs: map[string]*string{"BUILDKIT_CONTEXT_KEEP_GIT_DIR": &yes, "SOURCE_DATE_EPOCH": &at},
+		Progress: func(e dockerfile.Event) {
+			if e.Kind == dockerfile.Warning && strings.Contains(e.Text, "is not used") {
+				t.Error(e.Text)
+			}
+		}})
+	inImage(t, b, img, "stat -c '%n %Y' /d/f; ls /.git/HEAD", "/d/f 1577934245", "/.git/HEAD")
 }
 
 func TestContextsThatCannotBe(t *testing.T) {

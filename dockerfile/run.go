@@ -58,19 +58,21 @@ func (n *node) files() origin {
 }
 
 // newRun plans a build.
-func newRun(lib backend, opts Options, src source) (*run, error) {
-	p, err := plan.New(src.text, opts.plan(src))
-	if err != nil {
-		return nil, src.locate(err, 0, 0, "")
-	}
-	if opts.RewriteTimes && opts.Timestamp == nil && p.Epoch == nil {
-		return nil, errors.New("nothing says to which time those of files are limited: SOURCE_DATE_EPOCH is not set")
-	}
+func newRun(ctx context.Context, lib backend, opts Options, src source) (*run, error) {
 	r := &run{
-		lib: lib, opts: opts, src: src, plan: p,
+		lib: lib, opts: opts, src: src,
 		progress: &progress{sink: opts.Progress},
 		slots:    &slots{free: opts.jobs()},
 		nodes:    map[*plan.Stage]*node{},
+	}
+	options, dated := opts.plan(src), false
+	options.EpochOf = func(s plan.EpochSource) (*time.Time, error) { dated = true; return r.epochOf(ctx, s) }
+	var err error
+	if r.plan, err = plan.New(src.text, options); err != nil {
+		return nil, src.locate(err, 0, 0, "")
+	}
+	if opts.RewriteTimes && opts.Timestamp == nil && r.plan.Epoch == nil && !dated {
+		return nil, errors.New("nothing says to which time those of files are limited: SOURCE_DATE_EPOCH is not set")
 	}
 	return r, r.checkEarly()
 }

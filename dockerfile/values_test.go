@@ -2,7 +2,9 @@ package dockerfile
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +43,7 @@ func TestSourceDateEpoch(t *testing.T) {
 					t.Errorf("warning: %s", e.Text)
 				}
 			}
-			r, err := newRun(f, opts, source{text: []byte(tt.text)})
+			r, err := newRun(t.Context(), f, opts, source{text: []byte(tt.text)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,12 +63,47 @@ func TestSourceDateEpoch(t *testing.T) {
 			}
 		})
 	}
-	for _, text := range []string{"FROM base\nARG A\nARG SOURCE_DATE_EPOCH=context\nFROM base\n", "ARG SOURCE_DATE_EPOCH=context\nFROM base\n"} {
+}
+
+// TestSourceDateEpochSources: what is no number is the name of a source.
+func TestSourceDateEpochSources(t *testing.T) {
+	for text, says := range map[string]string{
+		"ARG SOURCE_DATE_EPOCH=none\nFROM base\n":                                            "1 neither a number of seconds nor the name",
+		"ARG SOURCE_DATE_EPOCH=-1\nFROM base\n":                                              "1 neither a number of seconds nor the name",
+		"ARG SOURCE_DATE_EPOCH=sourc\nFROM scratch AS source\n":                              "1 neither did you mean source?",
+		"ARG SOURCE_DATE_EPOCH=a\nFROM base AS a\nADD http://h/f /\n":                        "2 must start FROM scratch",
+		"ARG SOURCE_DATE_EPOCH=a\nFROM scratch AS a\nCOPY f /\n":                             "2 may have ARG and one ADD, but not COPY",
+		"ARG SOURCE_DATE_EPOCH=a\nFROM scratch AS a\n":                                       "2 must ADD a URL or a git repository",
+		"ARG SOURCE_DATE_EPOCH=a\nFROM scratch AS a\nADD f /\n":                              "2 must ADD a URL or a git repository",
+		"ARG SOURCE_DATE_EPOCH=a\nFROM scratch AS a\nADD http://h/f http://h/g /\n":          "2 must ADD one URL",
+		"ARG SOURCE_DATE_EPOCH=a\nFROM scratch AS a\nADD http://h/f /\nADD http://h/f /\n":   "2 must ADD one URL",
+		"ARG SOURCE_DATE_EPOCH=a\nFROM scratch AS a\nADD --checksum=sha256:0 http://h/f /\n": "2 invalid checksum",
+	} {
 		_, err := buildText(t, text, nil)
 		var e *Error
-		if header := strings.HasPrefix(text, "ARG"); header != errors.Is(err, errors.ErrUnsupported) || (header && (!errors.As(err, &e) || e.Line != 1)) {
-			t.Errorf("%q: error %v", text, err)
+		line, rest, _ := strings.Cut(says, " ")
+		if !errors.As(err, &e) || fmt.Sprint(e.Line) != line {
+			t.Errorf("%q: %+v", text, err)
+			continue
 		}
+		for word := range strings.SplitSeq(rest, " ") {
+			if !strings.Contains(e.Error()+" "+e.Hint, word) {
+				t.Errorf("%q: %v (%s), want %q", text, err, e.Hint, rest)
+			}
+		}
+	}
+	// What has no time of its own leaves the argument unset.
+	warned := 0
+	f := mustBuild(t, "ARG SOURCE_DATE_EPOCH=context\nFROM base\nARG SOURCE_DATE_EPOCH\nRUN x\n", func(_ *fake, o *Options) {
+		o.RewriteTimes = true
+		o.Progress = func(e Event) {
+			if e.Kind == Warning && strings.Contains(e.Text, "no time of its own") {
+				warned++
+			}
+		}
+	})
+	if env := f.cmds[0].Env; f.commits[0].Created != nil || slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, epochArg) }) || warned != 1 {
+		t.Errorf("created %v, environment %q, %d warnings", f.commits[0].Created, env, warned)
 	}
 }
 

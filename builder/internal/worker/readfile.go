@@ -3,7 +3,9 @@
 package worker
 
 import (
+	"context"
 	"errors"
+	"time"
 
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
 )
@@ -15,14 +17,28 @@ type ReadFile struct {
 }
 
 func (w *worker) readFile(p ReadFile) (data []byte, err error) {
-	s, err := w.stage(p.Stage)
-	if err != nil {
-		return nil, err
-	}
-	m, err := w.mount(s.top(), nil, false)
+	m, err := w.look(p.Stage)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
 	return filecopy.ReadFile(m.root, p.Name, p.Max)
+}
+
+func (w *worker) latestTime(ctx context.Context, stage string) (latest time.Time, err error) {
+	m, err := w.look(stage)
+	if err != nil {
+		return latest, err
+	}
+	defer func() { err = errors.Join(err, m.close()) }()
+	return filecopy.LatestTime(ctx, m.root)
+}
+
+// look mounts a stage's files to read them.
+func (w *worker) look(stage string) (*mounted, error) {
+	s, err := w.stage(stage)
+	if err != nil {
+		return nil, err
+	}
+	return w.mount(s.top(), nil, false)
 }

@@ -28,6 +28,8 @@ type Remote struct {
 	Git        string // or a repository
 	Checksum   string // of the file, or the beginning of the commit; "" is any
 	KeepGitDir *bool  // nil is what the reference says
+	// CommitTimes gives a repository's files the time of their commit.
+	CommitTimes bool
 	// Authorization is the header for the server, and Agent the socket for ssh; "" is none.
 	Authorization, Agent string
 }
@@ -96,6 +98,7 @@ func (w *worker) fetchGit(ctx context.Context, r Remote, fresh bool) (*storage.L
 		return nil, err
 	}
 	ref.Authorization, ref.Agent = r.Authorization, r.Agent
+	ref.CommitTime = ref.CommitTime || r.CommitTimes
 	keep := ref.KeepGitDir != nil && *ref.KeepGitDir
 	if r.KeepGitDir != nil {
 		if ref.KeepGitDir != nil && keep != *r.KeepGitDir {

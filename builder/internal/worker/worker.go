@@ -163,6 +163,8 @@ func (w *worker) dispatch(ctx context.Context, call *wire.Call) (any, error) {
 		return with(call, func(p Commit) (any, error) { return w.commit(ctx, p) })
 	case "readfile":
 		return with(call, func(p ReadFile) (any, error) { return w.readFile(p) })
+	case "latesttime":
+		return with(call, func(id string) (any, error) { return w.latestTime(ctx, id) })
 	case "close":
 		return with(call, func(id string) (any, error) { return nil, w.closeStage(id) })
 	}

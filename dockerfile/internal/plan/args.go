@@ -110,9 +110,17 @@ const hostnameArg = "BUILDKIT_SANDBOX_HOSTNAME"
 // Hostname is the machine's name for RUN; "" is the default.
 func (p *Plan) Hostname() string { return p.opts.Args[hostnameArg] }
 
+// buildArgs are BuildKit's own arguments (Dockerfile reference, "BuildKit built-in build
+// args", and its frontend). Those that nothing here goes by are accepted, too, so that
+// the same command line serves for both.
+var buildArgs = []string{
+	"BUILDKIT_BUILD_NAME", "BUILDKIT_CACHE_MOUNT_NS", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", "BUILDKIT_DOCKERFILE_CHECK", "BUILDKIT_INLINE_CACHE",
+	"BUILDKIT_MULTI_PLATFORM", hostnameArg, "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE", "BUILDKIT_SYNTAX",
+}
+
 // predefined says that a build argument has its use without any ARG naming it.
 func predefined(name string) bool {
-	if name == "BUILDKIT_DOCKERFILE_CHECK" || name == epochArg || name == hostnameArg { // the first is of package lint
+	if slices.Contains(buildArgs, name) || name == epochArg {
 		return true
 	}
 	if _, ok := platformArgs(nil, "").Get(name); ok {
@@ -130,7 +138,7 @@ func unused(args map[string]string, declared []string) (names []string, meant ma
 			continue
 		}
 		names = append(names, name)
-		meant[name] = nearest(name, declared)
+		meant[name] = nearest(name, slices.Concat(declared, buildArgs))
 	}
 	return names, meant
 }

@@ -35,6 +35,9 @@ type Options struct {
 	// Contexts are the named contexts: for each name the image that it is, or "" when it
 	// is something else. They stand for images of that name, and for stages.
 	Contexts map[string]string
+	// EpochOf gives the time of a source that SOURCE_DATE_EPOCH names, or nil when it has
+	// none; without EpochOf none has.
+	EpochOf func(EpochSource) (*time.Time, error)
 	// NoContext says that there are no files to COPY or ADD from.
 	NoContext bool
 }

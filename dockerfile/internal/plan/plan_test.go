@@ -190,13 +190,13 @@ func TestSetEnv(t *testing.T) {
 
 func TestUnused(t *testing.T) {
 	p := mustPlan(t, "ARG HEAD\nFROM x AS other\nARG OTHER\nFROM trig\nARG VERSION\n", Options{Args: map[string]string{
-		"HEAD": "", "OTHER": "", "VERSION": "", "VERSOIN": "", "no_proxy": "", "TARGETARCH": "", "TRIGGER": "", "X": "",
+		"HEAD": "", "OTHER": "", "VERSION": "", "VERSOIN": "", "no_proxy": "", "TARGETARCH": "", "TRIGGER": "", "X": "", "BUILDKIT_SYNTAX": "", "BUILDKIT_SINTAX": "",
 	}})
 	if _, err := p.Triggers(p.Target, []string{"ARG TRIGGER"}); err != nil {
 		t.Fatal(err)
 	}
 	unused, meant := p.Unused()
-	if !slices.Equal(unused, []string{"VERSOIN", "X"}) || meant["VERSOIN"] != "VERSION" || meant["X"] != "" {
+	if !slices.Equal(unused, []string{"BUILDKIT_SINTAX", "VERSOIN", "X"}) || meant["VERSOIN"] != "VERSION" || meant["X"] != "" || meant["BUILDKIT_SINTAX"] != "BUILDKIT_SYNTAX" {
 		t.Errorf("unused %q, meant for %q", unused, meant)
 	}
 }

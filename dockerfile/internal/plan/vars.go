@@ -36,6 +36,12 @@ func (v *Vars) Get(name string) (string, bool) {
 	return value, ok
 }
 
+// unset removes a variable.
+func (v *Vars) unset(name string) {
+	delete(v.values, name)
+	v.names = slices.DeleteFunc(v.names, func(n string) bool { return n == name })
+}
+
 // Keys gives the variables' names.
 func (v *Vars) Keys() []string { return slices.Clone(v.names) }
 

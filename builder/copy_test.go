@@ -41,7 +41,6 @@ func TestCopySelects(t *testing.T) {
 		{"several patterns make a directory", "/out", []builder.Source{dir.Select("a.go", "go.mod")}, "a.go go.mod"},
 		{"several sources", "/out", []builder.Source{dir.Select("a.go"), dir.Select("dir")}, "a.go sub sub/z x y"},
 		{"a wildcard of several makes a directory", "/out", []builder.Source{dir.Select("a*", "[bc].go").Exclude("dir")}, "a.go b.go"},
-		{"one wildcard of several too", "/out", []builder.Source{dir.Select("?.go")}, "a.go b.go"},
 		{"wildcards in each component", "/out/", []builder.Source{dir.Select("d*p/t*/f")}, "f"},
 		{"a wildcard over directories", "/out/", []builder.Source{dir.Select("deep/*")}, "f"},
 		{"a wildcard of nothing", "/out/", []builder.Source{dir.Select("*.go", "*.none")}, "a.go b.go b_test.go"},
@@ -65,6 +64,18 @@ func TestCopySelects(t *testing.T) {
 			equal(t, strings.TrimSpace(got), strings.ReplaceAll(test.want, " ", "\n"))
 		})
 	}
+}
+
+// The files that one pattern names replace each other where the destination is neither a
+// directory nor said to be one.
+func TestCopySeveralToOneName(t *testing.T) {
+	t.Parallel()
+	dir := builder.Dir(tree(t, map[string]string{"a.go": "a", "b.go": "b", "in/x": "x", "z": "z"}))
+	s := base(t, open(t))
+	ok(t, s.Copy(t.Context(), "/out", dir.Select("?.go")))
+	ok(t, s.Copy(t.Context(), "/dir", dir.Select("[iz]*")))
+	equal(t, sh(t, s, "cat /out; ls /dir"), "bx\nz\n")
+	is(t, s.Copy(t.Context(), "/out", dir.Select("[ai]*")), builder.ErrInvalid) // a directory over a.go
 }
 
 func TestCopyErrors(t *testing.T) {

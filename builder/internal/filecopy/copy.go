@@ -20,7 +20,7 @@ import (
 type Target struct {
 	Root *os.File // the root of the file system copied into
 	// Dest is a path in Root. It is a directory when it ends in a slash, or is one
-	// already, or Dir is set, or a pattern names several items.
+	// already, or Dir is set.
 	Dest string
 	Dir  bool
 	// Owner is that of directories made on the way.
@@ -66,9 +66,8 @@ type link struct {
 
 // level is an open target directory.
 type level struct {
-	rel    string
-	dir    *os.File
-	linked bool // reached through a link that was there
+	rel string
+	dir *os.File
 }
 
 func (c *copier) close() {
@@ -79,14 +78,14 @@ func (c *copier) close() {
 }
 
 // top finds the directory in the target that an item goes to.
-func (c *copier) top(src *Source, name string, isDir, several bool) error {
-	if err := c.digester.top(src, name, isDir, several); err != nil {
+func (c *copier) top(src *Source, name string, isDir bool) error {
+	if err := c.digester.top(src, name, isDir); err != nil {
 		return err
 	}
 	c.close()
 	dest := path.Clean("/" + c.to.Dest)
 	c.base, c.name, c.perm = dest, name, src.Mode.made()
-	if !isDir && !several && !c.destIsDir(dest) {
+	if !isDir && !c.destIsDir(dest) {
 		// A link to a file stands for the file.
 		real, err := Resolve(c.to.Root, dest)
 		if err != nil {
@@ -161,15 +160,22 @@ func (c *copier) enter(parent level, name string) (level, error) {
 		return level{}, &os.PathError{Op: "mkdir", Path: rel, Err: err}
 	}
 	d, err := openChild(parent.dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
-	linked := errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR)
-	if linked {
-		// A link to a directory inside the root is entered, as BuildKit does.
-		d, err = openIn(c.to.Root, path.Join(c.base, rel), unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+		return level{}, &InvalidError{c.inTheWay(parent.dir, name, path.Join(c.base, rel))}
 	}
 	if err != nil {
-		return level{}, &InvalidError{fmt.Sprintf("cannot copy a directory over %s: %v", path.Join(c.base, rel), err)}
+		return level{}, &os.PathError{Op: "open", Path: rel, Err: err}
 	}
-	return level{rel: rel, dir: d, linked: linked}, nil
+	return level{rel: rel, dir: d}, nil
+}
+
+// inTheWay says what keeps a directory from its place. A link is not followed, as in
+// BuildKit: only the destination itself may lead elsewhere.
+func (c *copier) inTheWay(dir *os.File, name, place string) string {
+	if target, err := readlink(&entry{dir: dir, name: name}); err == nil {
+		return fmt.Sprintf("cannot copy a directory over the link %s to %s; copy what is in it to %s/", place, target, place)
+	}
+	return fmt.Sprintf("cannot copy a directory over the file %s", place)
 }
 
 func (c *copier) visit(src *Source, e *entry) error {
@@ -433,10 +439,10 @@ func (c *copier) plainAttributes(src *Source, e *entry, dir *os.File, name strin
 }
 
 // leave sets a directory's attributes once its content no longer changes them. The
-// destination itself, and what is reached through a link, keep their own.
+// destination itself keeps its own.
 func (c *copier) leave(src *Source, e *entry) error {
 	dir, err := c.at(e.rel)
-	if err != nil || e.rel == "" || c.stack[len(c.stack)-1].linked {
+	if err != nil || e.rel == "" {
 		return err
 	}
 	return c.attributes(src, e, dir)

@@ -85,9 +85,8 @@ func (e *entry) taken(src *Source) bool {
 // visitor is told of each selected file, parents first, in an order that depends on
 // names alone.
 type visitor interface {
-	// top starts one selected item; name is its base name, and several says that the
-	// same pattern names others.
-	top(src *Source, name string, isDir, several bool) error
+	// top starts one selected item; name is its base name.
+	top(src *Source, name string, isDir bool) error
 	visit(src *Source, e *entry) error
 	// leave ends a directory whose content has been visited.
 	leave(src *Source, e *entry) error
@@ -97,7 +96,6 @@ type walker struct {
 	ctx     context.Context
 	src     *Source
 	v       visitor
-	several bool // the present pattern names several items
 	ignore  *patternmatcher.PatternMatcher
 	exclude *patternmatcher.PatternMatcher
 	// pending are the directories around the present one. One that is not selected
@@ -195,7 +193,7 @@ func (w *walker) topDir(name string, st *unix.Stat_t) error {
 		return fmt.Errorf("%q: %w", name, err)
 	}
 	defer dir.Close()
-	if err := w.v.top(w.src, path.Base("/"+name), true, w.several); err != nil {
+	if err := w.v.top(w.src, path.Base("/"+name), true); err != nil {
 		return err
 	}
 	e := &entry{dir: dir, name: ".", st: st}
@@ -221,7 +219,7 @@ func (w *walker) topFile(f *os.File, name string, st *unix.Stat_t) error {
 	if !e.taken(w.src) {
 		return nil
 	}
-	if err := w.v.top(w.src, base, false, w.several); err != nil {
+	if err := w.v.top(w.src, base, false); err != nil {
 		return err
 	}
 	return w.v.visit(w.src, e)
@@ -359,7 +357,7 @@ func (d *digester) sum() string {
 	return fmt.Sprintf("%x", d.h.Sum(nil))
 }
 
-func (d *digester) top(_ *Source, name string, isDir, _ bool) error {
+func (d *digester) top(_ *Source, name string, isDir bool) error {
 	if isDir {
 		d.text("dir")
 		return nil

@@ -69,7 +69,7 @@ func (t *tree) from(base string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := t.v.top(t.src, path.Base("/"+base), true, t.several); err != nil {
+	if err := t.v.top(t.src, path.Base("/"+base), true); err != nil {
 		return err
 	}
 	at := t.closure([]int{0})

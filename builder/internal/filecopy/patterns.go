@@ -14,7 +14,6 @@ import (
 // pattern visits what one pattern names. A pattern without wildcards must name
 // something; one with wildcards may match nothing, as in BuildKit.
 func (w *walker) pattern(p string) error {
-	w.several = false
 	clean := inside(p)
 	if !isPattern(clean) {
 		return w.named(p, clean)
@@ -41,7 +40,6 @@ func (w *walker) pattern(p string) error {
 			kept = append(kept, name)
 		}
 	}
-	w.several = len(kept) > 1
 	for _, name := range kept {
 		if err := w.named(name, name); err != nil {
 			return err

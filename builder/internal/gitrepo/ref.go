@@ -182,6 +182,7 @@ const maxName = 1024
 
 var (
 	hex    = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+	prefix = regexp.MustCompile(`^[0-9a-f]{1,64}$`) // Dockerfile reference, ADD --checksum
 	commit = regexp.MustCompile(`^(?:[0-9a-f]{40}|[0-9a-f]{64})$`)
 	// badName is what no ref's name has (git check-ref-format), and what would make a
 	// refspec of it.
@@ -190,8 +191,8 @@ var (
 
 // CheckSum gives an error for a checksum that is not the beginning of a commit's id.
 func CheckSum(sum string) error {
-	if sum != "" && !hex.MatchString(sum) {
-		return bad("the checksum %q is not a commit's id of 7 to 64 hex digits", sum)
+	if sum != "" && !prefix.MatchString(sum) {
+		return bad("the checksum %q is not a commit's id of up to 64 hex digits", sum)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func TestParseRefuses(t *testing.T) {
 		"https://example.com/b.git#/main", "https://example.com/b.git#main/", "https://example.com/b.git\n#main", "https://example.com/b.git#" + strings.Repeat("a", 2000),
 		"https://example.com/b.git?ref=a#b", "https://example.com/b.git?ref=a&ref=b", "https://example.com/b.git?ref=", "https://example.com/b.git?x=y",
 		"https://example.com/b.git?tag=a&branch=b", "https://example.com/b.git?submodules=maybe", "https://example.com/b.git?mtime=now",
-		"https://example.com/b.git?checksum=xyz", "https://example.com/b.git?checksum=abc", "https://example.com/b.git?checksum=abcdef0&fetch-by-commit", "https://example.com/b.git?%zz",
+		"https://example.com/b.git?checksum=xyz", "https://example.com/b.git?checksum=", "https://example.com/b.git?checksum=abcdef0&fetch-by-commit", "https://example.com/b.git?%zz",
 	} {
 		got, err := Parse(text)
 		var bad *RefError

@@ -63,4 +63,4 @@ func checkRemote(source, checksum string) error {
 	return nil
 }
 
-var commitID = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+var commitID = regexp.MustCompile(`^[0-9a-f]{1,64}$`)

@@ -217,10 +217,23 @@ func TestLinksToNothing(t *testing.T) {
 // A wildcard names a directory of which only a part is not ignored.
 func TestWildcardAndIgnore(t *testing.T) {
 	root := makeTree(t, "dir/x dir/y other/z a.go b.go")
-	for pattern, want := range map[string]string{"d*": "x/ x/x", "*": "x/ x/a.go x/x", "d*/*": "x/ x/x", "o*/z": "", "b*": ""} {
+	for pattern, want := range map[string]string{"d*": "x/ x/x", "*": "x/ x/a.go x/x", "d*/*": "x/ x/x", "o*": "", "o*/z": "", "b*": ""} {
 		got, _, err := into(t, "/x/", Source{Root: root, Patterns: []string{pattern}, Ignore: []string{"*", "!dir/x", "!a.go"}})
 		if err != nil || got != want {
 			t.Errorf("%s: got %q, %v, want %q", pattern, got, err, want)
+		}
+	}
+}
+
+// A directory of which all is ignored is not there, even if a pattern might have kept
+// something in it.
+func TestIgnoredWholly(t *testing.T) {
+	root := makeTree(t, "dir/sub/x dir/y a")
+	for ignore, want := range map[string]string{"** !dir/z": "", "dir !dir/sub/x": "x/ x/sub/ x/sub/x", "* !*/y": "x/ x/y"} {
+		got, _, err := into(t, "/x", Source{Root: root, Patterns: []string{"dir"}, Ignore: strings.Fields(ignore)})
+		var missing *NotFoundError
+		if got != want || (want == "") != errors.As(err, &missing) {
+			t.Errorf("%s: got %q, %v, want %q", ignore, got, err, want)
 		}
 	}
 }

@@ -29,12 +29,11 @@ func (w *walker) pattern(p string) error {
 			return err
 		}
 		if ignored && w.ignore.Exclusions() {
-			// Something in a directory may not be ignored.
-			isDir, err := IsDir(w.src.Root, name)
+			kept, err := w.keepsSome(name)
 			if err != nil {
 				return err
 			}
-			ignored = !isDir
+			ignored = !kept
 		}
 		if !ignored {
 			kept = append(kept, name)

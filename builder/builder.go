@@ -58,6 +58,10 @@ type StageOptions struct {
 	Name string
 	// Pull says when a base image is pulled.
 	Pull PullPolicy
+	// Platform, OS/ARCH[/VARIANT] or "local", is what the stage is made for. A base image
+	// that has several variants is taken for it, and one in the store that is for another
+	// is not used. "" takes what the store has, and pulls for this machine.
+	Platform string
 	// NoCache makes every step of the stage run, whatever the cache knows.
 	NoCache bool
 	// LatestTime, when not nil, is what files of new layers get that have changed later,

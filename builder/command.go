@@ -9,10 +9,6 @@ import (
 	"github.com/oakum-build/oakum/builder/internal/worker"
 )
 
-// Platform is the operating system and the architecture of the stage's image, such as
-// "linux/arm64".
-func (s *Stage) Platform() string { return s.image.OS + "/" + s.image.Architecture }
-
 // CheckCommand says what keeps the command of the configuration (entrypoint and cmd)
 // from running in the stage's present files, one sentence for each problem: a program, its
 // interpreter or a shared library that is missing, or a program for another

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -200,7 +201,7 @@ func (b *Builder) Info(ctx context.Context) (Info, error) {
 	return Info{
 		Root: i.Root, RunRoot: i.RunRoot, Driver: i.Driver, DriverStatus: i.DriverStatus,
 		Rootless: i.Rootless, UIDMap: parseIDMap(i.UIDMap), GIDMap: parseIDMap(i.GIDMap),
-		Kernel: i.Kernel, Arch: hostArch(), Images: i.Images, Layers: i.Layers,
+		Kernel: i.Kernel, Arch: runtime.GOARCH, Images: i.Images, Layers: i.Layers,
 	}, nil
 }
 

@@ -15,8 +15,11 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oakum-build/oakum/builder/internal/wire"
 	"github.com/oakum-build/oakum/builder/internal/worker"
+	"github.com/oakum-build/oakum/storage"
 )
 
 // Cmd is a command to run in a stage; its fields are those of os/exec.Cmd.
@@ -96,7 +99,7 @@ func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
 			return err
 		}
 		err = s.b.call(ctx, "run", params, out, stdio.files[:])
-		return commandError(cmd.Args, err, stdio.finish())
+		return s.commandError(cmd.Args, err, stdio.finish())
 	}
 	if cmd.Ephemeral {
 		var out worker.Stepped
@@ -106,7 +109,7 @@ func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
 }
 
 // commandError makes an ExitError of a failed command.
-func commandError(args []string, err error, tail []byte) error {
+func (s *Stage) commandError(args []string, err error, tail []byte) error {
 	var k *wire.Error
 	if !errors.As(err, &k) || k.Kind != worker.KindExit {
 		return err
@@ -115,7 +118,20 @@ func commandError(args []string, err error, tail []byte) error {
 	if jsonErr := json.Unmarshal(k.Detail, &d); jsonErr != nil {
 		return err
 	}
+	if is, host := s.image.platform(), storage.HostPlatform(); !is.Fits(host) && execFailed(args[0], d.Code, tail) {
+		d.Code = 126
+		d.Message = fmt.Sprintf("%v: the image is for %s, and this machine (%s) has no emulator for it registered (binfmt_misc)", unix.ENOEXEC, is, host)
+	}
 	return &ExitError{Args: args, Code: d.Code, Reason: d.Message, Output: tail}
+}
+
+// execFailed says that a command did no more than what libcontainer does in its place
+// when the kernel does not know the program's format.
+func execFailed(name string, code int, output []byte) bool {
+	text := strings.TrimSuffix(string(output), "\n")
+	program := name[strings.LastIndexByte(name, '/')+1:]
+	return code == 255 && !strings.Contains(text, "\n") &&
+		strings.HasPrefix(text, "exec ") && strings.HasSuffix(text, program+": "+unix.ENOEXEC.Error())
 }
 
 // stdio is a command's three files as this process sees them.

@@ -3,18 +3,19 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/oakum-build/oakum/builder/internal/worker"
+	"github.com/oakum-build/oakum/storage"
 )
 
 // Stage is a filesystem being built, with its configuration. It belongs to one
@@ -45,13 +46,15 @@ type baseImage struct {
 	History      []worker.HistoryEntry `json:"history,omitempty"`
 }
 
-func hostArch() string { return runtime.GOARCH }
-
 // Stage starts a filesystem and a configuration from an image of the store or a
 // registry, from one with a transport as in Pull, or from Scratch. The stage must be closed.
 func (b *Builder) Stage(ctx context.Context, from string, opts StageOptions) (*Stage, error) {
+	wanted, err := platform(opts.Platform)
+	if err != nil {
+		return nil, err
+	}
 	s := b.newStage(opts)
-	open := worker.Open{Stage: s.id, From: from, NoCache: opts.NoCache, Times: s.times, Pull: string(opts.Pull), Access: b.opts.Registry.access()}
+	open := worker.Open{Stage: s.id, From: from, Platform: wanted, NoCache: opts.NoCache, Times: s.times, Pull: string(opts.Pull), Access: b.opts.Registry.access()}
 	if from == Scratch {
 		open.From = ""
 	} else if from == "" {
@@ -61,11 +64,13 @@ func (b *Builder) Stage(ctx context.Context, from string, opts StageOptions) (*S
 	if err := b.call(ctx, "open", open, &opened, nil); err != nil {
 		return nil, err
 	}
-	s.image = baseImage{Architecture: hostArch(), OS: "linux"}
 	if len(opened.Config) > 0 {
 		if err := json.Unmarshal(opened.Config, &s.image); err != nil {
 			return nil, fmt.Errorf("image configuration of %s: %w", from, err)
 		}
+	}
+	if s.image.OS == "" || s.image.Architecture == "" {
+		s.image.setPlatform(cmp.Or(wanted, storage.HostPlatform()))
 	}
 	s.config, s.history = s.image.Config, s.image.History
 	return s, nil
@@ -253,6 +258,7 @@ func (s *Stage) Commit(ctx context.Context, name string, opts CommitOptions) (Im
 	}
 	img := s.image
 	img.Config, img.History = s.config, nil
+	img.Variant = img.platform().Normal().Variant // as BuildKit writes it
 	if opts.Author != "" {
 		img.Author = opts.Author
 	}

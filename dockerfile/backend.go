@@ -21,6 +21,7 @@ type stage interface {
 	Fork(ctx context.Context, opts builder.StageOptions) (stage, error)
 	Config() builder.Config
 	Platform() string
+	SetPlatform(platform string) error
 	CheckCommand(ctx context.Context) ([]string, error)
 	ReadFile(ctx context.Context, name string, max int) ([]byte, error)
 	LatestTime(ctx context.Context) (time.Time, error)

@@ -113,7 +113,7 @@ func (l *lateLibrary) Stage(ctx context.Context, from string, opts builder.Stage
 }
 
 // baseOfImage tells what a base image sets, if it is known or may be asked for.
-type baseOfImage = func(image string, ask bool) (lint.Base, bool)
+type baseOfImage = func(image, platform string, ask bool) (lint.Base, bool)
 
 // reportOn is Check, over what it needs of package builder. Without base it is Describe.
 func reportOn(ctx context.Context, lib backend, opts Options, base baseOfImage) (report Report, err error) {
@@ -155,15 +155,16 @@ func reportOn(ctx context.Context, lib backend, opts Options, base baseOfImage) 
 // asking asks for the configuration of each base image once, when it is needed.
 func asking(ctx context.Context, lib backend, pull builder.PullPolicy) baseOfImage {
 	known, asked := map[string]lint.Base{}, map[string]bool{}
-	return func(image string, ask bool) (lint.Base, bool) {
-		if ask && !asked[image] {
-			asked[image] = true
-			if s, err := lib.Stage(ctx, image, builder.StageOptions{Pull: pull}); err == nil {
-				known[image] = lint.Base{Env: s.Config().Env, Shell: s.Config().Shell}
+	return func(image, platform string, ask bool) (lint.Base, bool) {
+		key := image + " " + platform
+		if ask && !asked[key] {
+			asked[key] = true
+			if s, err := lib.Stage(ctx, image, builder.StageOptions{Pull: pull, Platform: platform}); err == nil {
+				known[key] = lint.Base{Env: s.Config().Env, Shell: s.Config().Shell}
 				_ = s.Close() // it has changed nothing
 			}
 		}
-		base, ok := known[image]
+		base, ok := known[key]
 		return base, ok
 	}
 }
@@ -186,7 +187,7 @@ func outlined(o lint.Outline) Outline {
 
 // checks are the checks' options, but for what depends on a plan.
 func (s source) checks(opts Options) lint.Options {
-	return lint.Options{Target: opts.Target, Args: opts.args(), Ignore: s.ignore}
+	return lint.Options{Target: opts.Target, Platform: opts.Platform, Args: opts.args(), Ignore: s.ignore}
 }
 
 // findings adds the excerpts.
@@ -256,11 +257,11 @@ func (r *run) check(ctx context.Context, target *node) error {
 }
 
 // builtFrom tells the checks what a base image of this build sets.
-func (r *run) builtFrom(image string, _ bool) (lint.Base, bool) {
+func (r *run) builtFrom(image, platform string, _ bool) (lint.Base, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for s, n := range r.nodes {
-		if s.Image == image && s.Base == nil && s.Index >= 0 && n.fs != nil {
+		if s.Image == image && s.Platform == platform && s.Base == nil && s.Index >= 0 && n.fs != nil {
 			return n.original, true
 		}
 	}

@@ -114,6 +114,7 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	text = append(text, "COPY --chmod=9 a /\n"...) // what cannot be built
 	for name, content := range map[string]string{"Dockerfile": string(text), ".dockerignore": "ignored\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)

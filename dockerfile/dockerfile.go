@@ -53,6 +53,11 @@ type Options struct {
 	From string
 	// Target is the stage to build, by name or index; "" is the last.
 	Target string
+	// Platform, OS/ARCH[/VARIANT] or "local", is what the image is built for: what its base
+	// images are taken for, and what it says itself. "" is this machine's, or what the base
+	// says. Of a command, the program must run here, if need be by an emulator that
+	// binfmt_misc knows.
+	Platform string
 	// BuildArgs sets ARG values. A nil value takes the variable from LookupEnv.
 	BuildArgs map[string]*string
 	// LookupEnv looks up the build arguments given without a value; nil finds none.
@@ -158,6 +163,9 @@ func (o Options) validate() error {
 	if err := errors.Join(o.validateContext(), o.validateContexts()); err != nil {
 		return err
 	}
+	if _, err := plan.ParsePlatform(o.Platform); err != nil {
+		return fmt.Errorf("platform %s: %w: %w", o.Platform, builder.ErrInvalid, err)
+	}
 	if o.Jobs < 0 {
 		return fmt.Errorf("%d jobs: the number must not be negative", o.Jobs)
 	}
@@ -180,7 +188,7 @@ func (o Options) validate() error {
 // plan are the options of planning.
 func (o Options) plan(src source) plan.Options {
 	noContext := o.ContextDir == "" && src.context == nil
-	p := plan.Options{Target: o.Target, Args: o.args(), From: o.From, NoContext: noContext, Contexts: o.contextImages(), HostEnv: map[string]string{}}
+	p := plan.Options{Target: o.Target, Platform: o.Platform, Args: o.args(), From: o.From, NoContext: noContext, Contexts: o.contextImages(), HostEnv: map[string]string{}}
 	if !o.HostProxy || o.LookupEnv == nil {
 		return p
 	}

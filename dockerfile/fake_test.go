@@ -82,7 +82,10 @@ func (s *fakeStage) Fork(_ context.Context, opts builder.StageOptions) (stage, e
 
 func (s *fakeStage) Config() builder.Config { return s.config.Clone() }
 func (s *fakeStage) Platform() string       { return "linux/" + runtime.GOARCH }
-func (s *fakeStage) Describe(text string)   { s.next = text }
+func (s *fakeStage) SetPlatform(platform string) error {
+	return s.record("%s: platform %s", s.name, platform)
+}
+func (s *fakeStage) Describe(text string) { s.next = text }
 
 func (s *fakeStage) Configure(change func(*builder.Config)) {
 	change(&s.config)

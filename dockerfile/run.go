@@ -133,6 +133,11 @@ func (r *run) need(ctx context.Context, s *plan.Stage) *node {
 
 // commit writes the image.
 func (r *run) commit(ctx context.Context, target *node) (builder.Image, error) {
+	if r.opts.Platform != "" {
+		if err := target.fs.SetPlatform(r.opts.Platform); err != nil {
+			return builder.Image{}, err
+		}
+	}
 	if err := r.check(ctx, target); err != nil {
 		return builder.Image{}, err
 	}

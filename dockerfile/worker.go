@@ -79,6 +79,7 @@ func (w *worker) await(ctx context.Context, other *node) error {
 // from does the FROM, and gives the triggers that the base image holds.
 func (w *worker) from(ctx context.Context) ([]plan.Command, error) {
 	opts := w.stageOptions(w.Name)
+	opts.Platform = w.Platform
 	if w.Index < 0 {
 		return nil, w.open(ctx, opts)
 	}

@@ -18,6 +18,9 @@ import (
 // archive; the store names an image that has none by its id, that is by the digest
 // of its configuration.
 func (s *Store) pulledReference(ctx context.Context, sys *types.SystemContext, src types.ImageReference) (types.ImageReference, error) {
+	if sys.ArchitectureChoice != "" {
+		return s.referenceByID(ctx, sys, src)
+	}
 	if named := src.DockerReference(); named != nil {
 		return s.reference(named.String())
 	}
@@ -28,6 +31,11 @@ func (s *Store) pulledReference(ctx context.Context, sys *types.SystemContext, s
 	if name, err := Canonical(inside); err == nil {
 		return s.reference(name)
 	}
+	return s.referenceByID(ctx, sys, src)
+}
+
+// referenceByID is src in the store without a name.
+func (s *Store) referenceByID(ctx context.Context, sys *types.SystemContext, src types.ImageReference) (types.ImageReference, error) {
 	img, err := src.NewImage(ctx, sys)
 	if err != nil {
 		return nil, err

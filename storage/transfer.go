@@ -58,10 +58,17 @@ func parseTransport(ref string) (types.ImageReference, bool, error) {
 // Pull copies an image into the store and gives it. ref is a name, or has one of the
 // transports docker, oci, oci-archive, docker-archive or dir.
 func (s *Store) Pull(ctx context.Context, ref string, a Access) (Image, error) {
+	return s.PullFor(ctx, ref, Platform{}, a)
+}
+
+// PullFor is Pull of the image for a platform, where ref has several. With any but the
+// zero platform the image gets no name: the name stays with the image for this machine.
+func (s *Store) PullFor(ctx context.Context, ref string, p Platform, a Access) (Image, error) {
 	sys, err := s.systemContext(a)
 	if err != nil {
 		return Image{}, err
 	}
+	sys.OSChoice, sys.ArchitectureChoice, sys.VariantChoice = p.OS, p.Architecture, p.Variant
 	src, found, err := parseTransport(ref)
 	if err != nil {
 		return Image{}, err

@@ -36,6 +36,7 @@ func buildFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the Dockerfile `FILE`, a path, a URL or - (default: Dockerfile, dockerfile or Containerfile in the context); of several, each goes on where the one before ends"},
 		&cli.StringSliceFlag{Name: "build-context", Usage: "`NAME=VALUE` let VALUE stand for the image or stage NAME in FROM and COPY --from: a directory, docker-image://IMAGE, oci-layout://PATH[:TAG|@DIGEST], a git repository or the URL of an archive; repeatable"},
 		&cli.StringFlag{Name: "target", Usage: "build the stage `NAME` instead of the last"},
+		&cli.StringSliceFlag{Name: "platform", EnvVars: []string{"DOCKER_DEFAULT_PLATFORM"}, Usage: "build for the platform `OS/ARCH[/VARIANT]` (default: this machine's); its programs run if binfmt_misc has an emulator for them"},
 		&cli.StringSliceFlag{Name: "label", Usage: "add the label `NAME=VALUE`; repeatable"},
 		&cli.BoolFlag{Name: "no-cache", Usage: "run every step, even when its result is in the layer cache"},
 		&cli.GenericFlag{Name: "pull", Value: new(pullPolicy), Usage: "`always|missing|never|newer` when to pull base images; without a value always, without the flag missing"},
@@ -143,6 +144,9 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 	}
 	o := &req.options
 	o.Target = c.String("target")
+	if o.Platform, err = onePlatform(c.StringSlice("platform")); err != nil {
+		return req, err
+	}
 	if err := readLanguageFlags(c, o); err != nil {
 		return req, err
 	}
@@ -184,6 +188,15 @@ func readStreamFlags(c *cli.Context, req *buildRequest) error {
 	}
 	req.quiet = req.quiet || c.Bool("quiet")
 	return nil
+}
+
+// onePlatform reads --platform. An image for several is an index, which is made of images.
+func onePlatform(list []string) (string, error) {
+	platforms := strings.Split(strings.Join(list, ","), ",")
+	if len(platforms) > 1 {
+		return "", usagef("--platform %s: only one platform at a time is supported yet", strings.Join(platforms, ","))
+	}
+	return platforms[0], nil
 }
 
 func isFile(path string) bool {

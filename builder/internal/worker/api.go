@@ -27,6 +27,8 @@ type Open struct {
 	Times   *Times
 	Pull    string
 	Access  storage.Access
+	// Platform is that of the image; the zero value takes what the store has.
+	Platform storage.Platform
 }
 
 // Times are those of the files of a stage's new layers: Limit, in seconds since 1970,

@@ -90,49 +90,66 @@ func (w *worker) closeStage(id string) error {
 // base finds the base image, pulling it as the policy says. Stages that want the same
 // image at once pull it once.
 func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Detail, error) {
+	id := p.From + " " + p.Platform.String()
 	w.mu.Lock()
-	lock := w.pulls[p.From]
+	lock := w.pulls[id]
 	if lock == nil {
 		lock = &sync.Mutex{}
-		w.pulls[p.From] = lock
+		w.pulls[id] = lock
 	}
 	w.mu.Unlock()
 	lock.Lock()
 	defer lock.Unlock()
+	choice := p.Platform
+	if choice == storage.HostPlatform() {
+		choice = storage.Platform{} // what is pulled without a choice, and so gets its name
+	}
 	if storage.HasTransport(p.From) { // the file may have changed
-		img, err := w.pull(ctx, call, p.From, p.Access)
-		if err != nil {
-			return storage.Detail{}, err
-		}
-		return w.store.Inspect(img.ID)
+		return w.pull(ctx, call, p.From, choice, p.Access)
 	}
 	local, err := w.store.Inspect(p.From)
 	have := err == nil
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return local, err
 	}
+	other := error(nil)
+	if have && p.Platform != (storage.Platform{}) {
+		is, err := local.Platform()
+		if err != nil {
+			return local, err
+		}
+		if have = is.Fits(p.Platform); !have {
+			choice = p.Platform
+			other = fmt.Errorf("the store has it for %s, not for %s", is, p.Platform)
+		}
+	}
 	pull, err := w.wantPull(ctx, p, have, local.Image)
-	if err != nil || !pull {
-		return local, err
+	if err == nil && !pull {
+		return local, nil
 	}
-	img, err := w.pull(ctx, call, p.From, p.Access)
-	if err != nil {
-		return local, err
+	if err == nil {
+		local, err = w.pull(ctx, call, p.From, choice, p.Access)
 	}
-	return w.store.Inspect(img.ID)
+	if err != nil && other != nil {
+		err = fmt.Errorf("%w; %w", err, other)
+	}
+	return local, err
 }
 
 // pull pulls an image and tells the caller when it begins and ends.
-func (w *worker) pull(ctx context.Context, call *wire.Call, ref string, access storage.Access) (storage.Image, error) {
+func (w *worker) pull(ctx context.Context, call *wire.Call, ref string, platform storage.Platform, access storage.Access) (storage.Detail, error) {
 	call.Event(Event{Pull: ref})
 	start := time.Now()
-	img, err := w.store.Pull(ctx, ref, access)
+	img, err := w.store.PullFor(ctx, ref, platform, access)
 	e := Event{Pulled: ref, Took: time.Since(start)}
 	if err != nil {
 		e.Failed = err.Error()
 	}
 	call.Event(e)
-	return img, err
+	if err != nil {
+		return storage.Detail{}, err
+	}
+	return w.store.Inspect(img.ID)
 }
 
 func (w *worker) wantPull(ctx context.Context, p Open, have bool, local storage.Image) (bool, error) {

@@ -185,7 +185,10 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 			return Removed{untagged, deleted}, err
 		})
 	case "pull":
-		return with(call, func(p Ref) (any, error) { return w.pull(ctx, call, p.Ref, p.Access) })
+		return with(call, func(p Ref) (any, error) {
+			d, err := w.pull(ctx, call, p.Ref, storage.Platform{}, p.Access)
+			return d.Image, err
+		})
 	case "push":
 		return with(call, func(p Ref) (any, error) {
 			d, err := w.store.Push(ctx, p.Ref, p.Dest, p.Format, p.Access)

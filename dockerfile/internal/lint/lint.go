@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -26,15 +27,17 @@ import (
 type Options struct {
 	// Target is the stage that is built, by name or index; "" is the last.
 	Target string
+	// Platform is what is built for; "" is this machine's.
+	Platform string
 	// Args are the build arguments.
 	Args map[string]string
 	// Ignore are the patterns of the context's ignore file.
 	Ignore []string
 	// Needed says whether a stage, by its index, is looked into; nil is always.
 	Needed func(index int) bool
-	// Base tells what a base image sets. When ask is false it is only to tell what is
-	// known already. Nil knows nothing.
-	Base func(image string, ask bool) (Base, bool)
+	// Base tells what a base image sets that is taken for a platform, "" when none is asked
+	// for. When ask is false it is only to tell what is known already. Nil knows nothing.
+	Base func(image, platform string, ask bool) (Base, bool)
 }
 
 // Base is what a base image sets.
@@ -101,6 +104,7 @@ type checker struct {
 	findings []Finding
 
 	lex     *shell.Lex
+	target  platforms.Platform
 	globals []string       // the arguments that FROM sees, as NAME=value
 	header  map[string]arg // those that an ARG before the first FROM names
 	stages  []*stage
@@ -153,7 +157,10 @@ func (c *checker) run(text []byte) {
 	if target == "" {
 		target = stages[len(stages)-1].Name
 	}
-	c.globals = plan.PlatformArgs(c.Args, target)
+	if c.target, err = plan.ParsePlatform(c.Platform); err != nil {
+		return // the plan's error
+	}
+	c.globals = plan.PlatformArgs(c.Args, target, c.target)
 	c.defaultBases(stages, header)
 	c.globals = c.headerArgs(header, c.Args, c.header)
 	for i := range stages {

@@ -134,7 +134,7 @@ func TestBase(t *testing.T) {
 		t.Errorf("unknown: %v\n%s", err, got)
 	}
 	var asked []string
-	known := func(image string, ask bool) (Base, bool) {
+	known := func(image, _ string, ask bool) (Base, bool) {
 		if ask {
 			asked = append(asked, image)
 		}
@@ -151,7 +151,7 @@ func TestBase(t *testing.T) {
 	if _, err := Check([]byte("FROM base\nENV a=$PATH\nENV b=$a\n"), Options{Base: known}); err != nil || asked != nil {
 		t.Errorf("%v; asked for %v without need", err, asked)
 	}
-	built := func(string, bool) (Base, bool) {
+	built := func(string, string, bool) (Base, bool) {
 		return Base{Env: []string{"OWN=1", "OTHER=2"}, Shell: []string{"/sh"}, OS: "linux", Arch: "sparc"}, true
 	}
 	findings, err = Check([]byte(text), Options{Base: built})

@@ -2,7 +2,6 @@ package lint
 
 import (
 	"maps"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +29,8 @@ type stage struct {
 	lint  *linter.Linter // with the settings of the comment above FROM
 	base  *stage         // nil for an image
 	image string         // the base image
+	// wanted is the platform that the image is taken for; "" when none is asked for
+	wanted string
 
 	begun    bool     // the fields below are those of the base at least
 	env      []string // variables, as NAME=value
@@ -94,12 +95,18 @@ func (c *checker) from(st *instructions.Stage) {
 	if s.base = c.find(name.Result); s.base == nil {
 		s.image = name.Result
 	}
+	if c.Platform != "" {
+		s.wanted = platforms.Format(c.target)
+	}
 	if st.Platform == "" {
 		return
 	}
 	platform, err := c.lex.ProcessWordWithMatches(st.Platform, shell.EnvsFromSlice(c.globals))
 	c.undeclared(s, platform.Unmatched)
 	if err == nil {
+		if p, err := plan.ParsePlatform(platform.Result); err == nil && platform.Result != "" {
+			s.wanted = platforms.Format(p)
+		}
 		s.use(platform.Matched)
 		c.platform(s, platform)
 	}
@@ -162,7 +169,7 @@ func (c *checker) begin(s *stage) {
 	if b := s.base; b != nil {
 		c.begin(b) // when it is not looked into itself
 		s.env, s.declared = slices.Clone(b.env), slices.Clone(b.declared)
-		s.image, s.partial, s.shell, s.workdir = b.image, b.partial, b.shell, b.workdir
+		s.image, s.wanted, s.partial, s.shell, s.workdir = b.image, b.wanted, b.partial, b.shell, b.workdir
 		return
 	}
 	s.partial = s.image != scratch
@@ -181,7 +188,7 @@ func (c *checker) baseOf(s *stage, ask bool) (Base, bool) {
 	if c.Base == nil || s.image == scratch || s.image == "" {
 		return Base{}, false
 	}
-	return c.Base(s.image, ask)
+	return c.Base(s.image, s.wanted, ask)
 }
 
 // complete asks for the variables of the base image, and says whether the stage's are
@@ -222,15 +229,9 @@ var hubArch = map[string]string{
 // basePlatform reports a base image of another platform than what is built. While the
 // image is not there, its name may tell.
 func (c *checker) basePlatform(s *stage, base Base) {
-	wanted := platforms.Platform{OS: "linux", Architecture: runtime.GOARCH}
-	if s.Platform != "" {
-		text, _, err := c.lex.ProcessWord(s.Platform, shell.EnvsFromSlice(c.globals))
-		if err != nil {
-			return
-		}
-		if wanted, err = platforms.Parse(text); err != nil {
-			return
-		}
+	wanted, err := plan.ParsePlatform(s.wanted)
+	if err != nil {
+		return
 	}
 	ref, err := reference.ParseNormalizedNamed(s.image)
 	if err != nil {
@@ -245,5 +246,5 @@ func (c *checker) basePlatform(s *stage, base Base) {
 	}
 	is := platforms.Platform{OS: base.OS, Architecture: base.Arch}
 	s.lint.Run(&linter.RuleInvalidBaseImagePlatform, s.Location, linter.RuleInvalidBaseImagePlatform.Format(
-		reference.TagNameOnly(ref).String(), platforms.FormatAll(platforms.Normalize(wanted)), platforms.FormatAll(platforms.Normalize(is))))
+		s.image, platforms.FormatAll(platforms.Normalize(wanted)), platforms.FormatAll(platforms.Normalize(is))))
 }

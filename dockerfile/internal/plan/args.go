@@ -16,7 +16,7 @@ const defaultTarget = "default"
 // platformArgs are the arguments in the global scope that every Dockerfile may use
 // without declaring them in its header (Dockerfile reference, "Automatic platform
 // ARGs"), with those that BuildKit adds. Build arguments override them.
-func platformArgs(args map[string]string, target string) *Vars {
+func platformArgs(args map[string]string, target string, platform platforms.Platform) *Vars {
 	host := platforms.DefaultSpec()
 	if target == "" {
 		target = defaultTarget
@@ -27,11 +27,11 @@ func platformArgs(args map[string]string, target string) *Vars {
 		"BUILDOSVERSION=" + host.OSVersion,
 		"BUILDARCH=" + host.Architecture,
 		"BUILDVARIANT=" + host.Variant,
-		"TARGETPLATFORM=" + platforms.FormatAll(host),
-		"TARGETOS=" + host.OS,
-		"TARGETOSVERSION=" + host.OSVersion,
-		"TARGETARCH=" + host.Architecture,
-		"TARGETVARIANT=" + host.Variant,
+		"TARGETPLATFORM=" + platforms.FormatAll(platform),
+		"TARGETOS=" + platform.OS,
+		"TARGETOSVERSION=" + platform.OSVersion,
+		"TARGETARCH=" + platform.Architecture,
+		"TARGETVARIANT=" + platform.Variant,
 		"TARGETSTAGE=" + target,
 	})
 	for _, name := range vars.Keys() {
@@ -123,7 +123,7 @@ func predefined(name string) bool {
 	if slices.Contains(buildArgs, name) || name == epochArg {
 		return true
 	}
-	if _, ok := platformArgs(nil, "").Get(name); ok {
+	if _, ok := platformArgs(nil, "", platforms.Platform{}).Get(name); ok {
 		return true
 	}
 	return slices.ContainsFunc(proxies, func(p string) bool { return strings.EqualFold(p, name) })

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
@@ -26,6 +27,8 @@ type Options struct {
 	// Target is the stage to build, by name in any case, or by index from 0; "" is
 	// the last.
 	Target string
+	// Platform is what the target is built for; "" is this machine's.
+	Platform string
 	// Args are the values of --build-arg.
 	Args map[string]string
 	// HostEnv are the proxy variables for RUN where Args has none.
@@ -56,6 +59,7 @@ type Plan struct {
 	opts     Options
 	escape   rune
 	globals  *Vars
+	platform string          // of the options, in its normal form
 	declared map[string]bool // arguments that any ARG names
 
 	mu     sync.Mutex
@@ -77,6 +81,9 @@ type Stage struct {
 	Base *Stage
 	// Image is the reference of the base image, or "scratch".
 	Image string
+	// Platform is what its image is taken for: that of its --platform, else of the options,
+	// or "".
+	Platform string
 	// Commands are its instructions, the triggers of a stage that it starts from first.
 	Commands []Command
 
@@ -84,7 +91,6 @@ type Stage struct {
 	Context string
 
 	replaced bool   // by a named context, instructions and all
-	platform string // of --platform, variables replaced
 	early    *Scope // its variables as far as they are known without the base image
 }
 
@@ -117,7 +123,14 @@ func New(text []byte, opts Options) (*Plan, error) {
 	if target == "" {
 		target = file.stages[len(file.stages)-1].Name
 	}
-	p.globals, err = headerArgs(platformArgs(opts.Args, target), file.header, p.lexer(), opts.Args)
+	platform, err := ParsePlatform(opts.Platform)
+	if err != nil {
+		return nil, &Fault{Err: err}
+	}
+	if opts.Platform != "" {
+		p.platform = platforms.Format(platform)
+	}
+	p.globals, err = headerArgs(platformArgs(opts.Args, target, platform), file.header, p.lexer(), opts.Args)
 	if err != nil {
 		return nil, err
 	}

@@ -209,13 +209,43 @@ func TestProxyEnv(t *testing.T) {
 	}
 }
 
-// TestHostPlatform: the platform of the host is accepted however it is spelt.
-func TestHostPlatform(t *testing.T) {
-	host := platforms.DefaultSpec()
-	for _, platform := range []string{platforms.Format(host), host.OS, host.Architecture, "$BUILDPLATFORM", "${TARGETOS}/$TARGETARCH"} {
-		if _, err := New([]byte("FROM --platform="+platform+" x\n"), Options{}); err != nil {
-			t.Errorf("%s: %v", platform, err)
+// TestPlatforms: what each stage's image is taken for.
+func TestPlatforms(t *testing.T) {
+	host := platforms.Format(platforms.DefaultSpec())
+	const cross = "linux/arm/v7"
+	for _, tt := range []struct{ from, platform, want string }{
+		{"x", "", ""},
+		{"x", cross, cross},
+		{"x", "local", host},
+		{"x", "linux/arm64/v8", "linux/arm64"},
+		{"--platform=$BUILDPLATFORM x", "", host},
+		{"--platform=$BUILDPLATFORM x", cross, host},
+		{"--platform=${TARGETOS}/$TARGETARCH x", cross, cross},
+		{"--platform=$TARGETPLATFORM x", "", host},
+		{"--platform=linux/arm64/v8 x", cross, "linux/arm64"},
+		{"--platform=local x", cross, host},
+		{"--platform=linux/arm64 scratch", cross, cross},
+		{"--platform=linux/arm64 scratch", "", ""},
+	} {
+		p := mustPlan(t, "FROM "+tt.from+"\nCOPY --from=y a /\n", Options{Platform: tt.platform})
+		if got := p.Target.Platform; got != tt.want {
+			t.Errorf("FROM %s for %q: %q, want %q", tt.from, tt.platform, got, tt.want)
 		}
+		if got := p.images["y"].Platform; got != p.platform {
+			t.Errorf("the image copied from is taken for %q, want %q", got, p.platform)
+		}
+	}
+}
+
+// TestPlatformArgs: the arguments tell the target's platform, and this machine's.
+func TestPlatformArgs(t *testing.T) {
+	const text = "ARG H=$TARGETARCH\nFROM --platform=$BUILDPLATFORM x AS tool-arm\nFROM tool-$H\nARG TARGETPLATFORM TARGETOS TARGETARCH TARGETVARIANT BUILDPLATFORM\n"
+	p := mustPlan(t, text, Options{Platform: "linux/arm"})
+	s := p.Scope(nil, nil)
+	got, err := s.Declare(p.Target.Commands[0].Command.(*instructions.ArgCommand))
+	want := "ARG TARGETPLATFORM=linux/arm/v7 TARGETOS=linux TARGETARCH=arm TARGETVARIANT=v7 BUILDPLATFORM=" + platforms.Format(platforms.DefaultSpec())
+	if err != nil || got != want {
+		t.Errorf("%v: %s, want %s", err, got, want)
 	}
 }
 

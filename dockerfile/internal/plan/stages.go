@@ -10,7 +10,7 @@ import (
 
 // addStage resolves a FROM and appends its stage to the plan.
 func (p *Plan) addStage(st *instructions.Stage) error {
-	s := &Stage{Index: len(p.Stages), Name: st.Name, Source: st.SourceCode}
+	s := &Stage{Index: len(p.Stages), Name: st.Name, Source: st.SourceCode, Platform: p.platform}
 	s.Line, s.End = lines(st.Location)
 	if s.Name == "" {
 		s.Name = strconv.Itoa(s.Index)
@@ -35,11 +35,12 @@ func (p *Plan) addStage(st *instructions.Stage) error {
 		return f
 	}
 	if st.Platform != "" {
-		if s.platform, _, err = lex.ProcessWord(st.Platform, p.globals); err != nil {
-			return &Fault{Line: s.Line, End: s.End, Err: err}
+		platform, err := p.stagePlatform(st.Platform)
+		if err != nil {
+			return &Fault{Line: s.Line, End: s.End, Err: fmt.Errorf("FROM --platform=%s: %w", st.Platform, err)}
 		}
-		if s.platform == "" {
-			return fault(s.Line, s.End, "FROM --platform=%s: the platform is blank", st.Platform)
+		if base != scratch { // which is the target's whatever it says, as in BuildKit
+			s.Platform = platform
 		}
 	}
 	if s.Base = p.named(base, s.Index); s.Base == nil {
@@ -193,7 +194,7 @@ func (p *Plan) fromLaterOrImage(s *Stage, c *Command, name string) error {
 		return noStage{name, fmt.Sprintf("the stage is defined after this one, in line %d", later.Line)}
 	}
 	if p.images[name] == nil {
-		image := &Stage{Index: -1, Name: name, Line: c.Line, End: c.End}
+		image := &Stage{Index: -1, Name: name, Line: c.Line, End: c.End, Platform: p.platform}
 		p.substitute(image, name)
 		p.images[name] = image
 	}

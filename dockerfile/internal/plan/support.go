@@ -8,35 +8,18 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
 
 // checkStage finds what a stage asks for that cannot be done.
 func checkStage(s *Stage, noContext bool) error {
-	if err := checkPlatform(s.platform); err != nil {
+	if err := checkPlatform(s.Platform); err != nil {
 		return &Fault{Line: s.Line, End: s.End, Err: err}
 	}
 	for _, c := range s.Commands {
 		if err := checkCommand(c, noContext); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// checkPlatform accepts the platform that the build runs on.
-func checkPlatform(platform string) error {
-	if platform == "" {
-		return nil
-	}
-	wanted, err := platforms.Parse(platform)
-	if err != nil {
-		return fmt.Errorf("FROM --platform=%s: %w", platform, err)
-	}
-	host := platforms.Format(platforms.Normalize(platforms.DefaultSpec()))
-	if platforms.Format(platforms.Normalize(wanted)) != host {
-		return unsupported{fmt.Sprintf("FROM --platform=%s on a %s host", platform, host)}
 	}
 	return nil
 }

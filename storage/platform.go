@@ -1,0 +1,58 @@
+package storage
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/containerd/platforms"
+)
+
+// Platform is what an image is made for. The zero value is whatever there is, and this
+// machine's where there is a choice.
+type Platform struct{ OS, Architecture, Variant string }
+
+// ParsePlatform reads OS, ARCH or OS/ARCH[/VARIANT], or "local" for this machine's, in
+// the normal form of containerd's package platforms.
+func ParsePlatform(text string) (Platform, error) {
+	spec := platforms.DefaultSpec()
+	if text != "local" {
+		var err error
+		if spec, err = platforms.Parse(text); err != nil {
+			return Platform{}, err
+		}
+	}
+	return Platform{spec.OS, spec.Architecture, spec.Variant}.Normal(), nil
+}
+
+// HostPlatform is this machine's.
+func HostPlatform() Platform {
+	host := platforms.DefaultSpec()
+	return Platform{host.OS, host.Architecture, host.Variant}.Normal()
+}
+
+// String gives the form that ParsePlatform reads.
+func (p Platform) String() string {
+	return platforms.Format(platforms.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant})
+}
+
+// Normal is the form in which a platform has one name: arm64's variant v8 is not told.
+func (p Platform) Normal() Platform {
+	n := platforms.Normalize(platforms.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant})
+	return Platform{n.OS, n.Architecture, n.Variant}
+}
+
+// Fits says that an image for p is one for want. An image need not tell its variant.
+func (p Platform) Fits(want Platform) bool {
+	p, want = p.Normal(), want.Normal()
+	return p.OS == want.OS && p.Architecture == want.Architecture &&
+		(p.Variant == want.Variant || p.Variant == "" || want.Variant == "")
+}
+
+// Platform is what the image's configuration says.
+func (d Detail) Platform() (Platform, error) {
+	var config struct{ OS, Architecture, Variant string }
+	if err := json.Unmarshal(d.Config, &config); err != nil {
+		return Platform{}, fmt.Errorf("configuration of image %s: %w", d.ID, err)
+	}
+	return Platform(config), nil
+}

@@ -39,6 +39,12 @@ func TestStageFromArchive(t *testing.T) {
 	}
 	_, err = b.Stage(t.Context(), "oci-archive:"+filepath.Join(t.TempDir(), "none"), builder.StageOptions{})
 	is(t, err, builder.ErrImageNotFound)
+	// The store itself, and a daemon.
+	stage(t, b, "containers-storage:localhost/built", builder.StageOptions{Pull: builder.PullAlways})
+	_, err = b.Stage(t.Context(), "containers-storage:localhost/none", builder.StageOptions{})
+	is(t, err, builder.ErrImageNotFound)
+	_, err = b.Stage(t.Context(), "docker-daemon:busybox:latest", builder.StageOptions{})
+	is(t, err, builder.ErrReference)
 	// An image that is called like a transport is one.
 	_, err = s.Commit(t.Context(), "docker.io/library/docker:dind", builder.CommitOptions{})
 	ok(t, err)

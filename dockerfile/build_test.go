@@ -147,6 +147,22 @@ func TestParallelStages(t *testing.T) {
 	}
 }
 
+// FROM --after builds a stage that nothing else needs, before the image is looked for.
+func TestFromAfter(t *testing.T) {
+	f := mustBuild(t, "FROM base AS one\nRUN slow\nFROM base AS unused\nFROM base AS two\nRUN x\nFROM --after=ONE --after=2 --platform=$BUILDPLATFORM tool\n",
+		func(f *fake, o *Options) {
+			o.Jobs = 3
+			f.hold = func(line string) {
+				if strings.HasSuffix(line, "slow") {
+					time.Sleep(50 * time.Millisecond)
+				}
+			}
+		})
+	if last := f.log[len(f.log)-2:]; len(f.log) != 6 || last[0] != "3: FROM tool" {
+		t.Errorf("operations: %q", f.log)
+	}
+}
+
 func TestJobsBound(t *testing.T) {
 	var mu sync.Mutex
 	running, most := 0, 0

@@ -43,6 +43,8 @@ func TestFaults(t *testing.T) {
 		{name: "variable in from", text: "FROM base\nCOPY --from=$X x y\n", line: 2, says: "no ARG or ENV above sets X"},
 		{name: "blank variable in from", text: "FROM base\nARG X=\nCOPY --from=$X x y\n", line: 3, says: "the name is blank"},
 		{name: "stage of a variable in from", text: "ARG X=late\nFROM base\nCOPY --from=$X x y\nFROM base AS late\n", line: 3, says: "COPY --from=late: the stage is defined after this one, in line 4"},
+		{name: "after no stage", text: "FROM base AS builder\nFROM --after=bilder base\n", line: 2, says: "FROM --after=bilder: no stage above", hint: "did you mean builder?"},
+		{name: "after itself", text: "FROM --after=me base AS me\n", line: 1, says: "no stage above"},
 		{name: "image not found", text: "FROM base AS builder\nFROM bilder\n", line: 2, says: "image not found", hint: "did you mean builder?"},
 		{name: "image not found, but a later stage", text: "FROM late\nFROM base AS late\nCOPY --from=0 / /\n", line: 1, says: "image not found", hint: "in line 2"},
 		{name: "image of a copy not found", text: "FROM base AS builder\nFROM base\nCOPY --from=bulder a b\n", line: 3, says: "image not found", hint: "did you mean builder?"},

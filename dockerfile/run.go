@@ -119,6 +119,9 @@ func (r *run) need(ctx context.Context, s *plan.Stage) *node {
 				r.need(ctx, c.From)
 			}
 		}
+		for _, before := range s.After {
+			r.need(ctx, before)
+		}
 		w := &worker{run: r, node: n}
 		var after <-chan struct{}
 		if s.Base != nil {

@@ -83,6 +83,11 @@ func (w *worker) from(ctx context.Context) ([]plan.Command, error) {
 	if w.Index < 0 {
 		return nil, w.open(ctx, opts)
 	}
+	for _, before := range w.After {
+		if err := w.await(ctx, w.need(ctx, before)); err != nil {
+			return nil, err
+		}
+	}
 	s := w.progress.start(w.Name, w.Source, w.Line)
 	err := w.open(ctx, opts)
 	s.finish(false, err)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,6 +91,12 @@ func (w *worker) closeStage(id string) error {
 // base finds the base image, pulling it as the policy says. Stages that want the same
 // image at once pull it once.
 func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Detail, error) {
+	if strings.HasPrefix(p.From, "docker-daemon:") {
+		return storage.Detail{}, fmt.Errorf("%w %q: a Docker daemon is not asked for images; write the image to a file with docker save, and name that: docker-archive:FILE", storage.ErrReference, p.From)
+	}
+	if name, here := strings.CutPrefix(p.From, "containers-storage:"); here {
+		p.From, p.Pull = name, "never"
+	}
 	id := p.From + " " + p.Platform.String()
 	w.mu.Lock()
 	lock := w.pulls[id]

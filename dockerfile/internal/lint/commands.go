@@ -56,14 +56,14 @@ func (i *instruction) expand() {
 		_ = e.Expand(func(word string) (string, error) { return i.word(i.lex, word) })
 	}
 	if e, ok := i.command.(instructions.SupportsSingleWordExpansionRaw); ok {
-		raw := shell.NewLex('\\') // here-documents have the shell's escape, not the file's
+		raw := plan.NewLex('\\') // here-documents have the shell's escape, not the file's
 		raw.SkipProcessQuotes = true
 		_ = e.ExpandRaw(func(word string) (string, error) { return i.word(raw, word) })
 	}
 }
 
 // word replaces the variables in a word.
-func (i *instruction) word(lex *shell.Lex, word string) (string, error) {
+func (i *instruction) word(lex *plan.Lex, word string) (string, error) {
 	result, unmatched, err := lex.ProcessWord(word, shell.EnvsFromSlice(i.stage.env))
 	for _, name := range i.stage.declared {
 		delete(unmatched, name)

@@ -9,7 +9,6 @@
 package lint
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
-	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/moby/patternmatcher"
 
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
@@ -103,7 +101,7 @@ type checker struct {
 	lint     *linter.Linter
 	findings []Finding
 
-	lex     *shell.Lex
+	lex     *plan.Lex
 	target  platforms.Platform
 	globals []string       // the arguments that FROM sees, as NAME=value
 	header  map[string]arg // those that an ARG before the first FROM names
@@ -137,7 +135,7 @@ func (c *checker) warn(rule, description, url, detail string, location []parser.
 
 // run parses the file and looks at all of it.
 func (c *checker) run(text []byte) {
-	tree, err := parser.Parse(bytes.NewReader(text))
+	tree, _, err := plan.Tree(text)
 	if err != nil {
 		return
 	}
@@ -150,7 +148,7 @@ func (c *checker) run(text []byte) {
 	if err != nil || len(stages) == 0 {
 		return
 	}
-	c.lex = shell.NewLex(tree.EscapeToken)
+	c.lex = plan.NewLex(tree.EscapeToken)
 	c.stageNames(stages)
 	c.casing(stages)
 	target := c.Target

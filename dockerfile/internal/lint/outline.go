@@ -1,13 +1,11 @@
 package lint
 
 import (
-	"bytes"
 	"cmp"
 	"path"
 	"slices"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
@@ -55,7 +53,7 @@ type parameters struct {
 
 // Targets lists the stages. The error is BuildKit's parser's.
 func Targets(text []byte) ([]Target, error) {
-	tree, err := parser.Parse(bytes.NewReader(text))
+	tree, _, err := plan.Tree(text)
 	if err != nil {
 		return nil, err
 	}

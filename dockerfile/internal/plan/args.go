@@ -7,7 +7,6 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
 // defaultTarget is TARGETSTAGE when the target has no name, as in BuildKit.
@@ -43,7 +42,7 @@ func platformArgs(args map[string]string, target string, platform platforms.Plat
 }
 
 // headerArgs adds the ARG instructions that stand before the first FROM.
-func headerArgs(vars *Vars, header []instructions.ArgCommand, lex *shell.Lex, args map[string]string) (*Vars, error) {
+func headerArgs(vars *Vars, header []instructions.ArgCommand, lex *Lex, args map[string]string) (*Vars, error) {
 	for _, c := range header {
 		for _, kv := range c.Args {
 			if value, ok := args[kv.Key]; ok {

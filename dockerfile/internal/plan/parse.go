@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/command"
@@ -16,6 +17,34 @@ type file struct {
 	escape rune
 	header []instructions.ArgCommand // the ARGs before the first FROM
 	stages []instructions.Stage      // at least one
+	after  [][]string                // of each stage
+}
+
+// afterFlag is Buildah's flag of FROM, which BuildKit's packages do not know.
+const afterFlag = "--after="
+
+// Tree parses a text with BuildKit's parser, whose error it gives, and takes FROM's
+// --after out: after has its values for each stage.
+func Tree(text []byte) (tree *parser.Result, after [][]string, err error) {
+	tree, err = parser.Parse(bytes.NewReader(text))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, n := range tree.AST.Children {
+		if !strings.EqualFold(n.Value, command.From) {
+			continue
+		}
+		var names []string
+		n.Flags = slices.DeleteFunc(n.Flags, func(flag string) bool {
+			name, found := strings.CutPrefix(flag, afterFlag)
+			if found {
+				names = append(names, name)
+			}
+			return found
+		})
+		after = append(after, names)
+	}
+	return tree, after, nil
 }
 
 // parse reads the text with BuildKit's parser.
@@ -23,7 +52,7 @@ func parse(text []byte) (*file, error) {
 	if len(strings.TrimSpace(string(text))) == 0 {
 		return nil, &Fault{Err: errors.New("the Dockerfile is empty"), Hint: "it needs at least a FROM instruction"}
 	}
-	tree, err := parser.Parse(bytes.NewReader(text))
+	tree, after, err := Tree(text)
 	if err != nil {
 		return nil, syntaxFault(err, text)
 	}
@@ -37,7 +66,7 @@ func parse(text []byte) (*file, error) {
 	if len(stages) == 0 {
 		return nil, &Fault{Err: errors.New("the Dockerfile has no FROM instruction, so there is nothing to build")}
 	}
-	return &file{escape: tree.EscapeToken, header: header, stages: stages}, nil
+	return &file{escape: tree.EscapeToken, header: header, stages: stages, after: after}, nil
 }
 
 // startsWithFrom checks that only ARG stands before the first FROM. Instructions

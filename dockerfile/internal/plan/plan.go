@@ -19,7 +19,6 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
 // Options is what a plan depends on beside the Dockerfile.
@@ -79,6 +78,8 @@ type Stage struct {
 	Source string
 	// Base is the stage that it starts from; nil when that is Image.
 	Base *Stage
+	// After are the stages that are built before its image is looked for.
+	After []*Stage
 	// Image is the reference of the base image, or "scratch".
 	Image string
 	// Platform is what its image is taken for: that of its --platform, else of the options,
@@ -139,7 +140,7 @@ func New(text []byte, opts Options) (*Plan, error) {
 	}
 	p.declare(file)
 	for i := range file.stages {
-		if err := p.addStage(&file.stages[i]); err != nil {
+		if err := p.addStage(&file.stages[i], file.after[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -175,6 +176,9 @@ func (p *Plan) closure(s *Stage) []*Stage {
 		}
 		seen[s] = true
 		visit(s.Base)
+		for _, before := range s.After {
+			visit(before)
+		}
 		for _, c := range s.Commands {
 			visit(c.From)
 		}
@@ -218,7 +222,7 @@ func (p *Plan) Triggers(s *Stage, triggers []string) ([]Command, error) {
 
 // lexer makes a lexer of the file's escape character. A lexer belongs to one
 // goroutine.
-func (p *Plan) lexer() *shell.Lex { return shell.NewLex(p.escape) }
+func (p *Plan) lexer() *Lex { return NewLex(p.escape) }
 
 // declare notes the arguments that the file's ARG instructions name.
 func (p *Plan) declare(file *file) {

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
 // Scope is the variables that the instructions of one stage see, as BuildKit keeps
@@ -18,7 +17,7 @@ type Scope struct {
 	vars     *Vars
 	declared []string // what ARG named, for RUN's history
 	plan     *Plan
-	lex      *shell.Lex
+	lex      *Lex
 }
 
 // noEnvArgs are arguments that do not become variables.
@@ -92,14 +91,14 @@ func (s *Scope) Expand(c instructions.Command) error {
 		}
 	}
 	if e, ok := c.(instructions.SupportsSingleWordExpansionRaw); ok {
-		raw := shell.NewLex('\\') // here-documents have the shell's escape, not the file's
+		raw := NewLex('\\') // here-documents have the shell's escape, not the file's
 		raw.SkipProcessQuotes = true
 		return e.ExpandRaw(expander(raw, s.vars))
 	}
 	return nil
 }
 
-func expander(lex *shell.Lex, vars *Vars) instructions.SingleWordExpander {
+func expander(lex *Lex, vars *Vars) instructions.SingleWordExpander {
 	return func(word string) (string, error) {
 		word, _, err := lex.ProcessWord(word, vars)
 		return word, err

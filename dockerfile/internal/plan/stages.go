@@ -9,7 +9,7 @@ import (
 )
 
 // addStage resolves a FROM and appends its stage to the plan.
-func (p *Plan) addStage(st *instructions.Stage) error {
+func (p *Plan) addStage(st *instructions.Stage, after []string) error {
 	s := &Stage{Index: len(p.Stages), Name: st.Name, Source: st.SourceCode, Platform: p.platform}
 	s.Line, s.End = lines(st.Location)
 	if s.Name == "" {
@@ -20,6 +20,9 @@ func (p *Plan) addStage(st *instructions.Stage) error {
 		p.substitute(s, st.Name)
 		p.Stages = append(p.Stages, s)
 		return nil
+	}
+	if err := p.waitFor(s, after); err != nil {
+		return err
 	}
 	lex := p.lexer()
 	base, _, err := lex.ProcessWord(st.BaseName, p.globals)
@@ -50,6 +53,27 @@ func (p *Plan) addStage(st *instructions.Stage) error {
 		p.substitute(s, base)
 	}
 	p.Stages = append(p.Stages, s)
+	return nil
+}
+
+// waitFor resolves the values of --after.
+func (p *Plan) waitFor(s *Stage, after []string) error {
+	for _, word := range after {
+		name, _, err := p.lexer().ProcessWord(word, p.globals)
+		if err != nil {
+			return &Fault{Line: s.Line, End: s.End, Err: err}
+		}
+		before := p.named(name, s.Index)
+		if before == nil {
+			before = p.numbered(name)
+		}
+		if before == nil {
+			f := fault(s.Line, s.End, "FROM --after=%s: no stage above is called so", name)
+			f.Hint = didYouMean(name, p.names())
+			return f
+		}
+		s.After = append(s.After, before)
+	}
 	return nil
 }
 

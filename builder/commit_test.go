@@ -3,6 +3,9 @@
 package builder_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -57,6 +60,33 @@ func TestConfigure(t *testing.T) {
 	equal(t, history(d), "(empty) CONFIGURED\nCOPY f /f\n(empty) CHANGED\n")
 	if len(d.Config.Cmd) != 0 || len(d.Layers) != 1 {
 		t.Errorf("command %q, %d layers", d.Config.Cmd, len(d.Layers))
+	}
+}
+
+func TestAnnotations(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := scratch(t, b)
+	opts := builder.CommitOptions{Annotations: map[string]string{"org.example.key": "a=b, c"}}
+	img, err := s.Commit(t.Context(), "annotated", opts)
+	ok(t, err)
+	dir := tempDir(t)
+	_, err = b.Push(t.Context(), img.ID, "dir:"+dir, builder.PushOptions{})
+	ok(t, err)
+	text, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
+	ok(t, err)
+	if !strings.Contains(string(text), `"annotations":{"org.example.key":"a=b, c"}`) {
+		t.Errorf("manifest %s", text)
+	}
+	// The same image without, by the same id, is another manifest.
+	plain, err := s.Commit(t.Context(), "plain", builder.CommitOptions{})
+	ok(t, err)
+	if plain.ID != img.ID || plain.Digest == img.Digest {
+		t.Errorf("got %+v and %+v", img, plain)
+	}
+	opts.Format = "docker"
+	if _, err := s.Commit(t.Context(), "", opts); !errors.Is(err, builder.ErrInvalid) {
+		t.Errorf("got %v", err)
 	}
 }
 

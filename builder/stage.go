@@ -245,6 +245,8 @@ type CommitOptions struct {
 	Created *time.Time
 	Author  string
 	Comment string
+	// Annotations are those of the image's manifest; only OCI's has them.
+	Annotations map[string]string
 }
 
 // Commit writes the stage as an image into the store, under name (which may be "")
@@ -255,6 +257,10 @@ func (s *Stage) Commit(ctx context.Context, name string, opts CommitOptions) (Im
 	}
 	if err := checkFormat(opts.Format); err != nil {
 		return Image{}, err
+	}
+	docker := opts.Format == "docker"
+	if docker && len(opts.Annotations) > 0 {
+		return Image{}, fmt.Errorf("%w: images of the format docker have no annotations", ErrInvalid)
 	}
 	img := s.image
 	img.Config, img.History = s.config, nil
@@ -270,7 +276,7 @@ func (s *Stage) Commit(ctx context.Context, name string, opts CommitOptions) (Im
 	if opts.Comment != "" && len(history) > 0 {
 		history[len(history)-1].Comment = opts.Comment
 	}
-	params := worker.Commit{Stage: s.id, Docker: opts.Format == "docker", Created: opts.Created, Image: raw, History: history}
+	params := worker.Commit{Stage: s.id, Docker: docker, Annotations: opts.Annotations, Created: opts.Created, Image: raw, History: history}
 	if name != "" {
 		params.Names = append(params.Names, name)
 	}

@@ -73,6 +73,8 @@ type Options struct {
 	// Names are the names of the image, fully qualified or short.
 	Names  []string
 	Labels map[string]string
+	// Annotations are those of the image's manifest, which must be OCI's.
+	Annotations map[string]string
 	// Env, of entries NAME=VALUE, and UnsetEnv, of names, change the image's environment
 	// when all is built.
 	Env, UnsetEnv []string
@@ -84,6 +86,8 @@ type Options struct {
 	// Pull and NoCache are those of builder.StageOptions.
 	Pull    builder.PullPolicy
 	NoCache bool
+	// NoCacheStages are the names of stages of which every step is run, as by NoCache.
+	NoCacheStages []string
 	// Jobs is how many stages build at once; 0 is as many as there are processors.
 	Jobs int
 	// Format is the image format, "oci" (the default) or "docker".

@@ -77,6 +77,10 @@ func TestPullAndCacheOptions(t *testing.T) {
 	if _, err := r.stages(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	r.opts.NoCache, r.opts.NoCacheStages = false, []string{"a"}
+	if !r.stageOptions("a").NoCache || r.stageOptions("b").NoCache {
+		t.Error("NoCacheStages are not the stages without cache")
+	}
 	want := builder.StageOptions{Name: "a", Pull: builder.PullAlways, NoCache: true}
 	if len(f.got) != 2 || f.got[0] != want || f.got[1].Pull != builder.PullAlways {
 		t.Errorf("stages opened with %+v", f.got)

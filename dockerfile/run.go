@@ -153,7 +153,7 @@ func (r *run) commit(ctx context.Context, target *node) (builder.Image, error) {
 		r.progress.warn(0, text)
 	}
 	target.fs.Configure(r.amend)
-	opts := builder.CommitOptions{Format: r.opts.Format, Author: target.author, Created: r.created()}
+	opts := builder.CommitOptions{Format: r.opts.Format, Author: target.author, Created: r.created(), Annotations: r.opts.Annotations}
 	name := ""
 	if len(r.opts.Names) > 0 {
 		name, opts.Names = r.opts.Names[0], r.opts.Names[1:]
@@ -186,7 +186,7 @@ func (r *run) created() *time.Time {
 
 // stageOptions are those of a stage or of an image.
 func (r *run) stageOptions(name string) builder.StageOptions {
-	o := builder.StageOptions{Name: name, Pull: r.opts.Pull, NoCache: r.opts.NoCache}
+	o := builder.StageOptions{Name: name, Pull: r.opts.Pull, NoCache: r.opts.NoCache || slices.Contains(r.opts.NoCacheStages, name)}
 	if r.opts.Timestamp != nil || r.opts.RewriteTimes {
 		o.LatestTime, o.AllTimes = r.created(), r.opts.Timestamp != nil
 	}

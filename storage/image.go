@@ -206,10 +206,11 @@ func (s *Store) checkUnused(img *cs.Image, force bool) error {
 
 // Commit is an image to write.
 type Commit struct {
-	Top    *Layer
-	Names  []string
-	Config func(diffIDs []digest.Digest, created []time.Time) (json.RawMessage, time.Time, error)
-	Docker bool // Docker's media types instead of OCI's
+	Top         *Layer
+	Names       []string
+	Config      func(diffIDs []digest.Digest, created []time.Time) (json.RawMessage, time.Time, error)
+	Docker      bool              // Docker's media types instead of OCI's
+	Annotations map[string]string // of an OCI manifest
 }
 
 // CommitImage writes an image over layers that are in the store. The layers are
@@ -239,7 +240,7 @@ func (s *Store) CommitImage(ctx context.Context, c Commit) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	raw, err := makeManifest(config, layers, c.Docker)
+	raw, err := makeManifest(config, layers, c.Docker, c.Annotations)
 	if err != nil {
 		return Image{}, err
 	}
@@ -305,12 +306,13 @@ func (s *Store) addManifest(id string, raw []byte, d digest.Digest) (*cs.Image, 
 	return s.cs.Image(id)
 }
 
-func makeManifest(config []byte, layers []*Layer, docker bool) ([]byte, error) {
+func makeManifest(config []byte, layers []*Layer, docker bool, annotations map[string]string) ([]byte, error) {
 	m := v1.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: v1.MediaTypeImageManifest,
-		Config:    v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
-		Layers:    []v1.Descriptor{},
+		Versioned:   specs.Versioned{SchemaVersion: 2},
+		MediaType:   v1.MediaTypeImageManifest,
+		Config:      v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
+		Layers:      []v1.Descriptor{},
+		Annotations: annotations,
 	}
 	layerType := v1.MediaTypeImageLayer
 	if docker {

@@ -25,7 +25,7 @@ func buildCommand(std streams) *cli.Command {
 		Description: "Builds the Dockerfile in the directory CONTEXT (the current one when it is not given) " +
 			"and writes the image's id to standard output; progress goes to standard error. CONTEXT may also be a git " +
 			"repository (URL[#REF[:DIRECTORY]]), the URL of a tar archive or a Dockerfile, or - for one of these on standard input.",
-		Flags:  withStore(append(buildFlags(), languageFlags()...), registryFlags()),
+		Flags:  withStore(buildFlags(), resultFlags(), languageFlags(), registryFlags()),
 		Action: func(c *cli.Context) error { return build(c, std) },
 	}
 }
@@ -38,16 +38,22 @@ func buildFlags() []cli.Flag {
 		&cli.StringFlag{Name: "target", Usage: "build the stage `NAME` instead of the last"},
 		&cli.StringSliceFlag{Name: "platform", EnvVars: []string{"DOCKER_DEFAULT_PLATFORM"}, Usage: "build for the platform `OS/ARCH[/VARIANT]` (default: this machine's); its programs run if binfmt_misc has an emulator for them"},
 		&cli.StringSliceFlag{Name: "label", Usage: "add the label `NAME=VALUE`; repeatable"},
+		&cli.StringSliceFlag{Name: "annotation", Usage: "add the annotation `NAME=VALUE` to the image's manifest, which must be OCI's; repeatable"},
+		&cli.StringSliceFlag{Name: "no-cache-filter", Usage: "as --no-cache, but for the stages `NAME,...` alone; repeatable"},
 		&cli.BoolFlag{Name: "no-cache", Usage: "run every step, even when its result is in the layer cache"},
 		&cli.GenericFlag{Name: "pull", Value: new(pullPolicy), Usage: "`always|missing|never|newer` when to pull base images; without a value always, without the flag missing"},
+		&cli.BoolFlag{Name: "pull-always", Usage: "the same as --pull=always"},
+		&cli.BoolFlag{Name: "pull-never", Usage: "the same as --pull=never"},
 		&cli.BoolFlag{Name: "check", Usage: "do not build: show what the build checks find in the Dockerfile; the same as --call=check"},
 		&cli.StringFlag{Name: "call", Value: "build", Usage: "`METHOD[,format=json]` what to do: build, check (or lint), outline (show the build arguments and secrets of the target) or targets (list the stages)"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the image id"},
-		&cli.StringFlag{Name: "iidfile", Usage: "write the image id, as sha256:ID, to `FILE`"},
 		&cli.IntFlag{Name: "jobs", Usage: "build at most `N` stages side by side (default: as many as there are processors)"},
 		&cli.StringFlag{Name: "format", Value: "oci", Usage: "`oci|docker` the format of the image"},
 		&cli.StringFlag{Name: "progress", Value: "auto", EnvVars: []string{"BUILDKIT_PROGRESS"}, Usage: "`auto|plain|quiet` how to show progress"},
 		&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "`type=oci|docker,dest=FILE` also write the image to an archive; repeatable"},
+		// Switches of docker, podman and buildah for what is always so here.
+		&cli.BoolFlag{Name: "layers", Aliases: []string{"rm", "force-rm", "load", "compress", "disable-compression", "disable-content-trust", "identity-label", "skip-unused-stages"},
+			Usage: "accepted for scripts that give it, without effect"},
 	}
 }
 
@@ -71,6 +77,21 @@ func (p *pullPolicy) Set(text string) error {
 	return nil
 }
 
+// readPull reads --pull and the switches of buildah that stand for its values.
+func readPull(c *cli.Context) (builder.PullPolicy, error) {
+	policy := builder.PullPolicy(*c.Generic("pull").(*pullPolicy))
+	always, never := c.Bool("pull-always"), c.Bool("pull-never")
+	switch {
+	case always && never:
+		return "", usagef("--pull-always and --pull-never exclude each other")
+	case always:
+		return builder.PullAlways, nil
+	case never:
+		return builder.PullNever, nil
+	}
+	return policy, nil
+}
+
 func (p *pullPolicy) String() string   { return string(*p) }
 func (p *pullPolicy) IsBoolFlag() bool { return true }
 
@@ -81,7 +102,7 @@ type buildRequest struct {
 	call     call
 	outputs  []output
 	quiet    bool
-	iidFile  string
+	results  results
 }
 
 // build carries out the verb: everything that the flags can get wrong is found
@@ -94,7 +115,12 @@ func build(c *cli.Context, std streams) (err error) {
 	if req.call.method != "" {
 		return answer(c, std, req)
 	}
-	progress := newProgress(std.err, req.quiet)
+	log, closeLog, err := req.results.openLog(std.err)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	progress := newProgress(log, req.quiet)
 	req.options.Progress = progress.step
 	b, err := open(c, builder.Options{Registry: req.registry, Events: progress.event})
 	if err != nil {
@@ -113,10 +139,8 @@ func build(c *cli.Context, std streams) (err error) {
 			return err
 		}
 	}
-	if req.iidFile != "" {
-		if err := os.WriteFile(req.iidFile, []byte("sha256:"+img.ID), 0o666); err != nil {
-			return fmt.Errorf("--iidfile: %w", err)
-		}
+	if err := req.results.write(img); err != nil {
+		return err
 	}
 	progress.tagged(req.options.Names)
 	_, err = fmt.Fprintln(std.out, img.ID)
@@ -151,8 +175,16 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 		return req, err
 	}
 	o.Names, o.Labels = c.StringSlice("tag"), labels
-	o.Pull = builder.PullPolicy(*c.Generic("pull").(*pullPolicy))
+	if o.Annotations, err = annotations(c.StringSlice("annotation")); err != nil {
+		return req, err
+	}
+	if o.Pull, err = readPull(c); err != nil {
+		return req, err
+	}
 	o.NoCache = c.Bool("no-cache")
+	for _, names := range c.StringSlice("no-cache-filter") {
+		o.NoCacheStages = append(o.NoCacheStages, strings.Split(names, ",")...)
+	}
 	if o.Jobs = c.Int("jobs"); o.Jobs < 0 {
 		return req, usagef("--jobs must not be negative")
 	}
@@ -163,7 +195,7 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 		return req, err
 	}
 	req.registry = registry
-	req.iidFile = c.String("iidfile")
+	req.results = readResults(c)
 	return req, nil
 }
 
@@ -177,7 +209,7 @@ func readStreamFlags(c *cli.Context, req *buildRequest) error {
 		req.outputs = append(req.outputs, out)
 	}
 	switch progress := c.String("progress"); progress {
-	case "auto", "plain":
+	case "auto", "plain", "tty": // the present one is for terminals too
 	case "quiet", "none": // docker's name for it
 		req.quiet = true
 	default:
@@ -215,6 +247,26 @@ func labels(texts []string) (map[string]string, error) {
 		}
 	}
 	return m, err
+}
+
+// annotations reads --annotation. Docker names what it annotates before a colon; here,
+// and there without, that is the manifest.
+func annotations(texts []string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, text := range texts {
+		name, value, ok := strings.Cut(text, "=")
+		if kind, rest, prefixed := strings.Cut(name, ":"); prefixed {
+			if kind != "manifest" {
+				return nil, usagef("--annotation %q: only the manifest can be annotated, not its %s", text, kind)
+			}
+			name = rest
+		}
+		if !ok || name == "" {
+			return nil, usagef("--annotation %q is not NAME=VALUE", text)
+		}
+		m[name] = value
+	}
+	return m, nil
 }
 
 // oneOf reads a flag that has a few permitted values.

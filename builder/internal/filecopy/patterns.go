@@ -47,6 +47,37 @@ func (w *walker) pattern(p string) error {
 	return nil
 }
 
+// keepsSome says whether an ignored path is a directory with something in it that is not
+// ignored. Without it, BuildKit's context does not have the directory either.
+func (w *walker) keepsSome(name string) (bool, error) {
+	dir, err := openIn(w.src.Root, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOTDIR) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%q: %w", name, err)
+	}
+	defer dir.Close()
+	names, err := readNames(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, base := range names {
+		child := path.Join(name, base)
+		if ignored, err := w.ignored(child); err != nil || !ignored {
+			return err == nil, err
+		}
+		var st unix.Stat_t
+		if err := unix.Fstatat(int(dir.Fd()), base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			continue
+		}
+		if kept, err := w.keepsSome(child); kept || err != nil {
+			return kept, err
+		}
+	}
+	return false, w.ctx.Err()
+}
+
 // inside makes a path relative to the root, which it cannot leave.
 func inside(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
 

@@ -93,12 +93,13 @@ type Stepped struct {
 
 // Commit writes an image.
 type Commit struct {
-	Stage   string
-	Names   []string
-	Docker  bool
-	Created *time.Time
-	Image   json.RawMessage // the image configuration without rootfs, created and history
-	History []HistoryEntry
+	Stage       string
+	Names       []string
+	Docker      bool
+	Annotations map[string]string
+	Created     *time.Time
+	Image       json.RawMessage // the image configuration without rootfs, created and history
+	History     []HistoryEntry
 }
 
 // HistoryEntry is a history entry. Created is kept when set, unless it is later than

@@ -19,7 +19,7 @@ func (w *worker) commit(ctx context.Context, p Commit) (storage.Image, error) {
 		return storage.Image{}, err
 	}
 	return w.store.CommitImage(ctx, storage.Commit{
-		Top: s.top(), Names: p.Names, Docker: p.Docker,
+		Top: s.top(), Names: p.Names, Docker: p.Docker, Annotations: p.Annotations,
 		Config: func(diffIDs []digest.Digest, times []time.Time) (json.RawMessage, time.Time, error) {
 			return imageConfig(p, diffIDs, times)
 		},

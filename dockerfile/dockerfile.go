@@ -35,7 +35,8 @@ type Options struct {
 	Context io.Reader
 	// Contexts are named contexts, which stand for images of FROM and COPY --from and for
 	// stages of that name: a directory, docker-image://IMAGE, oci-layout://PATH[:TAG|@DIGEST],
-	// a git repository, or the http or https URL of an archive or another file.
+	// a git repository, or the http or https URL of an archive or another file. One that is
+	// called NAME::PLATFORM counts for that platform alone, before others.
 	Contexts map[string]string
 	// File is the Dockerfile's path; "" is Dockerfile, dockerfile or Containerfile in
 	// the context, in this order. It is looked up in the context when that is fetched

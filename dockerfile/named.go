@@ -3,9 +3,7 @@ package dockerfile
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +49,11 @@ func (o Options) validateContexts() error {
 }
 
 func validateNamed(name, value string) error {
+	if _, platform, restricted := strings.Cut(name, "::"); restricted {
+		if _, err := plan.ParsePlatform(platform); err != nil || platform == "" {
+			return fmt.Errorf("%w: after :: a platform is wanted, such as linux/arm64", builder.ErrInvalid)
+		}
+	}
 	switch {
 	case name == "" || value == "":
 		return fmt.Errorf("%w: it needs a name and a value", builder.ErrInvalid)
@@ -66,8 +69,12 @@ func validateNamed(name, value string) error {
 		return fmt.Errorf("%w: it is none of a directory, docker-image://, oci-layout://, a git repository and an http or https URL", builder.ErrInvalid)
 	}
 	info, err := os.Stat(value)
-	if err == nil && !info.IsDir() {
-		err = fmt.Errorf("%w: not a directory", builder.ErrInvalid)
+	kind, _, _ := strings.Cut(value, ":")
+	switch {
+	case err != nil && (kind == "input" || kind == "target"):
+		return fmt.Errorf("%w: results of another build are not to be had by name; build it with --tag, and name docker-image://TAG", builder.ErrInvalid)
+	case err == nil && !info.IsDir():
+		return fmt.Errorf("%w: not a directory", builder.ErrInvalid)
 	}
 	return err
 }
@@ -90,12 +97,7 @@ func (w *worker) openContext(ctx context.Context, opts builder.StageOptions) (er
 		return err
 	}
 	dir := origin{dir: value}
-	given := filepath.Join(value, ".dockerignore")
-	if _, err := os.Stat(given); err == nil {
-		if dir.ignore, err = readIgnore(value, "", given); err != nil {
-			return err
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if dir.ignore, err = ignoreOf(value); err != nil {
 		return err
 	}
 	if w.Index < 0 {

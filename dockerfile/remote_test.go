@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -420,7 +421,7 @@ func TestNamedContexts(t *testing.T) {
 	files := contextFiles(t, "")
 	url := web(t, map[string]string{"/ctx.tgz": archive(t, files), "/file": "file"}, map[string]map[string]string{"r": {"g": "g", "sub/h": "h"}})
 	dir := t.TempDir()
-	for name, content := range map[string]string{".dockerignore": "ignored", "ignored": "x", "f": "f", "busybox": files["busybox"]} {
+	for name, content := range map[string]string{".dockerignore": "f", ".containerignore": "ignored", "ignored": "x", "f": "f", "busybox": files["busybox"]} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -445,18 +446,21 @@ COPY --from=web busybox /web
 COPY --from=one context /one
 COPY --from=tagged image /tagged
 COPY --from=summed --chown=4 image /summed
+COPY --from=only --chown=5 image /only
+COPY --from=digest --chown=6 image /digest
 `, dockerfile.Options{ContextDir: dir, Contexts: map[string]string{
 		"golang:1.21": dir, "img": "docker-image://localhost/img:1", "stage": "container-image://localhost/img:1", "git": url + "/r.git#main", "web": url + "/ctx.tgz", "one": url + "/file",
 		"tagged": "oci-layout://" + layout + ":v1", "summed": "oci-layout://" + layout + "@" + sum.String(), "unused": "docker://none.example/x",
+		"only::linux/" + runtime.GOARCH: "docker-image://localhost/img:1", "only": dir + "/", "digest": "docker-image://localhost/img@" + inspect(t, b, "localhost/img:1").Digest.String(),
 	}})
-	inImage(t, b, img, "ls -d /ignored 2>/dev/null; cd /; stat -c '%n %u %s' f dir image stage git one tagged summed",
-		"f 0 1", "dir 0 1", "image 0 1", "stage 0 1", "git 0 1", "one 0 4", "tagged 0 1", "summed 4 1")
+	inImage(t, b, img, "ls -d /ignored 2>/dev/null; cd /; stat -c '%n %u %s' f dir image stage git one tagged summed only digest",
+		"f 0 1", "dir 0 1", "image 0 1", "stage 0 1", "git 0 1", "one 0 4", "tagged 0 1", "summed 4 1", "only 5 1", "digest 6 1")
 	based := build(t, b, "FROM x\nCOPY busybox /\n", dockerfile.Options{ContextDir: dir, Contexts: map[string]string{"X": "oci-layout://" + layout + ":v1"}})
 	inImage(t, b, based, "echo $A; pwd; cat /image", "image", "/w", "f")
 	for value, says := range map[string]string{
 		"": "needs a name and a value", dir + "/none": "no such file", dir + "/f": "not a directory", "ftp://x": "none of a directory", "oci-layout://" + dir: "index.json",
 		"oci-layout://" + layout + "@sha256:00": "not in the layout", "https://u:TOK@x/r.git#-x": "cannot be the name", url + "/none.git": "git ls-remote",
-		"docker-image://none.invalid/x": "none.invalid", "oci-layout://" + layout + ":v2": "v2",
+		"docker-image://none.invalid/x": "none.invalid", "target:x": "docker-image://TAG", "input:x": "docker-image://TAG", "oci-layout://" + layout + ":v2": "v2",
 	} {
 		file := filepath.Join(t.TempDir(), "Dockerfile")
 		if err := os.WriteFile(file, []byte("FROM x\n"), 0o644); err != nil {

@@ -138,16 +138,27 @@ func readIgnore(contextDir, dockerfile, given string) ([]string, error) {
 	if contextDir == "" {
 		return nil, nil
 	}
-	paths := []string{
-		dockerfile + ".containerignore", dockerfile + ".dockerignore",
-		filepath.Join(contextDir, ".containerignore"), filepath.Join(contextDir, ".dockerignore"),
-	}
 	if given != "" {
-		paths = []string{given}
+		text, err := os.ReadFile(given)
+		if err != nil {
+			return nil, fmt.Errorf("reading the ignore file: %w", err)
+		}
+		return parseIgnore(given, text)
 	}
+	return firstIgnore(dockerfile+".containerignore", dockerfile+".dockerignore",
+		filepath.Join(contextDir, ".containerignore"), filepath.Join(contextDir, ".dockerignore"))
+}
+
+// ignoreOf reads the patterns of what a directory leaves out as a named context.
+func ignoreOf(dir string) ([]string, error) {
+	return firstIgnore(filepath.Join(dir, ".containerignore"), filepath.Join(dir, ".dockerignore"))
+}
+
+// firstIgnore reads the first ignore file that is there.
+func firstIgnore(paths ...string) ([]string, error) {
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) && given == "" {
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {

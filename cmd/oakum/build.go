@@ -34,7 +34,7 @@ func buildFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "tag", Aliases: []string{"t"}, Usage: "name the image `NAME[:TAG]`; repeatable"},
 		&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the Dockerfile `FILE`, a path, a URL or - (default: Dockerfile, dockerfile or Containerfile in the context); of several, each goes on where the one before ends"},
-		&cli.StringSliceFlag{Name: "build-context", Usage: "`NAME=VALUE` let VALUE stand for the image or stage NAME in FROM and COPY --from: a directory, docker-image://IMAGE, oci-layout://PATH[:TAG|@DIGEST], a git repository or the URL of an archive; repeatable"},
+		&cli.StringSliceFlag{Name: "build-context", Usage: "`NAME[::PLATFORM]=VALUE` let VALUE stand for the image or stage NAME in FROM and COPY --from: a directory, docker-image://IMAGE, oci-layout://PATH[:TAG|@DIGEST], a git repository or the URL of an archive; repeatable"},
 		&cli.StringFlag{Name: "target", Usage: "build the stage `NAME` instead of the last"},
 		&cli.StringSliceFlag{Name: "platform", EnvVars: []string{"DOCKER_DEFAULT_PLATFORM"}, Usage: "build for the platform `OS/ARCH[/VARIANT]` (default: this machine's); its programs run if binfmt_misc has an emulator for them"},
 		&cli.StringSliceFlag{Name: "label", Usage: "add the label `NAME=VALUE`; repeatable"},

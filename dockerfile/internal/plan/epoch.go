@@ -62,7 +62,7 @@ func (p *Plan) epochSource(file *file, name string) (EpochSource, error) {
 	if name == "context" {
 		return EpochSource{}, nil
 	}
-	if key, ok := p.contextOf(name); ok {
+	if key, ok := p.contextOf(name, p.platform); ok {
 		return EpochSource{Context: key}, nil
 	}
 	var stages []string

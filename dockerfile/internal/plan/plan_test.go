@@ -270,3 +270,26 @@ func TestEveryFaultIsAFault(t *testing.T) {
 		}
 	}
 }
+
+// TestNamedContexts: which context stands for which name.
+func TestNamedContexts(t *testing.T) {
+	host := platforms.Format(platforms.Normalize(platforms.DefaultSpec()))
+	const sum = "@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	contexts := map[string]string{"golang": "", "golang:1.21": "", "ghcr.io/a/b" + sum: "", "scratch": "", "context": "", "both::" + host: "", "both": "", "other::linux/s390x": "", "Stage": ""}
+	p := &Plan{opts: Options{Contexts: contexts}}
+	for name, want := range map[string]string{
+		"golang": "golang", "golang:latest": "golang", "library/golang": "golang", "docker.io/library/golang:latest": "golang", "index.docker.io/library/golang": "golang",
+		"golang:1.21": "golang:1.21", "docker.io/golang:1.21": "golang:1.21", "golang:1.22": "", "quay.io/golang": "",
+		"ghcr.io/a/b" + sum: "ghcr.io/a/b" + sum, "ghcr.io/a/b": "", "GOLANG": "golang", "stage": "Stage",
+		"scratch": "", "SCRATCH": "", "context": "", "": "", "both": "both::" + host, "other": "", "-": "",
+	} {
+		if got, _ := p.contextOf(name, ""); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+	for platform, want := range map[string]string{"linux/s390x": "other::linux/s390x", "s390x": "other::linux/s390x", "linux/arm": ""} {
+		if got, _ := p.contextOf("other", platform); got != want {
+			t.Errorf("for %s: %q, want %q", platform, got, want)
+		}
+	}
+}

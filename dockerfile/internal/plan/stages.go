@@ -15,7 +15,13 @@ func (p *Plan) addStage(st *instructions.Stage, after []string) error {
 	if s.Name == "" {
 		s.Name = strconv.Itoa(s.Index)
 	}
-	if _, replaced := p.contextOf(st.Name); st.Name != "" && replaced {
+	if st.Platform != "" {
+		var err error
+		if s.Platform, err = p.stagePlatform(st.Platform); err != nil {
+			return &Fault{Line: s.Line, End: s.End, Err: fmt.Errorf("FROM --platform=%s: %w", st.Platform, err)}
+		}
+	}
+	if _, replaced := p.contextOf(st.Name, s.Platform); replaced {
 		s.replaced = true
 		p.substitute(s, st.Name)
 		p.Stages = append(p.Stages, s)
@@ -37,14 +43,8 @@ func (p *Plan) addStage(st *instructions.Stage, after []string) error {
 		f.Hint = "FROM sees only the arguments declared before the first FROM; give them a default, or a value by --build-arg"
 		return f
 	}
-	if st.Platform != "" {
-		platform, err := p.stagePlatform(st.Platform)
-		if err != nil {
-			return &Fault{Line: s.Line, End: s.End, Err: fmt.Errorf("FROM --platform=%s: %w", st.Platform, err)}
-		}
-		if base != scratch { // which is the target's whatever it says, as in BuildKit
-			s.Platform = platform
-		}
+	if base == scratch { // which is the target's whatever it says, as in BuildKit
+		s.Platform = p.platform
 	}
 	if s.Base = p.named(base, s.Index); s.Base == nil {
 		s.Base = p.numbered(base)

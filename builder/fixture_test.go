@@ -56,7 +56,7 @@ func makeBase() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, d := range []string{"bin", "etc", "root", "tmp", "home/app"} {
+	for _, d := range []string{"bin", "etc", "root", "tmp", "home/app", "dev", "proc", "sys"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return "", err
 		}

@@ -60,6 +60,9 @@ func (w *worker) ephemeral(ctx context.Context, s *stage, op operation) error {
 
 // command runs a command with staging as the place of its changes.
 func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *storage.Layer, staging storage.Staging) (err error) {
+	if err := keepMountPoints(below, staging.Upper); err != nil {
+		return err
+	}
 	m, err := w.mount(below, &staging, true)
 	if err != nil {
 		return err

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
+	"github.com/oakum-build/oakum/storage"
 )
 
 // traces are the mount points that an image hides from the stub layer below it, by a
@@ -24,6 +26,38 @@ type traces struct {
 type above struct {
 	path string
 	st   unix.Stat_t
+}
+
+// keepMountPoints makes the directories for the kernel's file systems that no layer has.
+// They stay, for a runtime that is not given them by others makes them in the image:
+// what BuildKit and Buildah build has them after the first RUN.
+func keepMountPoints(below *storage.Layer, upper string) error {
+	lowers, err := below.Lowers()
+	if err != nil {
+		return err
+	}
+	defer storage.CloseAll(lowers)
+	for _, name := range []string{"dev", "proc", "sys"} {
+		if hasEntry(lowers, name) {
+			continue
+		}
+		if err := os.Mkdir(filepath.Join(upper, name), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hasEntry reports whether layers, the uppermost first, have an entry in their roots.
+func hasEntry(layers []*os.File, name string) bool {
+	for _, dir := range layers {
+		var st unix.Stat_t
+		if unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+			whiteout := st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
+			return !whiteout
+		}
+	}
+	return false
 }
 
 func newTraces(root *os.File, files map[string]string) *traces {

@@ -30,7 +30,24 @@ func (d Difference) String() string {
 func Compare(got, buildah *Image) []Difference {
 	g, w := got.Files.Lines(), buildah.Files.Lines()
 	maps.DeleteFunc(w, func(name, _ string) bool { return Trace(name) && g[name] == "" })
-	return append(CompareFiles(g, w), CompareSettings(got.Settings(), buildah.Settings())...)
+	return append(CompareFiles(g, w), CompareSettings(got.comparable(), buildah.comparable())...)
+}
+
+// comparable are the settings without what says the same in other words: the order of
+// variables, of which Buildah puts those that are set again last, and the working
+// directory "/", which only BuildKit and oakum spell out.
+func (i *Image) comparable() map[string]string {
+	sorted := *i
+	sorted.Config = maps.Clone(i.Config)
+	if env, ok := i.Config["Env"].([]any); ok {
+		env = slices.Clone(env)
+		slices.SortFunc(env, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+		sorted.Config["Env"] = env
+	}
+	if i.Config["WorkingDir"] == "/" {
+		delete(sorted.Config, "WorkingDir")
+	}
+	return sorted.Settings()
 }
 
 // Trace reports whether a path is one that Buildah's RUN leaves in an image.

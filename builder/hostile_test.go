@@ -191,7 +191,7 @@ func TestSpecialFilesDoNotHang(t *testing.T) {
 		ok(t, s.Copy(t.Context(), "/all", builder.Dir(context)))
 		ok(t, s.Add(t.Context(), "/one/", builder.Dir(context).Select("fifo")))
 	})
-	equal(t, find(t, s, "/all")+find(t, s, "/one"), "f 644 0:0 f\nfifo 600 0:0 fifo\nfifo 600 0:0 fifo\n")
+	equal(t, find(t, s, "/all")+find(t, s, "/one"), "f 644 0:0 f\nfifo 600 0:0 fifo\nf 755 0:0 socket\nfifo 600 0:0 fifo\n")
 	// In the place of files that are looked into.
 	for _, script := range []string{
 		"rm /etc/passwd && mkfifo /etc/passwd", "rm /etc/group && mkfifo /etc/group", "ln -sf /proc/kmsg /etc/passwd",

@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/moby/patternmatcher"
@@ -160,7 +161,7 @@ func (w *walker) named(pattern, name string) error {
 	if err != nil {
 		return err
 	}
-	if ignored && !w.ignore.Exclusions() {
+	if ignored && !reincludes(w.ignore, name) {
 		return &NotFoundError{Path: pattern, Why: "no such file or directory, or left out by the ignore file"}
 	}
 	f, err := openIn(w.src.Root, name, unix.O_PATH)
@@ -250,15 +251,9 @@ func (w *walker) children(dir *os.File, srcRel, rel string) error {
 }
 
 func (w *walker) child(dir *os.File, name, srcRel, rel string) error {
-	ignored, err := w.ignored(srcRel)
-	if err != nil {
+	out, all, err := w.leftOut(srcRel, rel)
+	if err != nil || all {
 		return err
-	}
-	excluded := false
-	if w.exclude != nil {
-		if excluded, err = w.exclude.MatchesOrParentMatches(rel); err != nil {
-			return err
-		}
 	}
 	var st unix.Stat_t
 	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
@@ -269,16 +264,12 @@ func (w *walker) child(dir *os.File, name, srcRel, rel string) error {
 	}
 	e := &entry{dir: dir, name: name, rel: rel, st: &st}
 	if e.kind() != unix.S_IFDIR {
-		if ignored || excluded || !e.taken(w.src) {
+		if out || !e.taken(w.src) {
 			return nil
 		}
 		return w.visit(e)
 	}
-	skipSelf := ignored || excluded
-	if skipSelf && !w.mayReinclude() {
-		return nil
-	}
-	return w.childDir(e, srcRel, rel, skipSelf)
+	return w.childDir(e, srcRel, rel, out)
 }
 
 // visit visits a selected entry, after the directories around it.
@@ -307,9 +298,47 @@ func (w *walker) around(e *entry, walk func() error) error {
 	return w.v.leave(w.src, e)
 }
 
-// mayReinclude says whether a "!" pattern may name something in a skipped directory.
-func (w *walker) mayReinclude() bool {
-	return (w.ignore != nil && w.ignore.Exclusions()) || (w.exclude != nil && w.exclude.Exclusions())
+// leftOut says whether a path is ignored or excluded, and whether all below it is.
+func (w *walker) leftOut(srcRel, rel string) (self, all bool, err error) {
+	for _, by := range []struct {
+		m    *patternmatcher.PatternMatcher
+		path string
+	}{{w.ignore, srcRel}, {w.exclude, rel}} {
+		if by.m == nil || by.path == "" {
+			continue
+		}
+		out, err := by.m.MatchesOrParentMatches(by.path)
+		if err != nil {
+			return false, false, err
+		}
+		self = self || out
+		all = all || out && !reincludes(by.m, by.path)
+	}
+	return self, all, nil
+}
+
+// reincludes says whether a "!" pattern may name something in a directory that is left
+// out, so that it has to be read.
+func reincludes(m *patternmatcher.PatternMatcher, dir string) bool {
+	names := strings.Split(dir, "/")
+	return slices.ContainsFunc(m.Patterns(), func(p *patternmatcher.Pattern) bool {
+		if !p.Exclusion() {
+			return false
+		}
+		components := strings.Split(p.String(), "/")
+		for i, name := range names {
+			if i == len(components) {
+				return false // it names a directory around this one, and did not save it
+			}
+			if strings.Contains(components[i], "**") {
+				return true
+			}
+			if ok, err := path.Match(components[i], name); err == nil && !ok {
+				return false
+			}
+		}
+		return len(components) > len(names)
+	})
 }
 
 func (w *walker) childDir(e *entry, srcRel, rel string, skipSelf bool) error {

@@ -47,6 +47,10 @@ func TestIgnore(t *testing.T) {
 		{".git node", "dir *.go", "a other/ other/x"},
 		{".git node", "* !dir/y", "dir/ dir/y"},
 		{"* !dir", "**/x", "dir/ dir/sub/ dir/sub/z dir/y"},
+		{"* !dir/s*/[z] !node/*/er/keep", "", "dir/ dir/sub/ dir/sub/z node/ node/deep/ node/deep/er/ node/deep/er/keep"},
+		{"* !*/**/z", "", "dir/ dir/sub/ dir/sub/z"},
+		{"* !dir/su**z", "", "dir/ dir/sub/ dir/sub/z"},
+		{"!dir * !other", "* !**/x", "other/ other/x"},
 		{"../a /../b.go", "", "a .git/ .git/config .git/hooks/ .git/hooks/h dir/ dir/sub/ dir/sub/x dir/sub/z dir/x dir/y node/ node/deep/ node/deep/er/ node/deep/er/keep node/drop other/ other/x b_test.go"},
 	} {
 		got, _, err := into(t, "/", Source{Root: root, Ignore: strings.Fields(test.ignore), Exclude: strings.Fields(test.exclude)})
@@ -118,6 +122,29 @@ func TestSockets(t *testing.T) {
 		info, err := os.Lstat(filepath.Join(target.Name(), "s"))
 		if test.src.Sockets && (err != nil || info.Mode() != 0o640 || info.Size() != 0) {
 			t.Errorf("the socket is %v, %v", info, err)
+		}
+	}
+}
+
+// What is left out is not opened where no pattern can take anything back.
+func TestLeftOutIsNotRead(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root may read everything")
+	}
+	root := makeTree(t, "closed/f open/f a")
+	closed := filepath.Join(root.Name(), "closed")
+	if err := os.Chmod(closed, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(closed, 0o700)
+	for _, ignore := range []string{"closed", "* !a", "closed !open/x", "c* !open/**", "closed/ !*.go"} {
+		if _, _, err := into(t, "/", Source{Root: root, Ignore: strings.Fields(ignore)}); err != nil {
+			t.Errorf("%s: %v", ignore, err)
+		}
+	}
+	for _, ignore := range []string{"", "* !**/a", "closed !closed/x"} {
+		if _, _, err := into(t, "/", Source{Root: root, Ignore: strings.Fields(ignore)}); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s: %v", ignore, err)
 		}
 	}
 }

@@ -38,3 +38,9 @@ func Uncover(dir *os.File) error {
 	}
 	return nil
 }
+
+func isDirAt(dir *os.File, name string) bool {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+}

@@ -142,32 +142,17 @@ func (t *tree) descend(dir *os.File, srcRel, rel string, at []int) error {
 
 // selected visits a match, all of it when it is a directory.
 func (t *tree) selected(dir *os.File, name, srcRel, rel string) error {
-	skip, err := t.skipped(srcRel, rel)
-	if err != nil || (skip && !(t.mayReinclude() && isDirAt(dir, name))) {
+	out, all, err := t.leftOut(srcRel, rel)
+	if err != nil || all {
 		return err
 	}
-	t.matched = t.matched || !skip
+	t.matched = t.matched || !out
 	return t.child(dir, name, srcRel, rel)
-}
-
-func isDirAt(dir *os.File, name string) bool {
-	var st unix.Stat_t
-	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
-}
-
-// skipped says whether an ignore or exclude pattern leaves a path out.
-func (t *tree) skipped(srcRel, rel string) (bool, error) {
-	ignored, err := t.ignored(srcRel)
-	if err != nil || ignored || t.exclude == nil {
-		return ignored, err
-	}
-	return t.exclude.MatchesOrParentMatches(rel)
 }
 
 // enter goes through a directory whose path is a match so far.
 func (t *tree) enter(dir *os.File, name, srcRel, rel string, at []int) error {
-	if skip, err := t.skipped(srcRel, rel); err != nil || (skip && !t.mayReinclude()) {
+	if _, all, err := t.leftOut(srcRel, rel); err != nil || all {
 		return err
 	}
 	sub, err := openChild(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)

@@ -28,7 +28,7 @@ func (w *walker) pattern(p string) error {
 		if err != nil {
 			return err
 		}
-		if ignored && w.ignore.Exclusions() {
+		if ignored && reincludes(w.ignore, name) {
 			kept, err := w.keepsSome(name)
 			if err != nil {
 				return err

@@ -160,7 +160,7 @@ func asking(ctx context.Context, lib backend, pull builder.PullPolicy) baseOfIma
 		if ask && !asked[key] {
 			asked[key] = true
 			if s, err := lib.Stage(ctx, image, builder.StageOptions{Pull: pull, Platform: platform}); err == nil {
-				known[key] = lint.Base{Env: s.Config().Env, Shell: s.Config().Shell}
+				known[key] = lint.Base{Env: s.Config().Env, Shell: s.Config().Shell, OnBuild: s.Config().OnBuild}
 				_ = s.Close() // it has changed nothing
 			}
 		}
@@ -305,5 +305,5 @@ func commandOf(n *node) plan.Command {
 func baseOf(fs stage, config builder.Config) lint.Base {
 	platform := fs.Platform()
 	os, arch, _ := strings.Cut(platform, "/")
-	return lint.Base{Env: config.Env, Shell: config.Shell, OS: os, Arch: arch}
+	return lint.Base{Env: config.Env, Shell: config.Shell, OnBuild: config.OnBuild, OS: os, Arch: arch}
 }

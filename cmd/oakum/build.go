@@ -45,7 +45,7 @@ func buildFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "pull-always", Usage: "the same as --pull=always"},
 		&cli.BoolFlag{Name: "pull-never", Usage: "the same as --pull=never"},
 		&cli.BoolFlag{Name: "check", Usage: "do not build: show what the build checks find in the Dockerfile; the same as --call=check"},
-		&cli.StringFlag{Name: "call", Value: "build", Usage: "`METHOD[,format=json]` what to do: build, check (or lint), outline (show the build arguments and secrets of the target) or targets (list the stages)"},
+		&cli.StringFlag{Name: "call", Value: "build", Usage: "`METHOD[,format=json]` what to do: build, check (or lint), outline (show the build arguments and secrets of the target), targets (list the stages) or subrequests.describe (list what can be asked for)"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the image id"},
 		&cli.IntFlag{Name: "jobs", Usage: "build at most `N` stages side by side (default: as many as there are processors)"},
 		&cli.StringFlag{Name: "format", Value: "oci", Usage: "`oci|docker` the format of the image"},

@@ -36,10 +36,10 @@ func readCall(c *cli.Context) (call, error) {
 	case "build":
 	case "check", "lint":
 		out.method = "check"
-	case "outline", "targets":
+	case "outline", "targets", describeMethod:
 		out.method = fields[0]
 	default:
-		return out, usagef("--call must be build, check, lint, outline or targets, not %q", fields[0])
+		return out, usagef("--call must be build, check, lint, outline, targets or "+describeMethod+", not %q", fields[0])
 	}
 	for _, field := range fields[1:] {
 		switch field {
@@ -64,6 +64,9 @@ func readCall(c *cli.Context) (call, error) {
 // answer does what --call asks for, and builds nothing. A store is opened only when a
 // context must be fetched, or when a base image must tell which variables it sets.
 func answer(c *cli.Context, std streams, req buildRequest) (err error) {
+	if req.call.method == describeMethod {
+		return writeMethods(std.out, req.call)
+	}
 	if req.call.json && len(req.options.MoreFiles) > 0 {
 		return usagef("--call with format=json takes one --file: the places are those of one file")
 	}

@@ -76,6 +76,8 @@ func TestCallText(t *testing.T) {
 		want  string
 	}{
 		{[]string{"--call=targets"}, "TARGET           DESCRIPTION\napp              is it all\nlast (default)\n"},
+		{[]string{"--call=subrequests.describe"}, "NAME                   VERSION   DESCRIPTION\nlint                   1.0.0     check the Dockerfile\noutline                1.0.0     show the build arguments and secrets of the target\n" +
+			"targets                1.0.0     list the stages that can be built\nsubrequests.describe   1.0.0     list these requests\n"},
 		{[]string{"--call=outline", "--target=app"}, "TARGET:        app\nDESCRIPTION:   is it all\n\n" +
 			"BUILD ARG   VALUE   DESCRIPTION\nVERSION     1       is the release\n\nSECRET   REQUIRED\nkey      true\n\n"},
 	} {

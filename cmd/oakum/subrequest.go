@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"io"
+	"strings"
 
 	"github.com/oakum-build/oakum/dockerfile"
 )
@@ -9,6 +11,35 @@ import (
 // The JSON of BuildKit's requests frontend.lint, frontend.targets and frontend.outline
 // (its packages under frontend/subrequests), so that tools that read it from docker can
 // read it from oakum.
+
+// describeMethod lists the requests.
+const describeMethod = "subrequests.describe"
+
+// request describes a request as BuildKit's request describes it.
+type request struct {
+	Name        string `json:"name"`
+	Version     string `json:"version"`
+	Type        string `json:"type"`
+	Description string `json:"description"`
+}
+
+// writeMethods writes what --call can ask for.
+func writeMethods(w io.Writer, call call) error {
+	requests := []request{
+		{"frontend.lint", "1.0.0", "rpc", "check the Dockerfile"},
+		{"frontend.outline", "1.0.0", "rpc", "show the build arguments and secrets of the target"},
+		{"frontend.targets", "1.0.0", "rpc", "list the stages that can be built"},
+		{"frontend." + describeMethod, "1.0.0", "rpc", "list these requests"},
+	}
+	if call.json {
+		return writeJSON(w, requests)
+	}
+	rows := [][]string{{"NAME", "VERSION", "DESCRIPTION"}}
+	for _, r := range requests {
+		rows = append(rows, []string{strings.TrimPrefix(r.Name, "frontend."), r.Version, r.Description})
+	}
+	return writeTable(w, rows)
+}
 
 type location struct {
 	Ranges []lineRange `json:"ranges,omitempty"`

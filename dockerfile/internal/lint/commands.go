@@ -19,18 +19,51 @@ import (
 // declared.
 var noEnvArgs = []string{"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"}
 
-// commands looks at the instructions of a stage.
+// commands looks at the instructions of a stage, after the triggers of its base.
 func (c *checker) commands(s *stage) {
 	c.begin(s)
-	for _, ic := range s.Commands {
-		i := &instruction{checker: c, stage: s, command: ic}
-		i.lint = c.lint
-		if commented, ok := ic.(interface{ Comments() []string }); ok {
-			i.lint = c.lint.WithMergedConfigFromComments(commented.Comments())
-		}
-		i.expand()
-		i.check()
+	for _, ic := range c.triggers(s) {
+		c.command(s, ic, s.lint)
 	}
+	for _, ic := range s.Commands {
+		lint := c.lint
+		if commented, ok := ic.(interface{ Comments() []string }); ok {
+			lint = c.lint.WithMergedConfigFromComments(commented.Comments())
+		}
+		c.command(s, ic, lint)
+	}
+}
+
+// triggers parses the ONBUILD triggers of a stage's base, as far as they are known. They
+// stand where the FROM does. What is wrong with them is package plan's business.
+func (c *checker) triggers(s *stage) (commands []instructions.Command) {
+	var texts []string
+	if s.base != nil {
+		for _, ic := range s.base.Commands {
+			if o, ok := ic.(*instructions.OnbuildCommand); ok {
+				texts = append(texts, o.Expression)
+			}
+		}
+	} else if base, known := c.baseOf(s, false); known {
+		texts = base.OnBuild
+	}
+	return parseTriggers(s, texts)
+}
+
+func parseTriggers(s *stage, texts []string) (commands []instructions.Command) {
+	line, end := lines(s.Location)
+	for _, text := range texts {
+		if ic, err := plan.ParseTrigger(text, line, end); err == nil {
+			commands = append(commands, ic)
+		}
+	}
+	return commands
+}
+
+func (c *checker) command(s *stage, ic instructions.Command, lint *linter.Linter) {
+	i := &instruction{checker: c, stage: s, command: ic, lint: lint}
+	i.expand()
+	i.check()
 }
 
 // instruction is one instruction of a stage.

@@ -41,7 +41,8 @@ type Options struct {
 // Base is what a base image sets.
 type Base struct {
 	Env, Shell []string
-	OS, Arch   string // "" is not known
+	OS, Arch   string   // "" is not known
+	OnBuild    []string // its triggers
 }
 
 // Finding is a rule that something in the Dockerfile breaks.

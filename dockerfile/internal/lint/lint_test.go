@@ -165,6 +165,26 @@ func TestBase(t *testing.T) {
 	}
 }
 
+// TestTriggers checks that ONBUILD triggers are looked at where they run, and that what
+// they set is known.
+func TestTriggers(t *testing.T) {
+	const child = "ENV a=$V\nWORKDIR y\n"
+	findings, err := Check([]byte("FROM scratch AS a\nONBUILD ARG V=1\nONBUILD WORKDIR x\nONBUILD ENV TOKEN=$NONE\nONBUILD cmd y\nFROM a\n"+child), Options{})
+	const want = "6 WorkdirRelativePath\n6 UndefinedVar\n6 SecretsUsedInArgOrEnv\n6 JSONArgsRecommended"
+	if got := rules(findings); err != nil || !strings.HasSuffix(got, want) {
+		t.Errorf("own: %v\n%s", err, got)
+	}
+	for _, known := range []bool{true, false} {
+		base := func(_, _ string, ask bool) (Base, bool) {
+			return Base{OnBuild: []string{"ARG V", "ENV w=1", "WORKDIR /x", "nonsense"}}, known || ask
+		}
+		findings, err = Check([]byte("FROM base\nENV a=$V b=$w c=$none\nWORKDIR y\n"), Options{Base: base})
+		if got := rules(findings); err != nil || got != "2 UndefinedVar" {
+			t.Errorf("of an image (%t): %v\n%s", known, err, got)
+		}
+	}
+}
+
 // FuzzCheck checks that no text makes the checks panic, and that findings are in the
 // file.
 func FuzzCheck(f *testing.F) {

@@ -207,6 +207,20 @@ func (c *checker) complete(s *stage) bool {
 			env = plan.SetEnv(env, name, value)
 		}
 	}
+	for _, ic := range parseTriggers(s, base.OnBuild) { // which nobody has looked at
+		switch ic := ic.(type) {
+		case *instructions.EnvCommand:
+			for _, kv := range ic.Env {
+				s.declared = append(s.declared, kv.Key)
+			}
+		case *instructions.ArgCommand:
+			for _, kv := range ic.Args {
+				s.declared = append(s.declared, kv.Key)
+			}
+		case *instructions.WorkdirCommand:
+			s.workdir = true
+		}
+	}
 	s.env, s.partial = withPath(env), false
 	return true
 }

@@ -36,26 +36,37 @@ func (p *Plan) triggers(s *Stage, scope *Scope, triggers []string) ([]Command, e
 	return commands, nil
 }
 
-// trigger parses one trigger, which always has the default escape character.
-func (p *Plan) trigger(s *Stage, scope *Scope, text string) (Command, error) {
+// ParseTrigger parses an ONBUILD trigger, which always has the default escape character,
+// for a FROM in the lines given.
+func ParseTrigger(text string, line, end int) (instructions.Command, error) {
 	tree, err := parser.Parse(strings.NewReader(text))
 	if err != nil {
-		return Command{}, syntaxFault(err, nil)
+		return nil, syntaxFault(err, nil)
 	}
 	if len(tree.AST.Children) != 1 {
-		return Command{}, errors.New("it must be one instruction")
+		return nil, errors.New("it must be one instruction")
 	}
 	node := tree.AST.Children[0]
+	node.StartLine, node.EndLine = line, end
 	parsed, err := instructions.ParseInstructionWithLinter(node, Silent())
 	if err != nil {
-		return Command{}, syntaxFault(err, nil)
+		return nil, syntaxFault(err, nil)
 	}
 	ic, ok := parsed.(instructions.Command)
 	if !ok {
-		return Command{}, errors.New("FROM is not a command for a trigger")
+		return nil, errors.New("FROM is not a command for a trigger")
 	}
 	if _, chained := ic.(*instructions.OnbuildCommand); chained {
-		return Command{}, errors.New("ONBUILD may not be a trigger itself")
+		return nil, errors.New("ONBUILD may not be a trigger itself")
+	}
+	return ic, nil
+}
+
+// trigger makes a command of one trigger.
+func (p *Plan) trigger(s *Stage, scope *Scope, text string) (Command, error) {
+	ic, err := ParseTrigger(text, s.Line, s.End)
+	if err != nil {
+		return Command{}, err
 	}
 	c := Command{Command: ic, Source: sourceOf(ic), Line: s.Line, End: s.End, Trigger: true}
 	p.declareCommand(ic)

@@ -68,4 +68,6 @@ type StageOptions struct {
 	// in whole seconds; with AllTimes all of them get it.
 	LatestTime *time.Time
 	AllTimes   bool
+	// WorkdirTime, when not nil, is that of directories that Workdir makes.
+	WorkdirTime *time.Time
 }

@@ -21,17 +21,18 @@ import (
 // Stage is a filesystem being built, with its configuration. It belongs to one
 // goroutine at a time; once no step runs on it, many may use Path and Fork.
 type Stage struct {
-	b       *Builder
-	id      string
-	name    string
-	noCache bool
-	times   *worker.Times
-	image   baseImage
-	config  Config
-	history []worker.HistoryEntry
-	next    string // what Describe said
-	last    Step
-	closed  bool
+	b        *Builder
+	id       string
+	name     string
+	noCache  bool
+	times    *worker.Times
+	dirTimes *worker.Times // of what Workdir makes
+	image    baseImage
+	config   Config
+	history  []worker.HistoryEntry
+	next     string // what Describe said
+	last     Step
+	closed   bool
 }
 
 // baseImage is what an image configuration says beside its config.
@@ -84,6 +85,9 @@ func (b *Builder) newStage(opts StageOptions) *Stage {
 	if opts.LatestTime != nil {
 		s.times = &worker.Times{Limit: opts.LatestTime.Unix(), All: opts.AllTimes}
 	}
+	if opts.WorkdirTime != nil {
+		s.dirTimes = &worker.Times{Limit: opts.WorkdirTime.Unix(), All: true}
+	}
 	return s
 }
 
@@ -125,7 +129,7 @@ func (s *Stage) Configure(change func(*Config)) {
 func (s *Stage) Workdir(ctx context.Context, dir string) error {
 	dir = s.abs(dir)
 	err := s.step("WORKDIR "+dir, func(out *worker.Stepped) error {
-		return s.b.call(ctx, "mkdir", worker.Mkdir{Stage: s.id, Dir: dir, User: s.config.User}, out, nil)
+		return s.b.call(ctx, "mkdir", worker.Mkdir{Stage: s.id, Dir: dir, User: s.config.User, Times: s.dirTimes}, out, nil)
 	})
 	if err == nil {
 		s.config.WorkingDir = dir

@@ -81,6 +81,26 @@ func TestTimes(t *testing.T) {
 	equal(t, twice(), twice())
 }
 
+// Directories that Workdir makes can have a time of their own, and so be the same in
+// every build.
+func TestWorkdirTime(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	limit := time.Unix(1500000000, 0)
+	s := base(t, b)
+	dated := stage(t, b, builder.Scratch, builder.StageOptions{NoCache: true, WorkdirTime: &limit})
+	ok(t, dated.Workdir(t.Context(), "/a/b"))
+	for _, e := range lastLayer(t, b, dated) {
+		if !e.ModTime.Equal(limit) {
+			t.Errorf("%s has the time %v", e.Name, e.ModTime)
+		}
+	}
+	ok(t, s.Workdir(t.Context(), "/a/b"))
+	if e := entryOf(t, lastLayer(t, b, s), "a"); time.Since(e.ModTime) > time.Hour {
+		t.Errorf("without a time it has %v", e.ModTime)
+	}
+}
+
 func TestHostname(t *testing.T) {
 	t.Parallel()
 	s := base(t, open(t))

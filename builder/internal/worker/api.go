@@ -68,7 +68,10 @@ type Copy struct {
 }
 
 // Mkdir makes a directory unless it is there.
-type Mkdir struct{ Stage, Dir, User string }
+type Mkdir struct {
+	Stage, Dir, User string
+	Times            *Times `json:",omitempty"` // of what is made
+}
 
 // Run runs a command; the call's files are its standard input, output and error. With
 // Lookup it only asks the cache, and needs none.

@@ -355,7 +355,11 @@ func (w *worker) mkdir(ctx context.Context, p Mkdir) (Stepped, error) {
 		what: p.key(),
 		skip: func(below *storage.Layer) (bool, error) { return w.dirExists(below, p.Dir) },
 		do: func(_ context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
-			return "", w.makeDir(below, staging, p)
+			err := w.makeDir(below, staging, p)
+			if err == nil && p.Times != nil {
+				err = p.Times.set(staging.Upper)
+			}
+			return "", err
 		},
 	})
 }

@@ -65,6 +65,7 @@ func TestFaults(t *testing.T) {
 
 		{name: "mount", text: "FROM base\nRUN --mount=type=cache,target=/c x\n", line: 2, says: "RUN --mount is not supported yet", unsupported: true},
 		{name: "network", text: "FROM base\nRUN --network=none x\n", line: 2, says: "RUN --network=none", unsupported: true},
+		{name: "device", text: "FROM base\nRUN --device=vendor.example/x=y x\n", line: 2, says: "RUN --device is not supported yet", unsupported: true},
 		{name: "security", text: "FROM base\nRUN --security=insecure x\n", line: 2, says: "RUN --security=insecure", unsupported: true},
 		{name: "symbolic mode", text: "FROM base\nADD --chmod=u+q a /b/\n", line: 2, says: "ADD --chmod=u+q: neither"},
 		{name: "symbolic mode by a variable", text: "FROM base\nARG M=rwx\nCOPY --chmod=$M a /b/\n", line: 3, says: "COPY --chmod=rwx: neither"},

@@ -64,6 +64,9 @@ func checkRun(c *instructions.RunCommand) error {
 	if security := instructions.GetSecurity(c); security != instructions.SecuritySandbox {
 		return unsupported{"RUN --security=" + security}
 	}
+	if len(instructions.GetDevices(c)) > 0 {
+		return unsupported{"RUN --device"}
+	}
 	_, _, err := RunArgs(c, nil)
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
@@ -20,6 +21,7 @@ func (w *worker) copyFiles(ctx context.Context, c *instructions.CopyCommand, fro
 	if c.From == "" {
 		from = w.context()
 	}
+	w.warnOfNoDirectory("COPY", c.SourcesAndDest, c.Location())
 	return w.bring(ctx, "COPY", c.SourcesAndDest, files{
 		origin: from, parents: c.Parents, link: c.Link,
 		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
@@ -31,12 +33,23 @@ func (w *worker) addFiles(ctx context.Context, c *instructions.AddCommand) error
 	if err := plan.CheckFiles(c); err != nil {
 		return err
 	}
+	w.warnOfNoDirectory("ADD", c.SourcesAndDest, c.Location())
 	return w.bring(ctx, "ADD", c.SourcesAndDest, files{
 		origin: w.context(),
 		unpack: c.Unpack == nil || *c.Unpack, unpackRemote: c.Unpack != nil && *c.Unpack, link: c.Link,
 		checksum: c.Checksum, gitOptions: gitOptions{keepGitDir: c.KeepGitDir},
 		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
 	})
+}
+
+// warnOfNoDirectory warns when the destination of several sources does not end in a slash,
+// as the reference wants. It is a directory all the same, as in Buildah; in BuildKit, unless
+// one is there, each file replaces the one before.
+func (w *worker) warnOfNoDirectory(name string, args instructions.SourcesAndDest, at []parser.Range) {
+	several := len(args.SourcePaths)+len(args.SourceContents) > 1
+	if several && len(at) > 0 && !strings.HasSuffix(destination(args.DestPath), "/") {
+		w.progress.warn(at[0].Start.Line, fmt.Sprintf("%s of several sources: the destination is a directory and should end in a slash: %s/", name, args.DestPath))
+	}
 }
 
 // context is the build context. Its files belong to root, whatever an archive says.

@@ -48,8 +48,6 @@ func TestFaults(t *testing.T) {
 		{name: "image not found", text: "FROM base AS builder\nFROM bilder\n", line: 2, says: "image not found", hint: "did you mean builder?"},
 		{name: "image not found, but a later stage", text: "FROM late\nFROM base AS late\nCOPY --from=0 / /\n", line: 1, says: "image not found", hint: "in line 2"},
 		{name: "image of a copy not found", text: "FROM base AS builder\nFROM base\nCOPY --from=bulder a b\n", line: 3, says: "image not found", hint: "did you mean builder?"},
-		{name: "several sources into a file", text: "FROM base\nCOPY a b /c\n", line: 2, says: "ending in a slash"},
-		{name: "several sources into a file by a variable", text: "FROM base\nARG D=/c\nCOPY a b $D\n", line: 3, says: "ending in a slash"},
 		{name: "bad mode", text: "FROM base\nCOPY --chmod=999 a /b\n", line: 2, says: "not an octal mode"},
 		{name: "mode out of range", text: "FROM base\nCOPY --chmod=17777 a /b\n", line: 2, says: "not an octal mode"},
 		{name: "COPY of a URL", text: "FROM base\nCOPY https://x/y /z\n", line: 2, says: "only ADD takes a URL"},

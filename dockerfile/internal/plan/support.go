@@ -111,10 +111,6 @@ func checkFiles(name string, files instructions.SourcesAndDest, f flags, raw boo
 	if f.checksum != "" && len(files.SourcePaths)+len(files.SourceContents) > 1 {
 		return errors.New("ADD --checksum is for one source")
 	}
-	several := len(files.SourcePaths)+len(files.SourceContents) > 1
-	if several && known(files.DestPath) && !isDir(files.DestPath) {
-		return fmt.Errorf("%s of several sources needs a directory as destination, ending in a slash: %s/", name, files.DestPath)
-	}
 	if f.link && known(f.chown) && !numericOwner.MatchString(f.chown) {
 		return fmt.Errorf("%s --link --chown=%s: names cannot be looked up, for the layer does not depend on those below; give numbers", name, f.chown)
 	}
@@ -122,12 +118,6 @@ func checkFiles(name string, files instructions.SourcesAndDest, f flags, raw boo
 		return checkMode(name, f.chmod)
 	}
 	return nil
-}
-
-// isDir says that a destination is a directory by its form.
-func isDir(dest string) bool {
-	last := dest[strings.LastIndexByte(dest, '/')+1:]
-	return last == "" || last == "." || last == ".."
 }
 
 // numericOwner matches the owners that need no looking up.

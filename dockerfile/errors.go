@@ -48,6 +48,10 @@ func (s source) locate(err error, line, end int, hint string) error {
 	if errors.As(err, &f) {
 		line, end, hint, err = f.Line, f.End, f.Hint, f.Err
 	}
+	var advising interface{ Hint() string }
+	if hint == "" && errors.As(err, &advising) {
+		hint = advising.Hint()
+	}
 	name, text, before := s.place(line)
 	if line > 0 {
 		line, end = line-before, max(end-before, 0)

@@ -17,10 +17,11 @@ import (
 
 // fake is a backend that records what is asked of it.
 type fake struct {
-	images map[string]builder.Config // beside scratch
-	fail   map[string]error          // by the text of an operation's log line
-	hold   func(line string)         // called in every operation
-	broken []string                  // what CheckCommand says
+	images  map[string]builder.Config // beside scratch
+	fail    map[string]error          // by the text of an operation's log line
+	failAll error                     // of every Bring and Run
+	hold    func(line string)         // called in every operation
+	broken  []string                  // what CheckCommand says
 
 	mu      sync.Mutex
 	log     []string
@@ -36,6 +37,9 @@ func (f *fake) record(format string, args ...any) error {
 	f.mu.Lock()
 	f.log = append(f.log, line)
 	err := f.fail[line]
+	if f.failAll != nil && (strings.Contains(line, ": RUN ") || strings.Contains(line, " -> ")) {
+		err = f.failAll
+	}
 	f.mu.Unlock()
 	if f.hold != nil {
 		f.hold(line)

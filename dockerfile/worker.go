@@ -2,11 +2,8 @@ package dockerfile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
@@ -186,15 +183,4 @@ func title(c plan.Command) string {
 		return "ONBUILD " + plan.Redact(c.Source)
 	}
 	return plan.Redact(c.Source)
-}
-
-// stepHint is what may help with a failed step, or "".
-func (w *worker) stepHint(err error, c plan.Command) string {
-	switch c.Command.(type) {
-	case *instructions.CopyCommand, *instructions.AddCommand:
-		if errors.Is(err, builder.ErrNotFound) && c.From == nil {
-			return strings.TrimSuffix("sources are looked up in the build context, "+plan.Redact(w.opts.ContextDir+w.opts.ContextURL), ", ")
-		}
-	}
-	return ""
 }

@@ -137,7 +137,7 @@ func unused(args map[string]string, declared []string) (names []string, meant ma
 			continue
 		}
 		names = append(names, name)
-		meant[name] = nearest(name, slices.Concat(declared, buildArgs))
+		meant[name] = Nearest(name, slices.Concat(declared, buildArgs))
 	}
 	return names, meant
 }

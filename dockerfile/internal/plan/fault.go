@@ -49,7 +49,7 @@ func lines(location []parser.Range) (first, last int) {
 
 // didYouMean is the hint for a misspelt name, or "".
 func didYouMean(name string, known []string) string {
-	if match := nearest(name, known); match != "" {
+	if match := Nearest(name, known); match != "" {
 		return "did you mean " + match + "?"
 	}
 	return ""
@@ -59,8 +59,8 @@ func didYouMean(name string, known []string) string {
 // are alike.
 const shortest = 3
 
-// nearest is the known name that name is likeliest a misspelling of, or "".
-func nearest(name string, known []string) string {
+// Nearest is the known name that name is likeliest a misspelling of, or "".
+func Nearest(name string, known []string) string {
 	known = slices.DeleteFunc(slices.Clone(known), func(k string) bool { return len(k) < shortest })
 	slices.Sort(known)
 	if len(name) < shortest {

@@ -46,8 +46,23 @@ func retry[T any](l *Lex, word string, process func(string) (T, error)) (T, erro
 			return again, nil
 		}
 	}
-	return result, err
+	return result, wordError{err}
 }
+
+// wordError is an error of BuildKit's lexer, in words.
+type wordError struct{ error }
+
+// endOfWord is what the lexer takes the end of a word for, when it wants a modifier.
+const endOfWord = "unsupported modifier (\ufffd) in substitution"
+
+func (e wordError) Error() string {
+	return strings.Replace(e.error.Error(), endOfWord, "syntax error: missing '}'", 1)
+}
+
+func (e wordError) Unwrap() error { return e.error }
+
+// Hint is what to do about it, or "".
+func (e wordError) Hint() string { return adviceOn(e.error.Error()) }
 
 // deletions copies a word, and gives each ${v/p} the slash before its empty replacement.
 type deletions struct {

@@ -2,7 +2,9 @@ package plan
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -47,8 +49,29 @@ func Tree(text []byte) (tree *parser.Result, after [][]string, err error) {
 	return tree, after, nil
 }
 
-// parse reads the text with BuildKit's parser.
+// parse reads the text with BuildKit's parser. What is wrong may be that the text is in
+// another language.
 func parse(text []byte) (*file, error) {
+	parsed, err := parseText(text)
+	if err == nil {
+		return parsed, nil
+	}
+	var f *Fault
+	if name, _, where, found := parser.DetectSyntax(text); found && errors.As(err, &f) {
+		_, _, _, isComment := parser.ParseDirective("syntax", text)
+		switch {
+		case !isComment: // but "// syntax=" or JSON, which no Dockerfile has
+			f = &Fault{Err: unsupported{fmt.Sprintf("the language of the frontend %s", name)}, Hint: "only Dockerfiles are built, whose first line may be # syntax="}
+			f.Line, f.End = lines(where)
+			return nil, f
+		case f.Hint == "" && !strings.HasPrefix(name, "docker/dockerfile") && !strings.HasPrefix(name, "docker.io/docker/dockerfile"):
+			f.Hint = "the file names the frontend " + name + ", which is not run: the grammar is that of docker/dockerfile"
+		}
+	}
+	return nil, err
+}
+
+func parseText(text []byte) (*file, error) {
 	if len(strings.TrimSpace(string(text))) == 0 {
 		return nil, &Fault{Err: errors.New("the Dockerfile is empty"), Hint: "it needs at least a FROM instruction"}
 	}
@@ -108,6 +131,7 @@ func syntaxFault(err error, text []byte) *Fault {
 		return &Fault{Err: errors.New("the Dockerfile has no instructions"), Hint: "it needs at least a FROM instruction"}
 	}
 	f.Err = errors.New(message)
+	f.Hint = cmp.Or(f.Hint, adviceOn(message))
 	f.correctDirective(text)
 	return f
 }

@@ -1,0 +1,95 @@
+package dockerfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/dockerfile/internal/plan"
+)
+
+// stepHint is what may help with a failed step, or "".
+func (w *worker) stepHint(err error, c plan.Command) string {
+	switch ic := c.Command.(type) {
+	case *instructions.CopyCommand:
+		return w.sourceHint(err, c, ic.SourcePaths)
+	case *instructions.AddCommand:
+		return w.sourceHint(err, c, ic.SourcePaths)
+	case *instructions.RunCommand:
+		return runHint(err, ic)
+	}
+	return ""
+}
+
+// runHint helps with a command that could not be run.
+func runHint(err error, c *instructions.RunCommand) string {
+	var exit *builder.ExitError
+	if !errors.As(err, &exit) || !c.PrependShell || len(exit.Args) == 0 {
+		return ""
+	}
+	switch {
+	case strings.HasPrefix(strings.Join(c.CmdLine, " "), "["):
+		return `this is no JSON array, so the shell got it; the exec form has double quotes, commas and a closing bracket: RUN ["PROGRAM", "ARGUMENT"]`
+	case exit.Reason != "":
+		return fmt.Sprintf(`the shell form needs %s in the image; use a base image that has it, SHELL, or the exec form: RUN ["PROGRAM", "ARGUMENT"]`, exit.Args[0])
+	}
+	return ""
+}
+
+// sourceHint helps with a source that is not in the build context.
+func (w *worker) sourceHint(err error, c plan.Command, sources []string) string {
+	if !errors.Is(err, builder.ErrNotFound) || c.From != nil {
+		return ""
+	}
+	hint := strings.TrimSuffix("sources are looked up in the build context, "+plan.Redact(w.opts.ContextDir+w.opts.ContextURL), ", ")
+	for _, source := range sources {
+		if path.IsAbs(source) || strings.HasPrefix(path.Clean(source), "../") {
+			hint += ", and cannot be outside of it"
+			break
+		}
+	}
+	if w.opts.ContextDir == "" {
+		return hint
+	}
+	for _, source := range sources {
+		if near := nearFile(w.opts.ContextDir, inRoot(source)); near != "" {
+			return hint + "; did you mean " + printable(near) + "?"
+		}
+	}
+	return hint
+}
+
+// maxNear bounds the files that are looked at for a better name.
+const maxNear = 1000
+
+// nearFile finds a file of a directory that has nearly the name of one that is not there;
+// "" when there is none, or the file is there.
+func nearFile(dir, name string) string {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return ""
+	}
+	defer root.Close()
+	if _, err := root.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	parent, err := root.Open(path.Dir(name))
+	if err != nil {
+		return ""
+	}
+	defer parent.Close()
+	names, err := parent.Readdirnames(maxNear)
+	if err != nil {
+		return ""
+	}
+	if near := plan.Nearest(path.Base(name), names); near != "" {
+		return path.Join(path.Dir(name), near)
+	}
+	return ""
+}

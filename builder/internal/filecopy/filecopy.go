@@ -157,11 +157,11 @@ func matcher(patterns []string) (*patternmatcher.PatternMatcher, error) {
 
 // named visits one selected item. A link that is named itself is followed.
 func (w *walker) named(pattern, name string) error {
-	ignored, err := w.ignored(name)
+	hidden, real, err := w.hidden(name)
 	if err != nil {
 		return err
 	}
-	if ignored && !reincludes(w.ignore, name) {
+	if hidden {
 		return &NotFoundError{Path: pattern, Why: "no such file or directory, or left out by the ignore file"}
 	}
 	f, err := openIn(w.src.Root, name, unix.O_PATH)
@@ -179,22 +179,14 @@ func (w *walker) named(pattern, name string) error {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return &os.PathError{Op: "stat", Path: name, Err: err}
 	}
-	if ignored {
-		kept, err := w.keepsSome(name)
-		if err != nil {
-			return err
-		}
-		if !kept {
-			return &NotFoundError{Path: pattern, Why: "no such file or directory, or left out by the ignore file"}
-		}
-	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return w.topDir(name, &st)
+		return w.topDir(name, real, &st)
 	}
 	return w.topFile(f, name, &st)
 }
 
-func (w *walker) topDir(name string, st *unix.Stat_t) error {
+// topDir visits a directory, which is called name and lies at real.
+func (w *walker) topDir(name, real string, st *unix.Stat_t) error {
 	dir, err := openIn(w.src.Root, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return fmt.Errorf("%q: %w", name, err)
@@ -207,7 +199,7 @@ func (w *walker) topDir(name string, st *unix.Stat_t) error {
 	if err := w.v.visit(w.src, e); err != nil {
 		return err
 	}
-	if err := w.children(dir, name, ""); err != nil {
+	if err := w.children(dir, real, ""); err != nil {
 		return err
 	}
 	return w.v.leave(w.src, e)

@@ -126,6 +126,38 @@ func TestSockets(t *testing.T) {
 	}
 }
 
+// Patterns are about the files as they lie there, and about the links that lead to them.
+func TestIgnoreBehindLinks(t *testing.T) {
+	root := makeTree(t, "d/s d/t f file->f dir->d in/up->../d chain->in/up")
+	for _, test := range []struct {
+		pattern, ignore string
+		parents         bool
+		want            string // "" is an error
+	}{
+		{"file", "f", false, ""},
+		{"file", "file", false, ""},
+		{"file", "d", false, "file"},
+		{"dir", "d/s", false, "t"},
+		{"dir", "dir/s", false, "s t"},
+		{"dir", "d", false, ""},
+		{"dir", "d !d/t", false, "t"},
+		{"dir/s", "d/s", false, ""},
+		{"dir/*", "d/s", false, "t"},
+		{"di*", "d/s", false, "t"},
+		{"chain", "d/s", false, "t"},
+		{"in/up/t", "in/up", false, ""},
+		{"dir/./*", "d/s", true, "t"},
+		{"dir/./s", "d/s", true, ""},
+		{"dir/./t", "dir", true, ""},
+	} {
+		got, _, err := into(t, "/", Source{Root: root, Patterns: []string{test.pattern}, Ignore: strings.Fields(test.ignore), Parents: test.parents})
+		var missing *NotFoundError
+		if got != test.want || errors.As(err, &missing) != (test.want == "") {
+			t.Errorf("%s, ignoring %s: got %q, %v, want %q", test.pattern, test.ignore, got, err, test.want)
+		}
+	}
+}
+
 // What is left out is not opened where no pattern can take anything back.
 func TestLeftOutIsNotRead(t *testing.T) {
 	if os.Getuid() == 0 {

@@ -64,6 +64,13 @@ type tree struct {
 }
 
 func (t *tree) from(base string) error {
+	hidden, real, err := t.hidden(base)
+	if err != nil {
+		return err
+	}
+	if hidden {
+		return unix.ENOENT
+	}
 	dir, err := openIn(t.src.Root, base, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -75,9 +82,9 @@ func (t *tree) from(base string) error {
 	at := t.closure([]int{0})
 	if t.complete(at) {
 		t.matched = true
-		return t.children(dir, base, "")
+		return t.children(dir, real, "")
 	}
-	return t.descend(dir, base, "", at)
+	return t.descend(dir, real, "", at)
 }
 
 // closure adds the places that follow a "**" without using up a name.

@@ -24,18 +24,11 @@ func (w *walker) pattern(p string) error {
 	}
 	var kept []string
 	for _, name := range names {
-		ignored, err := w.ignored(name)
+		hidden, _, err := w.hidden(name)
 		if err != nil {
 			return err
 		}
-		if ignored && reincludes(w.ignore, name) {
-			kept, err := w.keepsSome(name)
-			if err != nil {
-				return err
-			}
-			ignored = !kept
-		}
-		if !ignored {
+		if !hidden {
 			kept = append(kept, name)
 		}
 	}
@@ -47,11 +40,43 @@ func (w *walker) pattern(p string) error {
 	return nil
 }
 
+// hidden says whether what name stands for is ignored, and gives its path without links:
+// both it and each link to it must be in the context.
+func (w *walker) hidden(name string) (bool, string, error) {
+	if w.ignore == nil {
+		return false, name, nil
+	}
+	real, err := Resolve(w.src.Root, name)
+	var invalid *InvalidError
+	if errors.As(err, &invalid) {
+		return false, name, nil // it cannot be opened either
+	}
+	if err != nil {
+		return false, "", err
+	}
+	real = inside(real)
+	for _, p := range []string{name, real} {
+		ignored, err := w.ignored(p)
+		if ignored && err == nil {
+			var kept bool
+			kept, err = w.keepsSome(p)
+			ignored = !kept
+		}
+		if err != nil || ignored {
+			return ignored, real, err
+		}
+	}
+	return false, real, nil
+}
+
 // keepsSome says whether an ignored path is a directory with something in it that is not
 // ignored. Without it, BuildKit's context does not have the directory either.
 func (w *walker) keepsSome(name string) (bool, error) {
+	if !reincludes(w.ignore, name) {
+		return false, nil
+	}
 	dir, err := openIn(w.src.Root, name, unix.O_RDONLY|unix.O_DIRECTORY)
-	if errors.Is(err, unix.ENOTDIR) {
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
 	if err != nil {

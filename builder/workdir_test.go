@@ -57,8 +57,6 @@ func TestWorkdirErrors(t *testing.T) {
 	is(t, s.Workdir(t.Context(), "/bin/busybox/x"), builder.ErrInvalid)
 	run(t, s, "ln -s loop /loop")
 	is(t, s.Workdir(t.Context(), "/loop/x"), builder.ErrInvalid)
-	s.Configure(func(c *builder.Config) { c.User = "nobody-here" })
-	is(t, s.Workdir(t.Context(), "/new"), builder.ErrUserNotFound)
 	equal(t, s.Config().WorkingDir, "")
 }
 

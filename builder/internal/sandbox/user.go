@@ -64,6 +64,30 @@ func LookupOwner(root *os.File, spec string) (uid, gid int, err error) {
 	return u.UID, u.GID, err
 }
 
+// LookupDirOwner is LookupOwner for the directories of WORKDIR, where a user or group
+// that is not there is root, or the user's, as in BuildKit and Buildah; so is "".
+func LookupDirOwner(root *os.File, spec string) (uid, gid int, err error) {
+	if spec == "" {
+		return 0, 0, nil
+	}
+	name, group, hasGroup := strings.Cut(spec, ":")
+	if uid, gid, err = LookupOwner(root, spec); !errors.Is(err, ErrNoUser) {
+		return uid, gid, err
+	}
+	if uid, gid, err = LookupOwner(root, name); errors.Is(err, ErrNoUser) {
+		uid, gid, err = 0, 0, nil
+	}
+	if err == nil && hasGroup {
+		_, its, groupErr := LookupOwner(root, "0:"+group)
+		if groupErr == nil {
+			gid = its
+		} else if !errors.Is(groupErr, ErrNoUser) {
+			err = groupErr
+		}
+	}
+	return uid, gid, err
+}
+
 // openFile opens a regular file inside root; one that is missing reads as empty.
 func openFile(root *os.File, name string) (*os.File, error) {
 	fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{

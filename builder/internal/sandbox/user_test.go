@@ -97,6 +97,20 @@ func TestLookupOwner(t *testing.T) {
 	}
 }
 
+// The directory of a WORKDIR is root's where the user is unknown.
+func TestLookupDirOwner(t *testing.T) {
+	t.Parallel()
+	root := rootfs(t, users)
+	for spec, want := range map[string][2]int{
+		"": {0, 0}, "app": {1000, 1001}, "5": {5, 5}, "none": {0, 0}, "none:extra": {0, 2000}, "app:none": {1000, 1001}, "5:none": {5, 5}, "none:none": {0, 0}, ":none": {0, 0}, "none:7": {0, 7},
+	} {
+		uid, gid, err := LookupDirOwner(root, spec)
+		if err != nil || uid != want[0] || gid != want[1] {
+			t.Errorf("%q: got %d:%d, %v, want %v", spec, uid, gid, err, want)
+		}
+	}
+}
+
 // A root file system may have anything, or nothing, where its users should be.
 func TestLookupInOddFiles(t *testing.T) {
 	t.Parallel()

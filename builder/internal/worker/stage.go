@@ -394,12 +394,10 @@ func (w *worker) makeDir(below *storage.Layer, staging storage.Staging, p Mkdir)
 		return err
 	}
 	err = func() error {
-		owner := filecopy.IDs{}
-		if p.User != "" {
-			var err error
-			if owner.UID, owner.GID, err = sandbox.LookupOwner(m.root, p.User); err != nil {
-				return err
-			}
+		var owner filecopy.IDs
+		var err error
+		if owner.UID, owner.GID, err = sandbox.LookupDirOwner(m.root, p.User); err != nil {
+			return err
 		}
 		d, err := filecopy.MakeDirs(m.root, p.Dir, owner, 0o755)
 		if err != nil {

@@ -68,6 +68,7 @@ func registryFlags() []cli.Flag {
 		&cli.StringFlag{Name: "creds", Usage: "log in to the registry with `USER:PASSWORD`"},
 		&cli.StringFlag{Name: "cert-dir", Usage: "take client certificates and CAs from `DIR`"},
 		&cli.BoolFlag{Name: "tls-verify", Usage: "require HTTPS and check certificates; without the flag, registries.conf decides"},
+		&cli.StringFlag{Name: "signature-policy", Usage: "take the policy of signatures from `FILE` instead of policy.json"},
 	}
 }
 
@@ -82,7 +83,7 @@ func withStore(groups ...[]cli.Flag) []cli.Flag {
 
 // registry reads registryFlags.
 func registry(c *cli.Context) (builder.Registry, error) {
-	r := builder.Registry{AuthFile: c.String("authfile"), CertDir: c.String("cert-dir")}
+	r := builder.Registry{AuthFile: c.String("authfile"), CertDir: c.String("cert-dir"), SignaturePolicy: c.String("signature-policy")}
 	if creds := c.String("creds"); creds != "" {
 		user, password, ok := strings.Cut(creds, ":")
 		if !ok || user == "" {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -36,7 +38,10 @@ func buildFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the Dockerfile `FILE`, a path, a URL or - (default: Dockerfile, dockerfile or Containerfile in the context); of several, each goes on where the one before ends"},
 		&cli.StringSliceFlag{Name: "build-context", Usage: "`NAME[::PLATFORM]=VALUE` let VALUE stand for the image or stage NAME in FROM and COPY --from: a directory, docker-image://IMAGE, oci-layout://PATH[:TAG|@DIGEST], a git repository or the URL of an archive; repeatable"},
 		&cli.StringFlag{Name: "target", Usage: "build the stage `NAME` instead of the last"},
-		&cli.StringSliceFlag{Name: "platform", EnvVars: []string{"DOCKER_DEFAULT_PLATFORM"}, Usage: "build for the platform `OS/ARCH[/VARIANT]` (default: this machine's); its programs run if binfmt_misc has an emulator for them"},
+		&cli.StringSliceFlag{Name: "platform", EnvVars: []string{platformVariable}, Usage: "build for the platform `OS/ARCH[/VARIANT]` (default: this machine's); its programs run if binfmt_misc has an emulator for them"},
+		&cli.StringFlag{Name: "arch", Usage: "build for the architecture `ARCH`; with --os and --variant another way to write --platform"},
+		&cli.StringFlag{Name: "os", Usage: "build for the operating system `OS`"},
+		&cli.StringFlag{Name: "variant", Usage: "build for the `VARIANT` of the architecture"},
 		&cli.StringSliceFlag{Name: "label", Usage: "add the label `NAME=VALUE`; repeatable"},
 		&cli.StringSliceFlag{Name: "annotation", Usage: "add the annotation `NAME=VALUE` to the image's manifest, which must be OCI's; repeatable"},
 		&cli.StringSliceFlag{Name: "no-cache-filter", Usage: "as --no-cache, but for the stages `NAME,...` alone; repeatable"},
@@ -51,6 +56,8 @@ func buildFlags() []cli.Flag {
 		&cli.StringFlag{Name: "format", Value: "oci", Usage: "`oci|docker` the format of the image"},
 		&cli.StringFlag{Name: "progress", Value: "auto", EnvVars: []string{"BUILDKIT_PROGRESS"}, Usage: "`auto|plain|quiet` how to show progress"},
 		&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "`type=oci|docker,dest=FILE` also write the image to an archive; repeatable"},
+		&cli.StringFlag{Name: "provenance", Usage: "`false`: there are no attestations yet"},
+		&cli.StringFlag{Name: "sbom", Usage: "`false`: there are no attestations yet"},
 		// Switches of docker, podman and buildah for what is always so here.
 		&cli.BoolFlag{Name: "layers", Aliases: []string{"rm", "force-rm", "load", "compress", "disable-compression", "disable-content-trust", "identity-label", "skip-unused-stages"},
 			Usage: "accepted for scripts that give it, without effect"},
@@ -163,12 +170,17 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 	if err != nil {
 		return req, err
 	}
+	for _, name := range []string{"provenance", "sbom"} {
+		if value := c.String(name); c.IsSet(name) && value != "false" {
+			return req, usagef("--%s=%s: there are no attestations yet, only false", name, value)
+		}
+	}
 	if req.options, err = contextAndFile(c, std.in); err != nil {
 		return req, err
 	}
 	o := &req.options
 	o.Target = c.String("target")
-	if o.Platform, err = onePlatform(c.StringSlice("platform")); err != nil {
+	if o.Platform, err = platform(c); err != nil {
 		return req, err
 	}
 	if err := readLanguageFlags(c, o); err != nil {
@@ -230,6 +242,24 @@ func onePlatform(list []string) (string, error) {
 	}
 	return platforms[0], nil
 }
+
+// platform reads --platform, or buildah's flags for its parts.
+func platform(c *cli.Context) (string, error) {
+	parts := c.IsSet("os") || c.IsSet("arch") || c.IsSet("variant")
+	if !parts {
+		return onePlatform(c.StringSlice("platform"))
+	}
+	if c.IsSet("platform") && os.Getenv(platformVariable) == "" {
+		return "", usagef("--platform excludes --os, --arch and --variant")
+	}
+	text := cmp.Or(c.String("os"), runtime.GOOS) + "/" + cmp.Or(c.String("arch"), runtime.GOARCH)
+	if v := c.String("variant"); v != "" {
+		text += "/" + v
+	}
+	return text, nil
+}
+
+const platformVariable = "DOCKER_DEFAULT_PLATFORM"
 
 func isFile(path string) bool {
 	info, err := os.Stat(path)

@@ -14,7 +14,7 @@ var advice = []struct {
 	{regexp.MustCompile(`missing unit in duration "?(\d+)"?$`), "a duration has a unit: ${1}s or ${1}m"},
 	{regexp.MustCompile(`^unterminated heredoc$`), "a line that is the delimiter alone ends a here-document"},
 	{regexp.MustCompile(`^missing a value on flag: (--\S+)$`), "its form is $1=VALUE"},
-	{regexp.MustCompile(`^dockerfile line greater than maximum`), "a long line may be continued on the next by the escape character"},
+	{regexp.MustCompile(`^dockerfile line greater than max`), "a long line may be continued on the next by the escape character"},
 	{regexp.MustCompile(`looking for matching (?:single|double)-quote$`), "quotes end in the instruction that they begin in; an escape character takes their meaning"},
 }
 

@@ -2,10 +2,8 @@ package plan
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
 // onbuild lists the triggers that the stage's own ONBUILD instructions set.
@@ -39,7 +37,7 @@ func (p *Plan) triggers(s *Stage, scope *Scope, triggers []string) ([]Command, e
 // ParseTrigger parses an ONBUILD trigger, which always has the default escape character,
 // for a FROM in the lines given.
 func ParseTrigger(text string, line, end int) (instructions.Command, error) {
-	tree, err := parser.Parse(strings.NewReader(text))
+	tree, err := cut([]byte(text)).parse()
 	if err != nil {
 		return nil, syntaxFault(err, nil)
 	}

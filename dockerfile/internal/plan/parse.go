@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -28,7 +27,7 @@ const afterFlag = "--after="
 // Tree parses a text with BuildKit's parser, whose error it gives, and takes FROM's
 // --after out: after has its values for each stage.
 func Tree(text []byte) (tree *parser.Result, after [][]string, err error) {
-	tree, err = parser.Parse(bytes.NewReader(text))
+	tree, err = cut(text).parse()
 	if err != nil {
 		return nil, nil, err
 	}

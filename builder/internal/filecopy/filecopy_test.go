@@ -126,6 +126,19 @@ func TestSockets(t *testing.T) {
 	}
 }
 
+// A wildcard names files in directories, not behind links; links before it are followed.
+func TestWildcardsAndLinks(t *testing.T) {
+	root := makeTree(t, "d/one/f d/two/g l->d d/ln->one to->d/one/f")
+	for pattern, want := range map[string]string{
+		"*/one/f": "f", "l/*/f": "f", "l*/one/f": "", "d/l*/f": "", "l/ln/[f]": "f", "t*": "to", "d/l*": "f", "l/*/../*/g": "g",
+	} {
+		got, _, err := into(t, "/", Source{Root: root, Patterns: []string{pattern}})
+		if err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", pattern, got, err, want)
+		}
+	}
+}
+
 // Patterns are about the files as they lie there, and about the links that lead to them.
 func TestIgnoreBehindLinks(t *testing.T) {
 	root := makeTree(t, "d/s d/t f file->f dir->d in/up->../d chain->in/up")
@@ -173,6 +186,9 @@ func TestLeftOutIsNotRead(t *testing.T) {
 		if _, _, err := into(t, "/", Source{Root: root, Ignore: strings.Fields(ignore)}); err != nil {
 			t.Errorf("%s: %v", ignore, err)
 		}
+	}
+	if got, _, err := into(t, "/", Source{Root: root, Patterns: []string{"*/f"}, Ignore: []string{"closed"}}); err != nil || got != "f" {
+		t.Errorf("a wildcard: %q, %v", got, err)
 	}
 	for _, ignore := range []string{"", "* !**/a", "closed !closed/x"} {
 		if _, _, err := into(t, "/", Source{Root: root, Ignore: strings.Fields(ignore)}); !errors.Is(err, fs.ErrPermission) {

@@ -5,7 +5,9 @@ package filecopy
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -110,7 +112,7 @@ func isPattern(p string) bool { return strings.ContainsAny(p, `*?[\`) }
 
 // matches gives the paths that a pattern names, cleaned to clean.
 func (w *walker) matches(pattern, clean string) ([]string, error) {
-	names, err := w.expand(strings.Split(clean, "/"), "")
+	names, err := w.expand(strings.Split(clean, "/"))
 	if errors.Is(err, path.ErrBadPattern) {
 		return nil, &InvalidError{fmt.Sprintf("pattern %q: %v", pattern, err)}
 	}
@@ -120,19 +122,29 @@ func (w *walker) matches(pattern, clean string) ([]string, error) {
 	return names, nil
 }
 
-// expand gives the paths that match the components, in lexical order.
-func (w *walker) expand(components []string, base string) ([]string, error) {
-	if len(components) == 0 {
-		return []string{base}, nil
-	}
+// expand gives the paths that match the components, in lexical order. Links are followed
+// up to the first wildcard, as in BuildKit.
+func (w *walker) expand(components []string) ([]string, error) {
+	n := slices.IndexFunc(components, isPattern)
+	base := path.Join(components[:n]...)
 	dir, err := openIn(w.src.Root, base, unix.O_RDONLY|unix.O_DIRECTORY)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+	if noDir(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
+	return w.matching(dir, base, components[n:])
+}
+
+func noDir(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
+}
+
+// matching gives the paths below dir that match the components. What is ignored with all
+// in it is not read.
+func (w *walker) matching(dir *os.File, at string, components []string) ([]string, error) {
 	names, err := readNames(dir)
 	if err != nil {
 		return nil, err
@@ -143,10 +155,27 @@ func (w *walker) expand(components []string, base string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !ok {
+		here := path.Join(at, name)
+		_, all, err := w.leftOut(here, "")
+		if err != nil {
+			return nil, err
+		}
+		if !ok || all {
 			continue
 		}
-		below, err := w.expand(components[1:], path.Join(base, name))
+		if len(components) == 1 {
+			out = append(out, here)
+			continue
+		}
+		sub, err := openChild(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+		if noDir(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", here, err)
+		}
+		below, err := w.matching(sub, here, components[1:])
+		sub.Close()
 		if err != nil {
 			return nil, err
 		}

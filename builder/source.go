@@ -34,6 +34,7 @@ type Source struct {
 	parents  bool
 	ignore   []string
 	exclude  []string
+	rooted   bool
 	chown    string
 	chmod    string
 }
@@ -60,6 +61,10 @@ func (s Source) Ignore(patterns ...string) Source { s.ignore = patterns; return 
 
 // Exclude leaves out what the patterns of COPY --exclude match.
 func (s Source) Exclude(patterns ...string) Source { s.exclude = patterns; return s }
+
+// OwnedByRoot takes a stage's files as those of a directory: they belong to root unless
+// Chown says otherwise.
+func (s Source) OwnedByRoot() Source { s.rooted = true; return s }
 
 // Chown sets the owner of everything copied: user[:group], names looked up in the
 // stage copied into.
@@ -109,7 +114,7 @@ func (b *Builder) openStreams(sources []Source, params *worker.Copy) (*streams, 
 }
 
 func (st *streams) source(b *Builder, src Source) (worker.CopySource, error) {
-	w := worker.CopySource{Patterns: src.patterns, Parents: src.parents, Ignore: src.ignore, Exclude: src.exclude, Chown: src.chown, Chmod: src.chmod}
+	w := worker.CopySource{Patterns: src.patterns, Parents: src.parents, Ignore: src.ignore, Exclude: src.exclude, Rooted: src.rooted, Chown: src.chown, Chmod: src.chmod}
 	switch {
 	case src.stage != nil && src.stage.b != b:
 		return w, fmt.Errorf("%w: a stage of another Builder", ErrInvalid)

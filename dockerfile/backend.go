@@ -160,7 +160,7 @@ func (s *libraryStage) Bring(ctx context.Context, f files) error {
 		case f.chown != "":
 			src = src.Chown(f.chown)
 		case f.ownedByRoot:
-			src = src.Chown("0:0")
+			src = src.OwnedByRoot()
 		}
 		if f.chmod != "" {
 			src = src.Chmod(f.chmod)

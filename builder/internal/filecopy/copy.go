@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path"
 	"strings"
@@ -43,31 +42,28 @@ func Copy(ctx context.Context, to Target, sources []Source, sums FileSums) (stri
 
 type copier struct {
 	*digester
-	to    Target
-	links map[inode]link // the first copy of each inode with several names
-	// The present top item: base is its directory in the target, open as stack[0].
+	to Target
+	// The present top item: links are the first copies of inodes with several names, base
+	// is its directory in the target, open as stack[0].
+	links map[inode]link
 	base  string
 	name  string // of a single file in base
 	perm  uint32 // of directories made on the way
 	stack []level
 }
 
-// inode is a file of a source. Another source may give it another owner.
-type inode struct {
-	src      *Source
-	dev, ino uint64
-}
+type inode struct{ dev, ino uint64 }
 
 type link struct {
 	path string // in the target
-	ino  uint64 // there
 	sum  [32]byte
 }
 
 // level is an open target directory.
 type level struct {
-	rel string
-	dir *os.File
+	rel  string
+	dir  *os.File
+	made bool // by this copy
 }
 
 func (c *copier) close() {
@@ -83,6 +79,7 @@ func (c *copier) top(src *Source, name string, isDir bool) error {
 		return err
 	}
 	c.close()
+	clear(c.links) // as in BuildKit, which copies each item by itself
 	dest := path.Clean("/" + c.to.Dest)
 	c.base, c.name, c.perm = dest, name, src.Mode.made()
 	if !isDir && !c.destIsDir(dest) {
@@ -156,9 +153,11 @@ func within(dir, rel string) bool {
 func (c *copier) enter(parent level, name string) (level, error) {
 	rel := path.Join(parent.rel, name)
 	// Its attributes are set when it is left.
-	if err := unix.Mkdirat(int(parent.dir.Fd()), name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+	err := unix.Mkdirat(int(parent.dir.Fd()), name, 0o755)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return level{}, &os.PathError{Op: "mkdir", Path: rel, Err: err}
 	}
+	made := err == nil
 	d, err := openChild(parent.dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
 		return level{}, &InvalidError{c.inTheWay(parent.dir, name, path.Join(c.base, rel))}
@@ -166,7 +165,7 @@ func (c *copier) enter(parent level, name string) (level, error) {
 	if err != nil {
 		return level{}, &os.PathError{Op: "open", Path: rel, Err: err}
 	}
-	return level{rel: rel, dir: d}, nil
+	return level{rel: rel, dir: d, made: made}, nil
 }
 
 // inTheWay says what keeps a directory from its place. A link is not followed, as in
@@ -259,13 +258,11 @@ func (c *copier) clear(dir *os.File, name string) error {
 	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil {
 		return &os.PathError{Op: "unlink", Path: name, Err: err}
 	}
-	// A later item may replace the first copy of a file with several names.
-	maps.DeleteFunc(c.links, func(_ inode, l link) bool { return l.ino == st.Ino })
 	return nil
 }
 
 func (c *copier) regular(src *Source, e *entry, dir *os.File, name string) error {
-	key := inode{src, e.st.Dev, e.st.Ino}
+	key := inode{e.st.Dev, e.st.Ino}
 	target := path.Join(c.base, path.Dir(e.rel), name)
 	if e.rel == "" {
 		target = path.Join(c.base, name)
@@ -293,12 +290,9 @@ func (c *copier) regular(src *Source, e *entry, dir *os.File, name string) error
 	}
 	c.content(sum)
 	if e.st.Nlink > 1 {
-		var st unix.Stat_t
-		if err := unix.Fstat(int(out.Fd()), &st); err != nil {
-			return &os.PathError{Op: "stat", Path: target, Err: err}
-		}
-		c.links[key] = link{target, st.Ino, sum}
+		c.links[key] = link{target, sum}
 	}
+
 	if c.sums != nil {
 		c.sums.Put(e.st, sum)
 	}
@@ -439,11 +433,18 @@ func (c *copier) plainAttributes(src *Source, e *entry, dir *os.File, name strin
 }
 
 // leave sets a directory's attributes once its content no longer changes them. The
-// destination itself keeps its own.
+// destination itself keeps its own. A directory that was there and that --parents
+// only passes through takes no more than the mode, as in BuildKit.
 func (c *copier) leave(src *Source, e *entry) error {
 	dir, err := c.at(e.rel)
 	if err != nil || e.rel == "" {
 		return err
+	}
+	if e.onTheWay && !c.stack[len(c.stack)-1].made {
+		if err := unix.Fchmod(int(dir.Fd()), e.st.Mode&0o7777); err != nil {
+			return &os.PathError{Op: "chmod", Path: e.label(), Err: err}
+		}
+		return nil
 	}
 	return c.attributes(src, e, dir)
 }

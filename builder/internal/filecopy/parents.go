@@ -174,6 +174,6 @@ func (t *tree) enter(dir *os.File, name, srcRel, rel string, at []int) error {
 	if err := unix.Fstat(int(sub.Fd()), &st); err != nil {
 		return &os.PathError{Op: "stat", Path: srcRel, Err: err}
 	}
-	e := &entry{dir: dir, name: name, rel: rel, st: &st}
+	e := &entry{dir: dir, name: name, rel: rel, st: &st, onTheWay: true}
 	return t.around(e, func() error { return t.descend(sub, srcRel, rel, at) })
 }

@@ -54,6 +54,7 @@ type CopySource struct {
 
 	Patterns, Ignore, Exclude []string
 	Parents                   bool
+	Rooted                    bool // a stage's files belong to root
 	Chown, Chmod              string
 }
 

@@ -13,6 +13,7 @@ import (
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/chrootarchive"
 	"go.podman.io/storage/pkg/idtools"
+	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
@@ -37,6 +38,8 @@ type copySourceKey struct {
 	Parents           bool `json:",omitempty"`
 }
 
+func (s CopySource) keepsOwners() bool { return s.Stage != "" && !s.Rooted && s.Chown == "" }
+
 func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, error) {
 	s, err := w.stage(p.Stage)
 	if err != nil {
@@ -49,7 +52,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	defer forget()
 	what := copyKey{Dest: p.Dest, Dir: p.Dir, Unpack: p.Unpack, Link: p.Link}
 	for _, src := range p.Sources {
-		what.Sources = append(what.Sources, copySourceKey{src.Patterns, src.Exclude, src.Chown, src.Chmod, src.Stage != "", src.Packed, src.Parents})
+		what.Sources = append(what.Sources, copySourceKey{src.Patterns, src.Exclude, src.Chown, src.Chmod, src.keepsOwners(), src.Packed, src.Parents})
 	}
 	memo, err := w.contentKey(p.Sources)
 	if err != nil {
@@ -135,7 +138,7 @@ func (w *worker) copyInto(ctx context.Context, p Copy, sources []filecopy.Source
 		sources[i].Owner, sources[i].Chowned = &filecopy.IDs{UID: uid, GID: gid}, true
 	}
 	if p.Unpack {
-		to.Unpack = func(f, dir *os.File, owner *filecopy.IDs) error { return unpack(ctx, m.path, f, dir, owner) }
+		to.Unpack = func(f, dir *os.File, owner *filecopy.IDs) error { return unpack(ctx, f, dir, owner) }
 	}
 	return filecopy.Copy(ctx, to, sources, sums)
 }
@@ -165,7 +168,7 @@ func (t *trees) open(from []CopySource) ([]filecopy.Source, error) {
 			return nil, err
 		}
 		out := filecopy.Source{Root: root, Patterns: src.Patterns, Parents: src.Parents, Ignore: src.Ignore, Exclude: src.Exclude, Packed: src.Packed, Sockets: src.Stage == ""}
-		if src.Stage == "" || src.Chown != "" {
+		if !src.keepsOwners() {
 			out.Owner = &filecopy.IDs{}
 		}
 		if src.Chmod != "" {
@@ -239,9 +242,14 @@ func (t *trees) stream(n int, foreign bool) (*os.File, error) {
 	return f, err
 }
 
-// unpack extracts the tar archive f into dir, in a process that has the root
-// file system as its root. Owners are those of the archive without another.
-func unpack(ctx context.Context, root string, f, dir *os.File, owner *filecopy.IDs) error {
+// unpack extracts the tar archive f into dir, in a process that has dir as its root.
+// Owners are those of the archive without another. An entry for the archive's root does
+// not change dir, as in BuildKit.
+func unpack(ctx context.Context, f, dir *os.File, owner *filecopy.IDs) error {
+	var before unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &before); err != nil {
+		return &os.PathError{Op: "stat", Path: dir.Name(), Err: err}
+	}
 	dest, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
 	if err != nil {
 		return err
@@ -250,8 +258,8 @@ func unpack(ctx context.Context, root string, f, dir *os.File, owner *filecopy.I
 	if owner != nil {
 		opts.ChownOpts = &idtools.IDPair{UID: owner.UID, GID: owner.GID}
 	}
-	if err := chrootarchive.UntarWithRoot(filecopy.Reader(ctx, f), dest, opts, root); err != nil {
+	if err := chrootarchive.Untar(filecopy.Reader(ctx, f), dest, opts); err != nil {
 		return fmt.Errorf("unpacking: %w", err)
 	}
-	return nil
+	return errors.Join(dir.Chown(int(before.Uid), int(before.Gid)), unix.Fchmod(int(dir.Fd()), before.Mode&0o7777))
 }

@@ -132,7 +132,8 @@ func reportOn(ctx context.Context, lib backend, opts Options, base baseOfImage) 
 	if opts.Target != "" && p != nil {
 		check.Needed = needs(p)
 	}
-	if check.Base = base; base != nil {
+	if base != nil {
+		check.Base = opts.replaced(p, base)
 		findings, err := lint.Check(src.text, check)
 		if err != nil {
 			return report, src.locate(err, 0, 0, "")
@@ -166,6 +167,21 @@ func asking(ctx context.Context, lib backend, pull builder.PullPolicy) baseOfIma
 		}
 		base, ok := known[key]
 		return base, ok
+	}
+}
+
+// replaced asks for what named contexts put in the place of images. p is nil when the plan
+// failed.
+func (o Options) replaced(p *plan.Plan, base baseOfImage) baseOfImage {
+	return func(image, platform string, ask bool) (lint.Base, bool) {
+		if p == nil {
+			return base(image, platform, ask)
+		}
+		instead, context := p.Instead(image, platform)
+		if context == "" {
+			return base(instead, platform, ask)
+		}
+		return lint.Base{}, !strings.HasPrefix(o.Contexts[context], ociPrefix) // which sets nothing
 	}
 }
 
@@ -260,8 +276,9 @@ func (r *run) check(ctx context.Context, target *node) error {
 func (r *run) builtFrom(image, platform string, _ bool) (lint.Base, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	image, context := r.plan.Instead(image, platform)
 	for s, n := range r.nodes {
-		if s.Image == image && s.Platform == platform && s.Base == nil && s.Index >= 0 && n.fs != nil {
+		if s.Image == image && s.Context == context && s.Platform == platform && s.Base == nil && s.Index >= 0 && n.fs != nil {
 			return n.original, true
 		}
 	}

@@ -155,6 +155,24 @@ func TestCheckBase(t *testing.T) {
 	}
 }
 
+// TestCheckNamedContext: what stands for a base image is asked, not that.
+func TestCheckNamedContext(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "Dockerfile")
+	writeFile(t, file, "FROM base\nENV b=$OWN c=$OTHER\n")
+	lib := &fake{images: map[string]builder.Config{"instead": {Env: []string{"OWN=1"}}}}
+	for value, want := range map[string]string{"docker-image://instead": "'$OTHER'", t.TempDir(): "'$OWN' '$OTHER'"} {
+		opts := Options{File: file, Contexts: map[string]string{"docker.io/library/base:latest": value}}
+		report, err := reportOn(t.Context(), lib, opts, asking(t.Context(), lib, opts.Pull))
+		var details []string
+		for _, f := range report.Findings {
+			details = append(details, strings.TrimPrefix(f.Detail, "Usage of undefined variable "))
+		}
+		if got := strings.Join(details, " "); got != want || err != nil {
+			t.Errorf("%s: %s, %v", value, got, err)
+		}
+	}
+}
+
 // TestOutline checks what a target says that it takes.
 func TestOutline(t *testing.T) {
 	dir := t.TempDir()

@@ -56,17 +56,21 @@ func normal(name string) string {
 	return reference.TagNameOnly(named).String()
 }
 
+// Instead says what stands for an image: it, or another image, or the named context of
+// that key, which is no image.
+func (p *Plan) Instead(image, platform string) (instead, context string) {
+	key, ok := p.contextOf(image, platform)
+	if !ok {
+		return image, ""
+	}
+	if other := p.opts.Contexts[key]; other != "" {
+		return other, ""
+	}
+	return image, key
+}
+
 // substitute lets a stage start from the named context that stands for its image, if
 // there is one.
 func (p *Plan) substitute(s *Stage, image string) {
-	s.Image = image
-	key, ok := p.contextOf(image, s.Platform)
-	if !ok {
-		return
-	}
-	if other := p.opts.Contexts[key]; other != "" {
-		s.Image = other
-	} else {
-		s.Context = key
-	}
+	s.Image, s.Context = p.Instead(image, s.Platform)
 }

@@ -87,7 +87,8 @@ type Options struct {
 	// Pull and NoCache are those of builder.StageOptions.
 	Pull    builder.PullPolicy
 	NoCache bool
-	// NoCacheStages are the names of stages of which every step is run, as by NoCache.
+	// NoCacheStages are the names, in any case, of stages of which every step is run, as by
+	// NoCache.
 	NoCacheStages []string
 	// Jobs is how many stages build at once; 0 is as many as there are processors.
 	Jobs int

@@ -78,7 +78,7 @@ func TestPullAndCacheOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.opts.NoCache, r.opts.NoCacheStages = false, []string{"a"}
-	if !r.stageOptions("a").NoCache || r.stageOptions("b").NoCache {
+	if !r.stageOptions("a").NoCache || !r.stageOptions("A").NoCache || r.stageOptions("b").NoCache {
 		t.Error("NoCacheStages are not the stages without cache")
 	}
 	want := builder.StageOptions{Name: "a", Pull: builder.PullAlways, NoCache: true}

@@ -186,7 +186,8 @@ func (r *run) created() *time.Time {
 
 // stageOptions are those of a stage or of an image.
 func (r *run) stageOptions(name string) builder.StageOptions {
-	o := builder.StageOptions{Name: name, Pull: r.opts.Pull, NoCache: r.opts.NoCache || slices.Contains(r.opts.NoCacheStages, name), WorkdirTime: r.plan.Epoch}
+	uncached := slices.ContainsFunc(r.opts.NoCacheStages, func(s string) bool { return strings.EqualFold(s, name) })
+	o := builder.StageOptions{Name: name, Pull: r.opts.Pull, NoCache: r.opts.NoCache || uncached, WorkdirTime: r.plan.Epoch}
 	if r.opts.Timestamp != nil || r.opts.RewriteTimes {
 		o.LatestTime, o.AllTimes = r.created(), r.opts.Timestamp != nil
 	}

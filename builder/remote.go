@@ -49,7 +49,7 @@ func (s Source) CommitTimes() Source { s.remote.CommitTimes = true; return s }
 
 // Authorization sends the value of an Authorization header, such as "Bearer TOKEN", to the
 // server of a URL or of a Git source over http or https, and to no other: a redirect
-// elsewhere goes without it, and is an error of a repository. It is kept and shown
+// elsewhere goes without it. It is kept and shown
 // nowhere, and has no part in the cache.
 func (s Source) Authorization(value string) Source { s.remote.Authorization = value; return s }
 

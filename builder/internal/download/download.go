@@ -207,6 +207,19 @@ func request(ctx context.Context, req Request) (*http.Response, error) {
 	return client.Do(r)
 }
 
+// Final says where a URL leads after all redirects, and whether the authorization may go
+// there.
+func Final(ctx context.Context, req Request) (final string, authorized bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	resp, err := request(ctx, req)
+	if err != nil {
+		return "", false, err
+	}
+	resp.Body.Close()
+	return resp.Request.URL.String(), resp.Request.Header.Get("Authorization") != "", nil
+}
+
 // checkRedirect takes credentials no further than to the server that they are for, and
 // refuses to take those of a URL from https to http.
 func checkRedirect(r *http.Request, via []*http.Request) error {

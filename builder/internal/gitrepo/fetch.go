@@ -4,6 +4,7 @@ package gitrepo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -312,7 +313,10 @@ func (r Ref) credentials() []string {
 	if secret := r.Secret(); secret != "" {
 		settings = append(settings, [2]string{"url." + u.Scheme + "://" + secret + "@" + u.Host + "/.insteadOf", u.Scheme + "://" + u.Host + "/"})
 	}
-	if web := u.Scheme == "http" || u.Scheme == "https"; web && r.Authorization != "" {
+	if r.location != "" {
+		settings = append(settings, [2]string{"url." + r.location + ".insteadOf", r.Public()})
+	}
+	if r.authorized() {
 		// After a redirect git would send the header to whatever server it led to.
 		settings = append(settings,
 			[2]string{"http." + r.scope() + ".extraHeader", "Authorization: " + r.Authorization},
@@ -325,15 +329,40 @@ func (r Ref) credentials() []string {
 	return env
 }
 
+// authorized says that there is an authorization for the remote.
+func (r Ref) authorized() bool {
+	return r.Authorization != "" && (strings.HasPrefix(r.Remote, "http://") || strings.HasPrefix(r.Remote, "https://"))
+}
+
+// Settle follows the redirects of a remote that has an authorization, for git would send
+// that to wherever they lead. To another server it does not go.
+func (r Ref) Settle(ctx context.Context) Ref {
+	const refs = "/info/refs?service=git-upload-pack"
+	if !r.authorized() {
+		return r
+	}
+	final, authorized, err := download.Final(ctx, download.Request{URL: r.Public() + refs, Authorization: r.Authorization})
+	location, found := strings.CutSuffix(final, refs)
+	if err != nil || !found || location == r.Public() {
+		return r // git will say what is wrong, if anything is
+	}
+	r.location = location
+	if !authorized {
+		r.Authorization = ""
+	}
+	return r
+}
+
 // scope is the beginning of the URLs that the authorization is for: the remote's, and
 // all of GitHub's, as in BuildKit, so that submodules there can be had.
 func (r Ref) scope() string {
+	remote := cmp.Or(r.location, r.Public())
 	for _, all := range []string{"https://github.com/", "https://www.github.com/"} {
-		if strings.HasPrefix(r.Public(), all) {
+		if strings.HasPrefix(remote, all) {
 			return all
 		}
 	}
-	return r.Public()
+	return remote
 }
 
 // git runs git in dir and gives its output.
@@ -376,7 +405,7 @@ func (r Ref) complaint(text string, err error) string {
 	text = strings.Join(strings.Fields(download.Hide(text, r.Authorization)), " ")
 	switch {
 	case r.Authorization != "" && redirected.MatchString(text):
-		text += "; a repository with an authorization is not redirected: name it by the URL that it has now"
+		text += "; the redirect is none of a repository"
 	case strings.Contains(text, "Host key verification failed"):
 		text += "; a server that you trust is made known by: ssh-keyscan " + r.sshHost() + " >>~/.ssh/known_hosts"
 	}

@@ -31,6 +31,8 @@ type Ref struct {
 	ByCommit bool
 	// Authorization, when not "", is the header of that name for an http or https remote.
 	Authorization string
+	// location is where redirects lead from the remote; "" without any
+	location string
 	// Agent, when not "", is the socket of the agent that ssh goes by.
 	Agent string
 }

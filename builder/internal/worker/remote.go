@@ -112,6 +112,7 @@ func (w *worker) fetchGit(ctx context.Context, r Remote, fresh bool) (*storage.L
 		}
 		ref.Checksum = r.Checksum
 	}
+	ref = ref.Settle(ctx)
 	found, err := ref.Resolve(ctx)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -80,7 +81,7 @@ func (p *Plan) epochSource(file *file, name string) (EpochSource, error) {
 		return source, nil
 	}
 	f := fault(0, 0, "%s=%s is neither a number of seconds nor the name of a context or a stage", epochArg, name)
-	f.Hint = didYouMean(name, stages)
+	f.Hint = didYouMean(name, slices.Concat(stages, slices.Collect(maps.Keys(p.opts.Contexts)), []string{"context"}))
 	return EpochSource{}, f
 }
 

@@ -64,7 +64,7 @@ type entry struct {
 	st   *unix.Stat_t
 
 	socket   bool // taken as an empty file
-	onTheWay bool // a directory that --parents only passes through
+	onTheWay bool // a directory that --parents or --exclude only passes through
 
 	attrs     []xattr // read once, for the digest and for the copy
 	attrsRead bool
@@ -242,8 +242,8 @@ func (w *walker) children(dir *os.File, srcRel, rel string) error {
 }
 
 func (w *walker) child(dir *os.File, name, srcRel, rel string) error {
-	out, all, err := w.leftOut(srcRel, rel)
-	if err != nil || all {
+	out, err := w.leftOut(srcRel, rel)
+	if err != nil || out.all {
 		return err
 	}
 	var st unix.Stat_t
@@ -255,12 +255,13 @@ func (w *walker) child(dir *os.File, name, srcRel, rel string) error {
 	}
 	e := &entry{dir: dir, name: name, rel: rel, st: &st}
 	if e.kind() != unix.S_IFDIR {
-		if out || !e.taken(w.src) {
+		if out.ignored || out.excluded || !e.taken(w.src) {
 			return nil
 		}
 		return w.visit(e)
 	}
-	return w.childDir(e, srcRel, rel, out)
+	e.onTheWay = out.excluded
+	return w.childDir(e, srcRel, rel, out.ignored || out.excluded)
 }
 
 // visit visits a selected entry, after the directories around it.
@@ -289,23 +290,24 @@ func (w *walker) around(e *entry, walk func() error) error {
 	return w.v.leave(w.src, e)
 }
 
-// leftOut says whether a path is ignored or excluded, and whether all below it is.
-func (w *walker) leftOut(srcRel, rel string) (self, all bool, err error) {
+// left says how a path is left out, and whether all below it is.
+type left struct{ ignored, excluded, all bool }
+
+func (w *walker) leftOut(srcRel, rel string) (out left, err error) {
 	for _, by := range []struct {
 		m    *patternmatcher.PatternMatcher
 		path string
-	}{{w.ignore, srcRel}, {w.exclude, rel}} {
+		out  *bool
+	}{{w.ignore, srcRel, &out.ignored}, {w.exclude, rel, &out.excluded}} {
 		if by.m == nil || by.path == "" {
 			continue
 		}
-		out, err := by.m.MatchesOrParentMatches(by.path)
-		if err != nil {
-			return false, false, err
+		if *by.out, err = by.m.MatchesOrParentMatches(by.path); err != nil {
+			return left{}, err
 		}
-		self = self || out
-		all = all || out && !reincludes(by.m, by.path)
+		out.all = out.all || *by.out && !reincludes(by.m, by.path)
 	}
-	return self, all, nil
+	return out, nil
 }
 
 // reincludes says whether a "!" pattern may name something in a directory that is left

@@ -93,6 +93,38 @@ func TestDirectoriesOnTheWay(t *testing.T) {
 	}
 }
 
+// A directory that is there and only passed through changes its mode alone. Who runs this
+// as root sees that the owner stays.
+func TestDirectoriesPassedThrough(t *testing.T) {
+	root := makeTree(t, "a/b/f")
+	if err := os.Chmod(filepath.Join(root.Name(), "a"), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	uid := os.Getuid()
+	if uid == 0 {
+		uid = 7
+	}
+	for _, src := range []Source{{Exclude: []string{"*", "!a/b"}}, {Parents: true, Patterns: []string{"a/b"}}, {Ignore: []string{"*", "!a/b"}}} {
+		to := makeTree(t, "a/b/")
+		a := filepath.Join(to.Name(), "a")
+		if err := errors.Join(os.Chmod(a, 0o700), os.Chown(a, uid, -1)); err != nil {
+			t.Fatal(err)
+		}
+		src.Root, src.Owner = root, &IDs{os.Getuid(), os.Getgid()}
+		if _, err := Copy(t.Context(), Target{Root: to, Dest: "/", Owner: *src.Owner}, []Source{src}, nil); err != nil {
+			t.Fatal(err)
+		}
+		want := uid
+		if src.Ignore != nil {
+			want = os.Getuid() // it is in the context
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(a, &st); err != nil || int(st.Uid) != want || st.Mode&0o7777 != 0o711 {
+			t.Errorf("%+v: mode %o, owner %d, %v", src, st.Mode, st.Uid, err)
+		}
+	}
+}
+
 // A socket is an empty file of its mode, or nothing.
 func TestSockets(t *testing.T) {
 	root := makeTree(t, "d/f")

@@ -149,17 +149,17 @@ func (t *tree) descend(dir *os.File, srcRel, rel string, at []int) error {
 
 // selected visits a match, all of it when it is a directory.
 func (t *tree) selected(dir *os.File, name, srcRel, rel string) error {
-	out, all, err := t.leftOut(srcRel, rel)
-	if err != nil || all {
+	out, err := t.leftOut(srcRel, rel)
+	if err != nil || out.all {
 		return err
 	}
-	t.matched = t.matched || !out
+	t.matched = t.matched || !(out.ignored || out.excluded)
 	return t.child(dir, name, srcRel, rel)
 }
 
 // enter goes through a directory whose path is a match so far.
 func (t *tree) enter(dir *os.File, name, srcRel, rel string, at []int) error {
-	if _, all, err := t.leftOut(srcRel, rel); err != nil || all {
+	if out, err := t.leftOut(srcRel, rel); err != nil || out.all {
 		return err
 	}
 	sub, err := openChild(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)

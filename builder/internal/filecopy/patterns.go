@@ -156,11 +156,11 @@ func (w *walker) matching(dir *os.File, at string, components []string) ([]strin
 			return nil, err
 		}
 		here := path.Join(at, name)
-		_, all, err := w.leftOut(here, "")
+		gone, err := w.leftOut(here, "")
 		if err != nil {
 			return nil, err
 		}
-		if !ok || all {
+		if !ok || gone.all {
 			continue
 		}
 		if len(components) == 1 {

@@ -258,7 +258,14 @@ func unpack(ctx context.Context, f, dir *os.File, owner *filecopy.IDs) error {
 	if owner != nil {
 		opts.ChownOpts = &idtools.IDPair{UID: owner.UID, GID: owner.GID}
 	}
-	if err := chrootarchive.Untar(filecopy.Reader(ctx, f), dest, opts); err != nil {
+	plain, err := archive.DecompressStream(filecopy.Reader(ctx, f))
+	if err != nil {
+		return fmt.Errorf("unpacking: %w", err)
+	}
+	defer plain.Close()
+	entries := filecopy.WithoutRoot(plain)
+	defer entries.Close()
+	if err := chrootarchive.Untar(entries, dest, opts); err != nil {
 		return fmt.Errorf("unpacking: %w", err)
 	}
 	return errors.Join(dir.Chown(int(before.Uid), int(before.Gid)), unix.Fchmod(int(dir.Fd()), before.Mode&0o7777))

@@ -125,11 +125,14 @@ func (s *Stage) Configure(change func(*Config)) {
 
 // Workdir makes the directory dir (absolute, or relative to the working directory so
 // far) when it is missing, owned by the configured user, and makes it the
-// configuration's working directory.
+// configuration's working directory: an absolute dir as it is written, as other builders do.
 func (s *Stage) Workdir(ctx context.Context, dir string) error {
-	dir = s.abs(dir)
+	at := s.abs(dir)
+	if !path.IsAbs(dir) {
+		dir = at
+	}
 	err := s.step("WORKDIR "+dir, func(out *worker.Stepped) error {
-		return s.b.call(ctx, "mkdir", worker.Mkdir{Stage: s.id, Dir: dir, User: s.config.User, Times: s.dirTimes}, out, nil)
+		return s.b.call(ctx, "mkdir", worker.Mkdir{Stage: s.id, Dir: at, User: s.config.User, Times: s.dirTimes}, out, nil)
 	})
 	if err == nil {
 		s.config.WorkingDir = dir

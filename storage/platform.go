@@ -41,8 +41,12 @@ func (p Platform) Normal() Platform {
 	return Platform{n.OS, n.Architecture, n.Variant}
 }
 
-// Fits says that an image for p is one for want. An image need not tell its variant.
+// Fits says that an image for p is one for want. An image need not tell its variant, and
+// one that tells no architecture fits all.
 func (p Platform) Fits(want Platform) bool {
+	if p.Architecture == "" {
+		return true
+	}
 	p, want = p.Normal(), want.Normal()
 	return p.OS == want.OS && p.Architecture == want.Architecture &&
 		(p.Variant == want.Variant || p.Variant == "" || want.Variant == "")

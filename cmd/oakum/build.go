@@ -26,7 +26,7 @@ func buildCommand(std streams) *cli.Command {
 		ArgsUsage: "[CONTEXT]",
 		Description: "Builds the Dockerfile in the directory CONTEXT (the current one when it is not given) " +
 			"and writes the image's id to standard output; progress goes to standard error. CONTEXT may also be a git " +
-			"repository (URL[#REF[:DIRECTORY]]), the URL of a tar archive or a Dockerfile, or - for one of these on standard input.",
+			"repository (URL[#REF[:DIRECTORY]]), the URL of a tar archive or a Dockerfile, or - for one of these on standard input; a Dockerfile stands for its directory.",
 		Flags:  withStore(buildFlags(), resultFlags(), languageFlags(), registryFlags()),
 		Action: func(c *cli.Context) error { return build(c, std) },
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -27,12 +28,14 @@ func contextAndFile(c *cli.Context, in io.Reader) (dockerfile.Options, error) {
 		o.ContextURL = context
 	case err != nil:
 		return o, fmt.Errorf("context: %w", err)
-	case !info.IsDir():
+	case !info.IsDir() && c.IsSet("file"):
 		return o, fmt.Errorf("context %s is not a directory", context)
+	case !info.IsDir(): // a Dockerfile, as in Buildah
+		o.ContextDir, o.File = filepath.Dir(context), context
 	default:
 		o.ContextDir = context
 	}
-	if o.ContextDir != "" {
+	if o.ContextDir == context {
 		o.File, o.MoreFiles = dockerfiles(c, context)
 	} else if files := c.StringSlice("file"); len(files) > 0 {
 		o.File, o.MoreFiles = files[0], files[1:]

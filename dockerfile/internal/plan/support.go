@@ -111,13 +111,19 @@ func checkFiles(name string, files instructions.SourcesAndDest, f flags, raw boo
 	if f.checksum != "" && len(files.SourcePaths)+len(files.SourceContents) > 1 {
 		return errors.New("ADD --checksum is for one source")
 	}
-	if f.link && known(f.chown) && !numericOwner.MatchString(f.chown) {
+	if known(f.chown) && Links(f.link, f.chown, f.chmod) && !numericOwner.MatchString(f.chown) {
 		return fmt.Errorf("%s --link --chown=%s: names cannot be looked up, for the layer does not depend on those below; give numbers", name, f.chown)
 	}
 	if f.chmod != "" && known(f.chmod) {
 		return checkMode(name, f.chmod)
 	}
 	return nil
+}
+
+// Links says whether the layer of COPY or ADD is made by itself, as --link asks. With
+// --chmod BuildKit leaves it, so that a name in --chown can be looked up then.
+func Links(link bool, chown, chmod string) bool {
+	return link && (chmod == "" || numericOwner.MatchString(chown))
 }
 
 // numericOwner matches the owners that need no looking up.

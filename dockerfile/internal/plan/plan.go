@@ -91,6 +91,7 @@ type Stage struct {
 	// Context is the named context, not an image, that it starts from; "" for none.
 	Context string
 
+	fault    error  // of its instructions, for when it is needed
 	replaced bool   // by a named context, instructions and all
 	early    *Scope // its variables as far as they are known without the base image
 }
@@ -148,9 +149,7 @@ func New(text []byte, opts Options) (*Plan, error) {
 		return nil, err
 	}
 	for i := range file.stages {
-		if err := p.addCommands(p.Stages[i], file.stages[i].Commands); err != nil {
-			return nil, err
-		}
+		p.Stages[i].fault = p.addCommands(p.Stages[i], file.stages[i].Commands)
 	}
 	for _, s := range p.Needed() {
 		if err := checkStage(s, p.opts.NoContext); err != nil {

@@ -13,6 +13,9 @@ import (
 
 // checkStage finds what a stage asks for that cannot be done.
 func checkStage(s *Stage, noContext bool) error {
+	if s.fault != nil {
+		return s.fault
+	}
 	if err := checkPlatform(s.Platform); err != nil {
 		return &Fault{Line: s.Line, End: s.End, Err: err}
 	}

@@ -133,7 +133,7 @@ func (st *streams) source(b *Builder, src Source) (worker.CopySource, error) {
 		if err := st.addTar(src.tar); err != nil {
 			return w, err
 		}
-		w.File, w.Tar = len(st.readers), true
+		w.File, w.Tar, w.Timed = len(st.readers), true, true
 	case src.dir != "":
 		dir, err := filepath.Abs(src.dir)
 		if err != nil {

@@ -22,7 +22,7 @@ func TestWorkdir(t *testing.T) {
 		{"relative to the root", "", []string{"a"}, "/a", "755 0:0 /a"},
 		{"relative to the last", "", []string{"/a", "b", "../c"}, "/a/c", "755 0:0 /a,755 0:0 /a/b,755 0:0 /a/c"},
 		{"no way out", "", []string{"../../../a"}, "/a", "755 0:0 /a"},
-		{"a slash at the end", "", []string{"/a/"}, "/a", "755 0:0 /a"},
+		{"a slash at the end", "", []string{"/a/"}, "/a/", "755 0:0 /a"},
 		{"the user's", "app", []string{"/a/b"}, "/a/b", "755 1000:1001 /a,755 1000:1001 /a/b"},
 		{"a number's", "7:8", []string{"/home/x"}, "/home/x", "755 0:0 /home,755 7:8 /home/x"},
 		{"existing", "app", []string{"/root"}, "/root", "755 0:0 /root"},

@@ -152,9 +152,8 @@ func TestMakeLayerEarlyAndNever(t *testing.T) {
 	if !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
-	status, err := s.Status()
-	if err != nil || status.Layers != 10 {
-		t.Errorf("%d layers: %v", status.Layers, err)
+	if layers, err := s.cs.Layers(); err != nil || len(layers) != 10 {
+		t.Errorf("%d layers: %v", len(layers), err)
 	}
 	scratch, err := s.Scratch()
 	if err != nil {

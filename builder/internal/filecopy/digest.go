@@ -22,7 +22,8 @@ func Digest(ctx context.Context, sources []Source, sums FileSums) (string, error
 	return d.sum(), nil
 }
 
-// digester makes the digest. Times are left out: a fresh clone has the same key.
+// digester makes the digest. Times are left out but of timed sources: a fresh clone has
+// the same key.
 type digester struct {
 	ctx    context.Context
 	h      *blake3.Hasher
@@ -97,6 +98,9 @@ func (d *digester) meta(src *Source, e *entry) error {
 		}
 		d.text(target)
 		return nil
+	}
+	if src.Timed && e.kind() == unix.S_IFREG {
+		d.numbers(uint64(e.st.Mtim.Nano()))
 	}
 	if e.kind() == unix.S_IFREG && e.st.Nlink > 1 {
 		// Which files are one is part of the result; their inode numbers are not.

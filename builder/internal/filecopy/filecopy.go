@@ -36,6 +36,7 @@ type Source struct {
 	Chowned  bool     // Owner is also that of what archives hold
 	Mode     *Mode    // nil keeps the modes
 	Packed   bool     // leaves archives as they are, whatever Target.Unpack says
+	Timed    bool     // files of other times are other files
 	Sockets  bool     // takes sockets as empty files; else they are left out
 }
 

@@ -458,3 +458,25 @@ func FuzzPatterns(f *testing.F) {
 		}
 	})
 }
+
+// Times are part of the digest of timed sources alone.
+func TestDigestOfTimes(t *testing.T) {
+	root := makeTree(t, "d/f")
+	digest := func(timed bool, at int64) string {
+		when := time.Unix(at, 0)
+		if err := os.Chtimes(filepath.Join(root.Name(), "d/f"), when, when); err != nil {
+			t.Fatal(err)
+		}
+		sum, err := Digest(t.Context(), []Source{{Root: root, Timed: timed}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sum
+	}
+	if digest(false, 1) != digest(false, 2) {
+		t.Error("the time counts")
+	}
+	if digest(true, 1) == digest(true, 2) {
+		t.Error("the time of a timed source does not count")
+	}
+}

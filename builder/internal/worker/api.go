@@ -51,6 +51,9 @@ type CopySource struct {
 	Remote *Remote
 	// Packed leaves an archive as it is, whatever Copy.Unpack says.
 	Packed bool
+	// Timed makes the times of files part of what is read: where they are of use, being
+	// the server's, the commit's or the archive's.
+	Timed bool
 
 	Patterns, Ignore, Exclude []string
 	Parents                   bool

@@ -35,6 +35,7 @@ type copySourceKey struct {
 	Chown, Chmod      string
 	KeepOwner         bool
 	Packed            bool `json:",omitempty"`
+	Timed             bool `json:",omitempty"`
 	Parents           bool `json:",omitempty"`
 }
 
@@ -52,7 +53,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	defer forget()
 	what := copyKey{Dest: p.Dest, Dir: p.Dir, Unpack: p.Unpack, Link: p.Link}
 	for _, src := range p.Sources {
-		what.Sources = append(what.Sources, copySourceKey{src.Patterns, src.Exclude, src.Chown, src.Chmod, src.keepsOwners(), src.Packed, src.Parents})
+		what.Sources = append(what.Sources, copySourceKey{src.Patterns, src.Exclude, src.Chown, src.Chmod, src.keepsOwners(), src.Packed, src.Timed, src.Parents})
 	}
 	memo, err := w.contentKey(p.Sources)
 	if err != nil {
@@ -167,7 +168,7 @@ func (t *trees) open(from []CopySource) ([]filecopy.Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := filecopy.Source{Root: root, Patterns: src.Patterns, Parents: src.Parents, Ignore: src.Ignore, Exclude: src.Exclude, Packed: src.Packed, Sockets: src.Stage == ""}
+		out := filecopy.Source{Root: root, Patterns: src.Patterns, Parents: src.Parents, Ignore: src.Ignore, Exclude: src.Exclude, Packed: src.Packed, Timed: src.Timed, Sockets: src.Stage == ""}
 		if !src.keepsOwners() {
 			out.Owner = &filecopy.IDs{}
 		}

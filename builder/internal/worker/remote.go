@@ -67,6 +67,7 @@ func (w *worker) fetchSources(ctx context.Context, p *Copy, fresh bool) (done fu
 		if src.Remote.URL != "" {
 			src.Patterns = []string{literal.Replace(download.Name(src.Remote.URL))}
 		}
+		src.Timed = src.Remote.timed()
 		src.Remote = nil // what came counts for the cache, not where from
 		made = append(made, src.Stage)
 		w.mu.Lock()
@@ -74,6 +75,12 @@ func (w *worker) fetchSources(ctx context.Context, p *Copy, fresh bool) (done fu
 		w.mu.Unlock()
 	}
 	return done, nil
+}
+
+// timed says that the times of what is fetched are not just those of the fetching.
+func (r Remote) timed() bool {
+	ref, err := gitrepo.Parse(r.Git)
+	return r.URL != "" || r.CommitTimes || err == nil && ref.CommitTime
 }
 
 // literal makes a pattern that matches a name alone.

@@ -268,7 +268,7 @@ func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (d
 	default:
 		return "", fmt.Errorf("unknown image format %q: oci or docker", format)
 	}
-	raw, err := copy.Image(ctx, pc, to, src, opts)
+	raw, err := send(ctx, pc, to, src, opts)
 	if err != nil {
 		return "", fmt.Errorf("pushing to %s: %w: %w", dest, ErrRegistry, err)
 	}

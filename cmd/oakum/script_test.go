@@ -57,6 +57,7 @@ func setUpScript(env *testscript.Env) error {
 	env.Setenv("GORACE", "atexit_sleep_ms=0 halt_on_error=1") // else each process lasts a second longer
 	env.Setenv("REGISTRY", serve(env, fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0)))))
 	env.Setenv("PRIVATE_REGISTRY", serve(env, withPassword(fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0))))))
+	env.Setenv("OCI_REGISTRY", serve(env, ociOnly(fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0))))))
 	return copyBusybox(filepath.Join(env.WorkDir, "busybox"))
 }
 
@@ -73,6 +74,19 @@ func withPassword(next http.Handler) http.Handler {
 		if user, password, _ := r.BasicAuth(); user != "me" || password != "secret" {
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 			http.Error(w, "unauthorized", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ociOnly refuses manifests in Docker's format as a registry does that knows OCI's alone.
+func ociOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && strings.Contains(r.Header.Get("Content-Type"), "docker") {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"errors": [{"code": "MANIFEST_INVALID", "message": "manifest invalid"}]}`)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -19,7 +20,11 @@ import (
 // Dockerfiles: a bearer token, which goes first, or the whole value of the Authorization
 // header. GIT_AUTH_HEADER.<host>, GIT_AUTH_TOKEN.<host>, GIT_AUTH_HEADER and
 // GIT_AUTH_TOKEN, in this order, are for git repositories over http and https; their host
-// has the port of the URL, if that has one.
+// has the port of the URL, if that has one. The two without a host are not for whatever
+// host a Dockerfile names, but for that of ContextURL when it is a repository, else for the
+// one host of the repositories in Contexts, and without any for github.com.
+//
+// No credential goes over plain http, unless the host is this machine (loopback).
 type Secrets interface {
 	// Secret gives the value of a secret. The error matches ErrNoSecret when there is
 	// none with this id.
@@ -48,21 +53,51 @@ func asBasic(secret string) string {
 
 // credentials lists what may give a remote source its authorization, the first that is
 // there counting.
-func credentials(ref string, git bool) []credential {
-	u, err := url.Parse(ref)
-	if git && strings.HasPrefix(ref, "github.com/") {
-		u, err = url.Parse("https://" + ref)
-	}
+func (o Options) credentials(ref string, git bool) []credential {
+	u := webURL(ref)
 	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https":
+	case u == nil:
 		return nil
 	case git:
-		return []credential{
-			{"GIT_AUTH_HEADER." + u.Host, asHeader}, {"GIT_AUTH_TOKEN." + u.Host, asBasic},
-			{"GIT_AUTH_HEADER", asHeader}, {"GIT_AUTH_TOKEN", asBasic},
+		all := []credential{{"GIT_AUTH_HEADER." + u.Host, asHeader}, {"GIT_AUTH_TOKEN." + u.Host, asBasic}}
+		if strings.EqualFold(u.Host, o.gitHost()) {
+			all = append(all, credential{"GIT_AUTH_HEADER", asHeader}, credential{"GIT_AUTH_TOKEN", asBasic})
 		}
+		return all
 	}
 	return []credential{{"HTTP_AUTH_TOKEN_" + u.Hostname(), asBearer}, {"HTTP_AUTH_HEADER_" + u.Hostname(), asHeader}}
+}
+
+// webURL is the http or https URL that a remote source stands for; nil is none.
+func webURL(ref string) *url.URL {
+	if strings.HasPrefix(ref, "github.com/") {
+		ref = "https://" + ref
+	}
+	u, err := url.Parse(ref)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return nil
+	}
+	return u
+}
+
+// gitHost is the host that credentials for git are for when they name none: what the
+// caller asked for counts, and never what a Dockerfile says. "" is no host.
+func (o Options) gitHost() string {
+	if u := webURL(o.ContextURL); u != nil && isRepository(o.ContextURL) {
+		return u.Host
+	}
+	host := ""
+	for _, ref := range o.Contexts {
+		u := webURL(ref)
+		if u == nil || !isRepository(ref) {
+			continue
+		}
+		if host != "" && !strings.EqualFold(host, u.Host) {
+			return ""
+		}
+		host = u.Host
+	}
+	return cmp.Or(host, "github.com")
 }
 
 // remoteFile makes a source to fetch, with what its server wants to see.
@@ -71,7 +106,7 @@ func (o Options) remoteFile(ctx context.Context, ref string, git bool) (remoteFi
 	if o.Secrets == nil {
 		return f, nil
 	}
-	for _, c := range credentials(ref, git) {
+	for _, c := range o.credentials(ref, git) {
 		value, err := o.Secrets.Secret(ctx, c.id)
 		if errors.Is(err, ErrNoSecret) {
 			continue

@@ -89,15 +89,23 @@ func TestCredentials(t *testing.T) {
 	for name, test := range map[string]struct {
 		secrets secretMap
 		says    string
+		source  string
 	}{
-		"no secret":     {nil, "401 Unauthorized"},
-		"another host":  {secretMap{"HTTP_AUTH_TOKEN_localhost": "Pa55word"}, "401 Unauthorized"},
-		"an empty one":  {secretMap{"HTTP_AUTH_TOKEN_127.0.0.1": ""}, "401 Unauthorized"},
-		"a broken one":  {secretMap{"HTTP_AUTH_TOKEN_127.0.0.1": "broken"}, "secret HTTP_AUTH_TOKEN_127.0.0.1: the vault is closed"},
-		"several lines": {secretMap{"HTTP_AUTH_TOKEN_127.0.0.1": "Pa55\nword"}, "secret HTTP_AUTH_TOKEN_127.0.0.1: invalid argument: it has several lines"},
+		"no secret":           {nil, "401 Unauthorized", ""},
+		"another host":        {secretMap{"HTTP_AUTH_TOKEN_localhost": "Pa55word"}, "401 Unauthorized", ""},
+		"an empty one":        {secretMap{"HTTP_AUTH_TOKEN_127.0.0.1": ""}, "401 Unauthorized", ""},
+		"a broken one":        {secretMap{"HTTP_AUTH_TOKEN_127.0.0.1": "broken"}, "secret HTTP_AUTH_TOKEN_127.0.0.1: the vault is closed", ""},
+		"several lines":       {secretMap{"HTTP_AUTH_TOKEN_127.0.0.1": "Pa55\nword"}, "secret HTTP_AUTH_TOKEN_127.0.0.1: invalid argument: it has several lines", ""},
+		"a token for no host": {secretMap{"GIT_AUTH_TOKEN": "Pa55word", "GIT_AUTH_HEADER": basic}, "Authentication failed", git.String() + "/r.git"},
+		"a token over http":   {secretMap{"GIT_AUTH_TOKEN.host.invalid": "Pa55word"}, "not sent over http", "http://host.invalid/r.git"},
+		"a header over http":  {secretMap{"HTTP_AUTH_HEADER_host.invalid": "Pa55word"}, "not sent over http", "http://host.invalid/f"},
 	} {
 		file := filepath.Join(t.TempDir(), "Dockerfile")
-		if err := os.WriteFile(file, []byte("FROM scratch\nADD "+bearer.String()+"/none /f\n"), 0o644); err != nil {
+		source := bearer.String() + "/none"
+		if test.source != "" {
+			source = test.source
+		}
+		if err := os.WriteFile(file, []byte("FROM scratch\nADD "+source+" /f\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		_, err := dockerfile.Build(t.Context(), b, opts(test.secrets, dockerfile.Options{File: file}))

@@ -98,6 +98,23 @@ func Redacted(text string) string {
 	return u.Redacted()
 }
 
+// GuardCredentials gives an *Error for a URL to whose server no credentials may be sent:
+// one over plain http, unless it is this machine.
+func GuardCredentials(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" || loopback(u.Hostname()) {
+		return nil
+	}
+	return &Error{u.Redacted(), errors.New("credentials are not sent over http, where everybody on the way can read them; use https, or name no credentials for this host")}
+}
+
+// loopback says that a host can only be this machine.
+func loopback(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback() || host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
 // Get writes a file to w, and checks its digest unless want is "". The error, when not
 // the context's or w's, is an *Error.
 func Get(ctx context.Context, req Request, w io.Writer, want digest.Digest) (Result, error) {

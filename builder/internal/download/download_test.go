@@ -211,6 +211,18 @@ func TestGetEnds(t *testing.T) {
 	}
 }
 
+func TestGuardCredentials(t *testing.T) {
+	for text, want := range map[string]bool{
+		"https://h/f": true, "http://h/f": false, "HTTP://H:443/f": false, "http://localhost:5000/f": true, "http://a.localhost/f": true,
+		"http://127.0.0.1/f": true, "http://127.8.9.1:1/f": true, "http://[::1]:1/f": true, "http://127.0.0.1.evil.example/f": false,
+		"http://localhost.evil.example/f": false, "http://10.0.0.1/f": false, "http://0.0.0.0/f": false, "ssh://h/f": true,
+	} {
+		if err := GuardCredentials(text); (err == nil) != want {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestErrorsHidePasswords(t *testing.T) {
 	_, _, err := get(t, Request{URL: "http://user:TOK@127.0.0.1:1/f"}, "")
 	if err == nil || strings.Contains(err.Error(), "TOK") || !strings.Contains(err.Error(), "127.0.0.1:1") {

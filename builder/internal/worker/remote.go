@@ -90,10 +90,25 @@ func (w *worker) fetch(ctx context.Context, r Remote, fresh bool) (*storage.Laye
 	if strings.ContainsFunc(r.Authorization, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 		return nil, fmt.Errorf("%w: the authorization has a line break or another control character", errInvalid)
 	}
+	if err := r.guard(); err != nil {
+		return nil, err
+	}
 	if r.Git != "" {
 		return w.fetchGit(ctx, r, fresh)
 	}
 	return w.fetchURL(ctx, r, fresh)
+}
+
+// guard refuses to send credentials where everybody on the way can read them.
+func (r Remote) guard() error {
+	if r.Authorization == "" {
+		return nil
+	}
+	text := r.URL
+	if ref, err := gitrepo.Parse(r.Git); err == nil && r.Git != "" {
+		text = ref.Remote
+	}
+	return download.GuardCredentials(text)
 }
 
 func (w *worker) fetchGit(ctx context.Context, r Remote, fresh bool) (*storage.Layer, error) {

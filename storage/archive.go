@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker"
 	dockerarchive "go.podman.io/image/v5/docker/archive"
 	ociarchive "go.podman.io/image/v5/oci/archive"
 	ocilayout "go.podman.io/image/v5/oci/layout"
@@ -14,13 +15,15 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// pulledReference is what src will be called in the store: its name in a registry or
-// archive; the store names an image that has none by its id, that is by the digest
-// of its configuration.
-func (s *Store) pulledReference(ctx context.Context, sys *types.SystemContext, src types.ImageReference) (types.ImageReference, error) {
-	if sys.ArchitectureChoice != "" {
+// pulledReference is what src will be called in the store: its name in a registry, or
+// with inner in an archive or layout; the store names an image that has none by its id,
+// that is by the digest of its configuration.
+func (s *Store) pulledReference(ctx context.Context, sys *types.SystemContext, src types.ImageReference, inner bool) (types.ImageReference, error) {
+	registry := src.Transport().Name() == docker.Transport.Name()
+	if sys.ArchitectureChoice != "" || !registry && !inner {
 		return s.referenceByID(ctx, sys, src)
 	}
+	// docker-archive:FILE:NAME has a name as well, by which the image is chosen.
 	if named := src.DockerReference(); named != nil {
 		return s.reference(named.String())
 	}

@@ -56,14 +56,22 @@ func parseTransport(ref string) (types.ImageReference, bool, error) {
 }
 
 // Pull copies an image into the store and gives it. ref is a name, or has one of the
-// transports docker, oci, oci-archive, docker-archive or dir.
+// transports docker, oci, oci-archive, docker-archive or dir. An image that an archive or
+// layout gives a name gets that name, as by podman pull.
 func (s *Store) Pull(ctx context.Context, ref string, a Access) (Image, error) {
-	return s.PullFor(ctx, ref, Platform{}, a)
+	return s.pull(ctx, ref, Platform{}, a, true)
 }
 
-// PullFor is Pull of the image for a platform, where ref has several. With any but the
-// zero platform the image gets no name: the name stays with the image for this machine.
-func (s *Store) PullFor(ctx context.Context, ref string, p Platform, a Access) (Image, error) {
+// PullBase is Pull of an image to build from, for a platform where ref has several. It gets
+// the name that it was asked by and no other: what a file calls itself is its maker's choice,
+// and the next build that asks for that name must not get it. With any but the zero
+// platform it gets no name at all: the name stays with the image for this machine.
+func (s *Store) PullBase(ctx context.Context, ref string, p Platform, a Access) (Image, error) {
+	return s.pull(ctx, ref, p, a, false)
+}
+
+// pull is Pull, and with inner false PullBase.
+func (s *Store) pull(ctx context.Context, ref string, p Platform, a Access, inner bool) (Image, error) {
 	sys, err := s.systemContext(a)
 	if err != nil {
 		return Image{}, err
@@ -74,7 +82,7 @@ func (s *Store) PullFor(ctx context.Context, ref string, p Platform, a Access) (
 		return Image{}, err
 	}
 	if found {
-		img, err := s.pullFrom(ctx, sys, src)
+		img, err := s.pullFrom(ctx, sys, src, inner)
 		switch {
 		case err == nil:
 		case src.Transport().Name() == docker.Transport.Name():
@@ -94,7 +102,7 @@ func (s *Store) PullFor(ctx context.Context, ref string, p Platform, a Access) (
 		if err != nil {
 			return Image{}, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
 		}
-		img, err := s.pullFrom(ctx, sys, src)
+		img, err := s.pullFrom(ctx, sys, src, inner)
 		if err == nil || ctx.Err() != nil {
 			return img, err
 		}
@@ -103,8 +111,9 @@ func (s *Store) PullFor(ctx context.Context, ref string, p Platform, a Access) (
 	return Image{}, fmt.Errorf("pulling %s: %w: %w", ref, ErrRegistry, errors.Join(errs...))
 }
 
-func (s *Store) pullFrom(ctx context.Context, sys *types.SystemContext, src types.ImageReference) (Image, error) {
-	dest, err := s.pulledReference(ctx, sys, src)
+// pullFrom pulls from where src is. inner lets an archive or layout name its image.
+func (s *Store) pullFrom(ctx context.Context, sys *types.SystemContext, src types.ImageReference, inner bool) (Image, error) {
+	dest, err := s.pulledReference(ctx, sys, src, inner)
 	if err != nil {
 		return Image{}, err
 	}

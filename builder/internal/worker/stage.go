@@ -143,20 +143,26 @@ func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Det
 	return local, err
 }
 
-// pull pulls an image and tells the caller when it begins and ends.
+// pull pulls an image to build from.
 func (w *worker) pull(ctx context.Context, call *wire.Call, ref string, platform storage.Platform, access storage.Access) (storage.Detail, error) {
+	img, err := w.pulling(call, ref, func() (storage.Image, error) { return w.store.PullBase(ctx, ref, platform, access) })
+	if err != nil {
+		return storage.Detail{}, err
+	}
+	return w.store.Inspect(img.ID)
+}
+
+// pulling tells the caller when a pull begins and ends.
+func (w *worker) pulling(call *wire.Call, ref string, pull func() (storage.Image, error)) (storage.Image, error) {
 	call.Event(Event{Pull: ref})
 	start := time.Now()
-	img, err := w.store.PullFor(ctx, ref, platform, access)
+	img, err := pull()
 	e := Event{Pulled: ref, Took: time.Since(start)}
 	if err != nil {
 		e.Failed = err.Error()
 	}
 	call.Event(e)
-	if err != nil {
-		return storage.Detail{}, err
-	}
-	return w.store.Inspect(img.ID)
+	return img, err
 }
 
 func (w *worker) wantPull(ctx context.Context, p Open, have bool, local storage.Image) (bool, error) {

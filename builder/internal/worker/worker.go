@@ -186,8 +186,7 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 		})
 	case "pull":
 		return with(call, func(p Ref) (any, error) {
-			d, err := w.pull(ctx, call, p.Ref, storage.Platform{}, p.Access)
-			return d.Image, err
+			return w.pulling(call, p.Ref, func() (storage.Image, error) { return w.store.Pull(ctx, p.Ref, p.Access) })
 		})
 	case "push":
 		return with(call, func(p Ref) (any, error) {

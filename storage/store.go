@@ -48,10 +48,11 @@ type Store struct {
 	empty    *os.File
 	lock     *os.File // held shared, see Prune
 
-	mu      sync.Mutex
-	scratch scratch
-	records map[string]*cs.Layer // all layers, when they were last read
-	chains  map[string]*Layer    // those of them that were asked for
+	mu       sync.Mutex
+	scratch  scratch
+	bigFiles string               // see own.go
+	records  map[string]*cs.Layer // all layers, when they were last read
+	chains   map[string]*Layer    // those of them that were asked for
 }
 
 // ErrDriver says that the store does not use overlay, the driver that builds need.
@@ -148,7 +149,7 @@ func (s *Store) openPrivate() error {
 // Close gives the store back. Layers being made must have been waited for.
 func (s *Store) Close() error {
 	_, err := s.cs.Shutdown(false)
-	return errors.Join(err, s.closeScratch(), s.stub.Close(), s.empty.Close(), s.lock.Close(), s.temp.Close(), s.private.Close())
+	return errors.Join(err, s.closeScratch(), s.closeBigFiles(), s.stub.Close(), s.empty.Close(), s.lock.Close(), s.temp.Close(), s.private.Close())
 }
 
 // Private is the directory of the store that is oakum's alone.
@@ -202,15 +203,12 @@ func (s *Store) systemContext(a Access) (*types.SystemContext, error) {
 		AuthFilePath:             a.AuthFile,
 		DockerCertPath:           a.CertDir,
 		SignaturePolicyPath:      a.SignaturePolicy,
-		BigFilesTemporaryDir:     os.Getenv("TMPDIR"),
 		DockerRegistryUserAgent:  "oakum",
 		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
 	}
-	if sys.BigFilesTemporaryDir == "" {
-		var err error
-		if sys.BigFilesTemporaryDir, err = s.Scratch(); err != nil {
-			return nil, err
-		}
+	var err error
+	if sys.BigFilesTemporaryDir, err = s.bigFilesDir(); err != nil {
+		return nil, fmt.Errorf("making a directory for temporary files: %w", err)
 	}
 	if a.Username != "" {
 		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: a.Username, Password: a.Password}

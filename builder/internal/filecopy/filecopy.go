@@ -38,6 +38,9 @@ type Source struct {
 	Packed   bool     // leaves archives as they are, whatever Target.Unpack says
 	Timed    bool     // files of other times are other files
 	Sockets  bool     // takes sockets as empty files; else they are left out
+	// Apart, when not nil, says of what is met below Root that it is neither read nor
+	// copied, with all in it.
+	Apart func(st *unix.Stat_t) bool
 }
 
 // NotFoundError is a source that is not there.
@@ -102,6 +105,8 @@ type walker struct {
 	// pending are the directories around the present one. One that is not selected
 	// itself is visited when something in it is.
 	pending []*pendingDir
+	// notApart are directories, without links, that apart has been asked about.
+	notApart map[string]bool
 }
 
 type pendingDir struct {
@@ -111,7 +116,7 @@ type pendingDir struct {
 
 func walk(ctx context.Context, sources []Source, v visitor) error {
 	for i := range sources {
-		w := &walker{ctx: ctx, src: &sources[i], v: v}
+		w := &walker{ctx: ctx, src: &sources[i], v: v, notApart: map[string]bool{}}
 		var err error
 		if w.ignore, err = matcher(w.src.Ignore); err != nil {
 			return &InvalidError{fmt.Sprintf("ignore patterns: %v", err)}
@@ -253,6 +258,9 @@ func (w *walker) child(dir *os.File, name, srcRel, rel string) error {
 			return nil // removed while we walk
 		}
 		return &os.PathError{Op: "stat", Path: srcRel, Err: err}
+	}
+	if w.src.apart(&st) {
+		return nil
 	}
 	e := &entry{dir: dir, name: name, rel: rel, st: &st}
 	if e.kind() != unix.S_IFDIR {

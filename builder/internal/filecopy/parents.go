@@ -3,6 +3,7 @@
 package filecopy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -70,6 +71,9 @@ func (t *tree) from(base string) error {
 	}
 	if hidden {
 		return unix.ENOENT
+	}
+	if apart, err := t.apart(base); err != nil || apart {
+		return cmp.Or(err, error(unix.ENOENT))
 	}
 	dir, err := openIn(t.src.Root, base, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -173,6 +177,9 @@ func (t *tree) enter(dir *os.File, name, srcRel, rel string, at []int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(sub.Fd()), &st); err != nil {
 		return &os.PathError{Op: "stat", Path: srcRel, Err: err}
+	}
+	if t.src.apart(&st) {
+		return nil
 	}
 	e := &entry{dir: dir, name: name, rel: rel, st: &st, onTheWay: true}
 	return t.around(e, func() error { return t.descend(sub, srcRel, rel, at) })

@@ -18,6 +18,9 @@ import (
 func (w *walker) pattern(p string) error {
 	clean := inside(p)
 	if !isPattern(clean) {
+		if err := w.checkApart(p, clean); err != nil {
+			return err
+		}
 		return w.named(p, clean)
 	}
 	names, err := w.matches(p, clean)
@@ -26,6 +29,13 @@ func (w *walker) pattern(p string) error {
 	}
 	var kept []string
 	for _, name := range names {
+		apart, err := w.matchApart(name)
+		if err != nil {
+			return err
+		}
+		if apart {
+			continue
+		}
 		hidden, _, err := w.hidden(name)
 		if err != nil {
 			return err
@@ -91,11 +101,15 @@ func (w *walker) keepsSome(name string) (bool, error) {
 	}
 	for _, base := range names {
 		child := path.Join(name, base)
+		var st unix.Stat_t
+		err := unix.Fstatat(int(dir.Fd()), base, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && w.src.apart(&st) {
+			continue
+		}
 		if ignored, err := w.ignored(child); err != nil || !ignored {
 			return err == nil, err
 		}
-		var st unix.Stat_t
-		if err := unix.Fstatat(int(dir.Fd()), base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		if err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			continue
 		}
 		if kept, err := w.keepsSome(child); kept || err != nil {
@@ -127,6 +141,9 @@ func (w *walker) matches(pattern, clean string) ([]string, error) {
 func (w *walker) expand(components []string) ([]string, error) {
 	n := slices.IndexFunc(components, isPattern)
 	base := path.Join(components[:n]...)
+	if apart, err := w.apart(base); err != nil || apart {
+		return nil, err
+	}
 	dir, err := openIn(w.src.Root, base, unix.O_RDONLY|unix.O_DIRECTORY)
 	if noDir(err) {
 		return nil, nil
@@ -174,7 +191,11 @@ func (w *walker) matching(dir *os.File, at string, components []string) ([]strin
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", here, err)
 		}
-		below, err := w.matching(sub, here, components[1:])
+		var below []string
+		apart, err := w.fileApart(sub)
+		if err == nil && !apart {
+			below, err = w.matching(sub, here, components[1:])
+		}
 		sub.Close()
 		if err != nil {
 			return nil, err

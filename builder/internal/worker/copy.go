@@ -169,6 +169,13 @@ func (t *trees) open(from []CopySource) ([]filecopy.Source, error) {
 			return nil, err
 		}
 		out := filecopy.Source{Root: root, Patterns: src.Patterns, Parents: src.Parents, Ignore: src.Ignore, Exclude: src.Exclude, Packed: src.Packed, Timed: src.Timed, Sockets: src.Stage == ""}
+		if src.Dir != "" {
+			own := t.w.own(t.call, src.Dir)
+			if err := own.check(root); err != nil {
+				return nil, err
+			}
+			out.Apart = own.apart
+		}
 		if !src.keepsOwners() {
 			out.Owner = &filecopy.IDs{}
 		}

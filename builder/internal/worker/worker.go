@@ -38,7 +38,7 @@ func Main() int {
 	}
 	unix.Umask(0o022)
 	debug.SetGCPercent(400) // it lives for one build, and the store makes much garbage
-	w := &worker{rootless: inUserns(), stages: map[string]*stage{}, steps: map[string]chan struct{}{}, pulls: map[string]*sync.Mutex{}}
+	w := &worker{rootless: inUserns(), stages: map[string]*stage{}, steps: map[string]chan struct{}{}, pulls: map[string]*sync.Mutex{}, told: map[string]bool{}}
 	if err := privateMounts(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		w.broken = err
@@ -87,6 +87,7 @@ type worker struct {
 	stages map[string]*stage
 	steps  map[string]chan struct{} // steps being done, by key
 	pulls  map[string]*sync.Mutex
+	told   map[string]bool // what warnings were given
 	serial int
 	bg     sync.WaitGroup
 }

@@ -21,10 +21,26 @@ import (
 	"github.com/oakum-build/oakum/builder"
 )
 
-// roleEnv makes the test binary a program that holds a Builder until it is killed.
+// roleEnv makes the test binary another program.
 const roleEnv = "OAKUM_TEST_ROLE"
 
 func play(role string) int {
+	name, args, _ := strings.Cut(role, ":")
+	switch name {
+	case "program":
+		return beProgram()
+	case "open", "drop":
+		return beBuilder(name == "drop")
+	case "opener":
+		return playOpener(args)
+	case "stranger":
+		return playStranger(args)
+	}
+	return hold(role)
+}
+
+// hold holds a Builder until it is killed.
+func hold(role string) int {
 	root, seconds, _ := strings.Cut(role, ":")
 	ctx := context.Background()
 	b, err := builder.Open(ctx, builder.Options{Root: root})

@@ -38,8 +38,16 @@ const (
 	ControlFD = 4
 )
 
-// EnvMode is set for a worker process alone: "user" or "root".
+// EnvMode is set for a worker process alone: "user" or "root". It counts only with two
+// sockets from the parent; nsenter.c takes it out of the environment otherwise.
 const EnvMode = "_OAKUM_WORKER"
+
+// EnvChild is set in a worker for the helpers that libraries start from it. nsenter.c
+// takes it out of the environment of a process whose parent is not this program.
+const EnvChild = "_OAKUM_WORKER_CHILD"
+
+// workerArg is the name that a worker is started with.
+const workerArg = "oakum-worker"
 
 // Fault is a refusal by this machine, with its remedy.
 type Fault struct{ Missing, Fix string }
@@ -58,6 +66,9 @@ type Process struct {
 // Start starts the worker with env as its whole environment, beside what the
 // namespaces need. It returns when the worker is in its namespaces.
 func Start(ctx context.Context, env []string) (*Process, error) {
+	if err := ownParent(); err != nil {
+		return nil, err
+	}
 	rootless := os.Geteuid() != 0
 	if !rootless && !hasSysAdmin() {
 		return nil, &Fault{Missing: "running as root without CAP_SYS_ADMIN: namespaces cannot be made",
@@ -83,7 +94,7 @@ func Start(ctx context.Context, env []string) (*Process, error) {
 	defer childControl.Close()
 	p := &Process{Control: control, done: make(chan struct{})}
 	p.cmd = exec.Command("/proc/self/exe")
-	p.cmd.Args = []string{"oakum-worker"}
+	p.cmd.Args = []string{workerArg}
 	p.cmd.Env = append(env, modeEnv(rootless)...)
 	p.cmd.ExtraFiles = []*os.File{childSync, childControl}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
@@ -102,6 +113,31 @@ func Start(ctx context.Context, env []string) (*Process, error) {
 		return nil, errors.Join(ctx.Err(), err)
 	}
 	return p, nil
+}
+
+// privileged is the refusal of a program whose environment cannot be believed.
+func privileged() *Fault {
+	return &Fault{
+		Missing: "this program has more rights than the user who started it (set-uid, set-gid or file capabilities), so it cannot start a worker",
+		Fix:     "build in a program without them, or let such a program start one",
+	}
+}
+
+// ownParent refuses to start this program as a worker where the new process would not
+// believe that it is one, and would do the program's own work once more.
+func ownParent() error {
+	if os.Args[0] == workerArg {
+		return &Fault{Missing: "the kernel does not show the worker the process that started it", Fix: "start oakum in the PID namespace that its children are in"}
+	}
+	info, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return &Fault{Missing: "the program cannot be started again: " + err.Error(), Fix: "mount /proc"}
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if ok && info.Mode()&os.ModeSetuid != 0 && int(st.Uid) != os.Geteuid() {
+		return privileged()
+	}
+	return nil
 }
 
 func modeEnv(rootless bool) []string {
@@ -198,6 +234,9 @@ func expect(sync *os.File, want byte) error {
 		return nil
 	case n == 3 && b[0] == 'E':
 		errno := syscall.Errno(b[2])
+		if b[1] == 's' {
+			return privileged()
+		}
 		return &Fault{
 			Missing: fmt.Sprintf("%s: %v", stageNames[b[1]], errno),
 			Fix:     namespaceFix(errno),

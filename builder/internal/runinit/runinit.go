@@ -15,7 +15,9 @@ import (
 )
 
 // init becomes the container's first process if libcontainer started this one, which
-// its private variable tells: the argument alone could be a program's own command.
+// its private variable tells: the argument alone could be a program's own command. Package
+// nsenter takes the variable away, before libcontainer's own constructor looks for it,
+// unless it names a socket of our own parent.
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" && os.Getenv("_LIBCONTAINER_INITPIPE") != "" {
 		debug.SetGCPercent(-1) // it lives for milliseconds

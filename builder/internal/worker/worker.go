@@ -29,7 +29,7 @@ func Main() int {
 	// This process is ours alone, so its environment may be changed: what it starts
 	// must not become workers.
 	os.Unsetenv(nsenter.EnvMode)
-	os.Setenv(childEnv, "1")
+	os.Setenv(nsenter.EnvChild, "1")
 	// A container's first process needs one thread for Go code.
 	os.Setenv("GOMAXPROCS", "1")
 	unix.CloseOnExec(nsenter.ControlFD)

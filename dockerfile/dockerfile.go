@@ -184,7 +184,13 @@ func (o Options) validate() error {
 		}
 	}
 	for _, name := range o.Names {
-		if _, err := reference.ParseNormalizedNamed(name); err != nil {
+		named, err := reference.ParseNormalizedNamed(name)
+		if err == nil {
+			if _, digested := named.(reference.Digested); digested {
+				err = errors.New("an image cannot be given a name with a digest")
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("image name %q: %w: %w", name, builder.ErrReference, err)
 		}
 	}

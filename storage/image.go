@@ -171,6 +171,7 @@ func (s *Store) Remove(ref string, force bool) (untagged, deleted []string, err 
 
 // matchingName is the one of an image's names that ref means.
 func (s *Store) matchingName(img *cs.Image, ref string) (string, error) {
+	ref, _ = unpin(ref)
 	for _, name := range img.Names {
 		if named, err := s.cs.Image(name); err != nil || named.ID != img.ID {
 			continue

@@ -42,8 +42,10 @@ func Canonical(name string) (string, error) {
 	return reference.TagNameOnly(named).String(), nil
 }
 
-// find looks an image up by name, short name, id, id prefix, or name@digest.
+// find looks an image up by name, short name, id, id prefix, name@digest or
+// name:tag@digest, where the digest counts.
 func (s *Store) find(ref string) (*cs.Image, error) {
+	ref, _ = unpin(ref)
 	if ref == "" {
 		return nil, fmt.Errorf("%w: it is empty", ErrReference)
 	}

@@ -57,14 +57,16 @@ func parseTransport(ref string) (types.ImageReference, bool, error) {
 
 // Pull copies an image into the store and gives it. ref is a name, or has one of the
 // transports docker, oci, oci-archive, docker-archive or dir. An image that an archive or
-// layout gives a name gets that name, as by podman pull.
+// layout gives a name gets that name, as by podman pull. Of NAME:TAG@DIGEST the digest
+// counts, and the image gets the name NAME:TAG as well.
 func (s *Store) Pull(ctx context.Context, ref string, a Access) (Image, error) {
 	return s.pull(ctx, ref, Platform{}, a, true)
 }
 
 // PullBase is Pull of an image to build from, for a platform where ref has several. It gets
 // the name that it was asked by and no other: what a file calls itself is its maker's choice,
-// and the next build that asks for that name must not get it. With any but the zero
+// and the next build that asks for that name must not get it. For the same reason a tag
+// beside a digest names nothing: it need not be what the registry has by that tag. With any but the zero
 // platform it gets no name at all: the name stays with the image for this machine.
 func (s *Store) PullBase(ctx context.Context, ref string, p Platform, a Access) (Image, error) {
 	return s.pull(ctx, ref, p, a, false)
@@ -72,6 +74,11 @@ func (s *Store) PullBase(ctx context.Context, ref string, p Platform, a Access) 
 
 // pull is Pull, and with inner false PullBase.
 func (s *Store) pull(ctx context.Context, ref string, p Platform, a Access, inner bool) (Image, error) {
+	asked := ref
+	ref, tag := unpin(ref)
+	if !inner {
+		tag = ""
+	}
 	sys, err := s.systemContext(a)
 	if err != nil {
 		return Image{}, err
@@ -85,6 +92,7 @@ func (s *Store) pull(ctx context.Context, ref string, p Platform, a Access, inne
 		img, err := s.pullFrom(ctx, sys, src, inner)
 		switch {
 		case err == nil:
+			return s.nameTag(img, src.DockerReference(), tag)
 		case src.Transport().Name() == docker.Transport.Name():
 			err = fmt.Errorf("pulling %s: %w: %w", ref, ErrRegistry, err)
 		case errors.Is(err, fs.ErrNotExist), errors.As(err, &ociarchive.ArchiveFileNotFoundError{}):
@@ -103,12 +111,15 @@ func (s *Store) pull(ctx context.Context, ref string, p Platform, a Access, inne
 			return Image{}, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
 		}
 		img, err := s.pullFrom(ctx, sys, src, inner)
-		if err == nil || ctx.Err() != nil {
-			return img, err
+		if err == nil {
+			return s.nameTag(img, named, tag)
+		}
+		if ctx.Err() != nil {
+			return Image{}, err
 		}
 		errs = append(errs, err)
 	}
-	return Image{}, fmt.Errorf("pulling %s: %w: %w", ref, ErrRegistry, errors.Join(errs...))
+	return Image{}, fmt.Errorf("pulling %s: %w: %w", asked, ErrRegistry, errors.Join(errs...))
 }
 
 // pullFrom pulls from where src is. inner lets an archive or layout name its image.
@@ -195,6 +206,7 @@ func (s *Store) RemoteDigest(ctx context.Context, ref string, a Access) (digest.
 	if err != nil {
 		return "", err
 	}
+	ref, _ = unpin(ref)
 	names, err := remoteNames(sys, ref)
 	if err != nil {
 		return "", err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"slices"
 	"strings"
 
@@ -15,33 +16,38 @@ import (
 // Flags may stand before, between and after the arguments (urfave/cli silently
 // takes those after the first argument for arguments); the store's flags may stand
 // before the verb; short flags may be joined (-qt name, -tname); --help and
-// --version become verbs. Unknown verbs and flags are usage errors that name
+// --version become verbs. Flags of other builders are taken away and give warnings
+// or errors, see foreign.go. Unknown verbs and flags are usage errors that name
 // the nearest known one.
-func arrange(app *cli.App, args []string) ([]string, error) {
+func arrange(app *cli.App, args []string) (line, warnings []string, err error) {
 	global := scanner{flags: app.Flags, where: app.Name, stopAtArgument: true}
 	if err := global.scan(args); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch {
 	case global.help:
-		return []string{"help"}, nil
+		return []string{"help"}, nil, nil
 	case global.version:
-		return []string{"version"}, nil
+		return []string{"version"}, nil, nil
 	case len(global.arguments) == 0:
-		return []string{"help"}, nil
+		return []string{"help"}, nil, nil
 	}
-	cmd := app.Command(global.arguments[0])
-	if cmd == nil {
-		return nil, unknownCommand(app, global.arguments[0])
+	cmd, rest, err := findCommand(app, global.arguments)
+	if err != nil {
+		return nil, nil, err
 	}
-	own := scanner{flags: cmd.Flags, where: app.Name + " " + cmd.Name, stopAtArgument: optionsFirst(cmd)}
-	if err := own.scan(global.arguments[1:]); err != nil {
-		return nil, err
+	own := scanner{flags: cmd.Flags, command: cmd.Name, where: app.Name + " " + cmd.Name, stopAtArgument: optionsFirst(cmd)}
+	if err := own.scan(rest); err != nil {
+		return nil, nil, err
 	}
 	if own.help {
-		return []string{"help", cmd.Name}, nil
+		return []string{"help", cmd.Name}, nil, nil
 	}
-	line := []string{cmd.Name}
+	more, err := variableWarnings(cmd, own.foreign, os.LookupEnv)
+	if err != nil {
+		return nil, nil, err
+	}
+	line = []string{cmd.Name}
 	for _, f := range global.options {
 		if lookupFlag(cmd.Flags, f.name) != nil { // version has no use for --root
 			line = append(line, f.text)
@@ -50,7 +56,21 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 	for _, f := range own.options {
 		line = append(line, f.text)
 	}
-	return append(append(line, "--"), own.arguments...), nil
+	return append(append(line, "--"), own.arguments...), slices.Concat(global.warnings, own.warnings, more), nil
+}
+
+// findCommand finds the command that words begin with, which is one or, as in
+// "image ls", two of them.
+func findCommand(app *cli.App, words []string) (*cli.Command, []string, error) {
+	if len(words) > 1 {
+		if cmd := app.Command(words[0] + " " + words[1]); cmd != nil {
+			return cmd, words[2:], nil
+		}
+	}
+	if cmd := app.Command(words[0]); cmd != nil {
+		return cmd, words[1:], nil
+	}
+	return nil, nil, unknownCommand(app, words)
 }
 
 // optionsFirst says whether all that follows a command's first argument belongs to
@@ -63,12 +83,15 @@ type option struct{ name, text string }
 // scanner splits arguments into options and the rest.
 type scanner struct {
 	flags          []cli.Flag
+	command        string // whose foreign flags are known
 	where          string // the command, for messages
 	stopAtArgument bool
 
 	options       []option
 	arguments     []string
 	help, version bool
+	warnings      []string
+	foreign       map[string]bool // the first names of the foreign flags
 }
 
 func (s *scanner) scan(args []string) error {
@@ -106,9 +129,11 @@ func (s *scanner) long(arg string, next []string) (int, error) {
 	name, value, hasValue := strings.Cut(arg[2:], "=")
 	f := lookupFlag(s.flags, name)
 	switch {
+	case f == nil && len(name) > 1 && s.special(name):
+		return 0, nil
 	case f == nil || len(name) == 1:
-		if s.special(name) {
-			return 0, nil
+		if foreign, ok := lookupForeign(s.command, name); ok && len(name) > 1 {
+			return s.longForeign(foreign, arg, next)
 		}
 		return 0, s.unknownFlag("--" + name)
 	case hasValue:
@@ -130,11 +155,16 @@ func (s *scanner) short(arg string, next []string) (int, error) {
 		name, rest := string(letter), arg[1+i+len(string(letter)):]
 		f := lookupFlag(s.flags, name)
 		switch {
+		case f == nil && s.special(name):
+			return 0, nil
 		case f == nil:
-			if s.special(name) {
-				return 0, nil
+			foreign, ok := lookupForeign(s.command, name)
+			if !ok {
+				return 0, s.unknownShort(arg, name)
 			}
-			return 0, s.unknownFlag("-" + name)
+			if more, used, err := s.shortForeign(foreign, name, rest, next); !more {
+				return used, err
+			}
 		case valueOptional(f) && strings.HasPrefix(rest, "="):
 			s.add(f, rest)
 			return 0, nil
@@ -172,7 +202,72 @@ func (s *scanner) special(name string) bool {
 	return true
 }
 
-func (s *scanner) unknownFlag(text string) error {
+// longForeign reads --name, --name=value or --name value of another builder.
+func (s *scanner) longForeign(f foreignFlag, arg string, next []string) (int, error) {
+	typed, value, hasValue := strings.Cut(arg, "=")
+	switch {
+	case hasValue:
+		return 0, s.addForeign(f, typed, value)
+	case f.value == "":
+		return 0, s.addForeign(f, typed, "true")
+	case len(next) == 0:
+		return 0, usagef("flag %s of %s needs a value", typed, s.where)
+	}
+	return 1, s.addForeign(f, typed, next[0])
+}
+
+// shortForeign reads -n of another builder, followed by rest in the same argument, and
+// by next. More says that rest is to be read on.
+func (s *scanner) shortForeign(f foreignFlag, name, rest string, next []string) (more bool, used int, err error) {
+	typed := "-" + name
+	switch {
+	case f.value == "" && strings.HasPrefix(rest, "="):
+		return false, 0, s.addForeign(f, typed, rest[1:])
+	case f.value == "":
+		err := s.addForeign(f, typed, "true")
+		return err == nil, 0, err
+	case rest != "":
+		return false, 0, s.addForeign(f, typed, strings.TrimPrefix(rest, "="))
+	case len(next) == 0:
+		return false, 0, usagef("flag %s of %s needs a value", typed, s.where)
+	}
+	return false, 1, s.addForeign(f, typed, next[0])
+}
+
+// addForeign carries out the verdict on a flag, and warns of each flag once.
+func (s *scanner) addForeign(f foreignFlag, typed, value string) error {
+	warning, err := f.apply(typed, value)
+	if err != nil {
+		return err
+	}
+	name := f.list()[0]
+	if s.foreign == nil {
+		s.foreign = map[string]bool{}
+	}
+	if warning != "" && !s.foreign[typed] {
+		s.warnings = append(s.warnings, warning)
+	}
+	s.foreign[typed], s.foreign[name] = true, true
+	return nil
+}
+
+// unknownShort is the error for the letter name of arg. A long flag may have been
+// meant: -tag.
+func (s *scanner) unknownShort(arg, name string) error {
+	err := s.unknownFlag("-" + name)
+	long, _, _ := strings.Cut(arg[1:], "=")
+	if len(long) > 1 && (lookupFlag(s.flags, long) != nil || isForeign(s.command, long)) {
+		err.hint = "did you mean --" + long + "?"
+	}
+	return err
+}
+
+func isForeign(command, name string) bool {
+	_, ok := lookupForeign(command, name)
+	return ok
+}
+
+func (s *scanner) unknownFlag(text string) *usageError {
 	var known []string
 	for _, f := range s.flags {
 		for _, name := range f.Names() {
@@ -181,7 +276,14 @@ func (s *scanner) unknownFlag(text string) error {
 			}
 		}
 	}
-	err := usagef("unknown flag %s for %s", text, s.where)
+	for _, f := range foreignFlags[s.command] {
+		for _, name := range f.list() {
+			if len(name) > 1 {
+				known = append(known, "--"+name)
+			}
+		}
+	}
+	err := usagef("unknown flag %s for %s", printable(text), s.where)
 	err.hint = didYouMean(text, known)
 	if err.hint == "" {
 		err.hint = s.where + " --help lists the flags"
@@ -189,12 +291,23 @@ func (s *scanner) unknownFlag(text string) error {
 	return err
 }
 
-func unknownCommand(app *cli.App, name string) error {
-	var known []string
+// unknownCommand is the error for words that begin with no command.
+func unknownCommand(app *cli.App, words []string) error {
+	name, known, group := words[0], []string{}, false
 	for _, cmd := range app.Commands {
 		known = append(known, cmd.Names()...)
+		group = group || slices.ContainsFunc(cmd.Names(), func(n string) bool { return strings.HasPrefix(n, name+" ") })
+	}
+	last := name
+	if group && len(words) > 1 {
+		last = words[1]
+		name += " " + last
 	}
 	err := usagef("unknown command %q", name)
+	if words, ok := foreignCommands[last]; ok {
+		err = usagef("oakum has no command %q: %s", name, words)
+		return err
+	}
 	err.hint = didYouMean(name, known)
 	if err.hint == "" {
 		err.hint = app.Name + " help lists the commands"

@@ -34,7 +34,7 @@ func TestArrange(t *testing.T) {
 		{"--root=/r --storage-opt a=b,c images -q", "images --root=/r --storage-opt=a=b,c --quiet --"},
 		{"images --root /r", "images --root=/r --"},
 		{"--root /r version", "version --"},
-		{"run --rm -it -e A=1 img ls -l --root x", "run --rm --interactive --tty --env=A=1 -- img ls -l --root x"},
+		{"run --rm -it -e A=1 img ls -l --root x", "run --interactive --tty --env=A=1 -- img ls -l --root x"},
 		{"run img -- -h", "run -- img -- -h"},
 		{"run -- img -h", "run -- img -h"},
 		{"rm -f a b", "rmi --force -- a b"},
@@ -50,7 +50,7 @@ func TestArrange(t *testing.T) {
 		{"help build", "help -- build"},
 	}
 	for _, test := range tests {
-		got, err := arrange(testApp(), strings.Fields(test.in))
+		got, _, err := arrange(testApp(), strings.Fields(test.in))
 		if err != nil {
 			t.Errorf("arrange %q: %v", test.in, err)
 		} else if !slices.Equal(got, strings.Fields(test.want)) {
@@ -75,7 +75,7 @@ func TestArrangeErrors(t *testing.T) {
 		{"build --version", "unknown flag --version for oakum build", "oakum build --help lists the flags"},
 	}
 	for _, test := range tests {
-		_, err := arrange(testApp(), strings.Fields(test.in))
+		_, _, err := arrange(testApp(), strings.Fields(test.in))
 		var usage *usageError
 		if !errors.As(err, &usage) || usage.text != test.text || usage.hint != test.hint {
 			t.Errorf("arrange %q: %+v, want %q, hint %q", test.in, err, test.text, test.hint)
@@ -118,7 +118,7 @@ func TestParsing(t *testing.T) {
 			check("--pull", []string{c.Generic("pull").(*pullPolicy).String()}, []string{test.pull})
 			return nil
 		}
-		args, err := arrange(app, strings.Fields(test.in))
+		args, _, err := arrange(app, strings.Fields(test.in))
 		if err == nil {
 			err = app.RunContext(t.Context(), append([]string{"oakum"}, args...))
 		}
@@ -148,7 +148,7 @@ func TestEditDistance(t *testing.T) {
 		want int
 	}{
 		{"", "", 0}, {"", "ab", 2}, {"ab", "", 2}, {"same", "same", 0},
-		{"kitten", "sitting", 3}, {"biuld", "build", 2}, {"--tga", "--tag", 2}, {"ab", "b", 1},
+		{"kitten", "sitting", 3}, {"biuld", "build", 1}, {"--tga", "--tag", 1}, {"from", "rm", 2}, {"ca", "abc", 3}, {"ab", "b", 1},
 	} {
 		if got := editDistance(test.a, test.b); got != test.want {
 			t.Errorf("editDistance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)

@@ -21,7 +21,7 @@ import (
 func buildCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "build",
-		Aliases:   []string{"bud"},
+		Aliases:   []string{"bud", "buildx build", "builder build", "image build"},
 		Usage:     "build an image from a Dockerfile",
 		ArgsUsage: "[CONTEXT]",
 		Description: "Builds the Dockerfile in the directory CONTEXT (the current one when it is not given) " +
@@ -53,14 +53,9 @@ func buildFlags() []cli.Flag {
 		&cli.StringFlag{Name: "call", Value: "build", Usage: "`METHOD[,format=json]` what to do: build, check (or lint), outline (show the build arguments and secrets of the target), targets (list the stages) or subrequests.describe (list what can be asked for)"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the image id"},
 		&cli.IntFlag{Name: "jobs", Usage: "build at most `N` stages side by side (default: as many as there are processors)"},
-		&cli.StringFlag{Name: "format", Value: "oci", Usage: "`oci|docker` the format of the image"},
+		&cli.StringFlag{Name: "format", Value: "oci", EnvVars: []string{"BUILDAH_FORMAT"}, Usage: "`oci|docker` the format of the image"},
 		&cli.StringFlag{Name: "progress", Value: "auto", EnvVars: []string{"BUILDKIT_PROGRESS"}, Usage: "`auto|plain|quiet` how to show progress"},
 		&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "`type=oci|docker,dest=FILE` also write the image to an archive; repeatable"},
-		&cli.StringFlag{Name: "provenance", Usage: "`false`: there are no attestations yet"},
-		&cli.StringFlag{Name: "sbom", Usage: "`false`: there are no attestations yet"},
-		// Switches of docker, podman and buildah for what is always so here.
-		&cli.BoolFlag{Name: "layers", Aliases: []string{"rm", "force-rm", "load", "compress", "disable-compression", "disable-content-trust", "identity-label", "skip-unused-stages"},
-			Usage: "accepted for scripts that give it, without effect"},
 	}
 }
 
@@ -169,11 +164,6 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 	labels, err := labels(c.StringSlice("label"))
 	if err != nil {
 		return req, err
-	}
-	for _, name := range []string{"provenance", "sbom"} {
-		if value := c.String(name); c.IsSet(name) && value != "false" {
-			return req, usagef("--%s=%s: there are no attestations yet, only false", name, value)
-		}
 	}
 	if req.options, err = contextAndFile(c, std.in); err != nil {
 		return req, err

@@ -14,16 +14,16 @@ func helpCommand(std streams) *cli.Command {
 		Usage:     "show this, or a command's usage",
 		ArgsUsage: "[COMMAND]",
 		Action: func(c *cli.Context) error {
-			if err := wantArgs(c, 0, 1); err != nil {
-				return err
-			}
 			if c.NArg() == 0 {
 				writeAppHelp(std.out, c.App)
 				return nil
 			}
-			cmd := c.App.Command(c.Args().First())
-			if cmd == nil {
-				return unknownCommand(c.App, c.Args().First())
+			cmd, rest, err := findCommand(c.App, c.Args().Slice())
+			if err != nil {
+				return err
+			}
+			if len(rest) > 0 {
+				return wantArgs(c, 0, 1)
 			}
 			writeCommandHelp(std.out, cmd)
 			return nil
@@ -37,7 +37,7 @@ func writeAppHelp(w io.Writer, app *cli.App) {
 	fmt.Fprintf(w, "%s: %s\n\nUsage: %s [STORE OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]\n\nCommands:\n", app.Name, app.Usage, app.Name)
 	var rows [][2]string
 	for _, cmd := range app.Commands {
-		rows = append(rows, [2]string{strings.Join(cmd.Names(), ", "), cmd.Usage})
+		rows = append(rows, [2]string{strings.Join(shortNames(cmd), ", "), cmd.Usage})
 	}
 	writeColumns(w, rows)
 	fmt.Fprint(w, "\nStore options, before the command or after it:\n")
@@ -45,6 +45,17 @@ func writeAppHelp(w io.Writer, app *cli.App) {
 	fmt.Fprint(w, "\nExit codes:\n")
 	writeColumns(w, exitCodes())
 	fmt.Fprintf(w, "\n%s COMMAND --help shows a command's options.\n", app.Name)
+}
+
+// shortNames are the name of a command and those others that are one word.
+func shortNames(cmd *cli.Command) []string {
+	names := []string{cmd.Name}
+	for _, alias := range cmd.Aliases {
+		if !strings.Contains(alias, " ") {
+			names = append(names, alias)
+		}
+	}
+	return names
 }
 
 func writeCommandHelp(w io.Writer, cmd *cli.Command) {

@@ -13,6 +13,7 @@ import (
 func historyCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:        "history",
+		Aliases:     []string{"image history"},
 		Usage:       "show the steps that made an image, newest first",
 		ArgsUsage:   "IMAGE",
 		Description: "Template fields of --format: .ID .CreatedSince .CreatedAt .CreatedBy .Size .Comment.",

@@ -14,7 +14,7 @@ import (
 func imagesCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:    "images",
-		Aliases: []string{"ls"},
+		Aliases: []string{"ls", "image ls", "image list"},
 		Usage:   "list the images of the store",
 		Description: "Template fields of --format: .Repository .Tag .ID .Digest .Names .CreatedSince .CreatedAt .Size. " +
 			"A format that begins with \"table \" gives a table with headings.",
@@ -107,6 +107,7 @@ func displayID(id string, whole bool) string {
 func tagCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "tag",
+		Aliases:   []string{"image tag"},
 		Usage:     "add names to an image",
 		ArgsUsage: "IMAGE NAME[:TAG]...",
 		Flags:     withStore(),
@@ -124,7 +125,7 @@ func tagCommand(std streams) *cli.Command {
 func rmiCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:        "rmi",
-		Aliases:     []string{"rm"},
+		Aliases:     []string{"rm", "image rm"},
 		Usage:       "remove names, and images that lose their last one",
 		ArgsUsage:   "IMAGE...",
 		Description: "Prints what was untagged and deleted.",

@@ -13,6 +13,7 @@ import (
 func inspectCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:        "inspect",
+		Aliases:     []string{"image inspect"},
 		Usage:       "show all about images",
 		ArgsUsage:   "IMAGE...",
 		Description: "Prints a JSON array. Template fields of --format are the array's keys, as in {{.Config.Env}} or {{json .History}}.",

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -31,8 +32,11 @@ type streams struct {
 // exit code.
 func run(ctx context.Context, args []string, std streams) int {
 	app := newApp(std)
-	args, err := arrange(app, args)
+	args, warnings, err := arrange(app, args)
 	if err == nil {
+		for _, text := range warnings {
+			fmt.Fprintf(std.err, "warning: %s\n", text)
+		}
 		err = app.RunContext(ctx, append([]string{app.Name}, args...))
 	}
 	return report(ctx, err, std.err)

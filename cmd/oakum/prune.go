@@ -12,8 +12,9 @@ import (
 
 func pruneCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name:  "prune",
-		Usage: "empty the layer cache: remove the layers of build steps that no image uses",
+		Name:    "prune",
+		Aliases: []string{"builder prune", "buildx prune"},
+		Usage:   "empty the layer cache: remove the layers of build steps that no image uses",
 		Description: "Images stay; remove those with rmi first, if their layers are to go too. " +
 			"It is refused while another oakum is using the store.",
 		Flags: withStore([]cli.Flag{

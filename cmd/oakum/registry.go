@@ -11,6 +11,7 @@ import (
 func pushCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "push",
+		Aliases:   []string{"image push"},
 		Usage:     "send an image to a registry or an archive",
 		ArgsUsage: "IMAGE [DESTINATION]",
 		Description: "DESTINATION is a name in a registry (default: the image's own name) or a reference with a transport, " +
@@ -51,6 +52,7 @@ func push(c *cli.Context, std streams) (err error) {
 func pullCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:        "pull",
+		Aliases:     []string{"image pull"},
 		Usage:       "fetch images from a registry or an archive",
 		ArgsUsage:   "IMAGE...",
 		Description: "IMAGE is a name, or a reference with a transport such as oci-archive:FILE. Prints the images' ids.",

@@ -23,7 +23,6 @@ func runCommand(std streams) *cli.Command {
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "set the variable `NAME=VALUE`, or NAME to take it from the environment; repeatable"},
 			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "run in `DIR`"},
 			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "run as `USER[:GROUP]`"},
-			&cli.BoolFlag{Name: "rm", Usage: "accepted for compatibility: nothing is ever kept"},
 			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "accepted for compatibility: standard input is always passed on"},
 			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "accepted for compatibility: the command has oakum's own terminal, if any"},
 		}, registryFlags()),

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// verdict is what becomes of a flag of another builder.
+type verdict string
+
+const (
+	// What the flag asks for is so anyway. It is accepted without a word.
+	holds verdict = "holds"
+	// It cannot be had, and the result is the same without it. It is accepted with a warning.
+	missed verdict = "warning"
+	// Without it the image, what a command can reach, or a file that a script waits for
+	// would be another. It is an error.
+	refused verdict = "error"
+)
+
+// foreignFlag is a flag of docker, buildx, podman or buildah that is no flag of
+// oakum's, because it asks for what is so anyway or for what oakum cannot do. It is in
+// a table so that a script that gives it learns which, and a typing error is told from it.
+type foreignFlag struct {
+	names string // as they are typed: "-m, --memory"
+	value string // what its value is called; "" is a switch
+	rules []rule // the first whose values match counts
+}
+
+// rule is the verdict on some values of a foreignFlag.
+type rule struct {
+	verdict verdict
+	words   string
+	// values are those that it holds for: a "*" at the end stands for any rest, and case
+	// does not matter. The values of a switch are true and false. None means any.
+	values []string
+}
+
+// so makes a rule.
+func so(v verdict, words string, values ...string) rule { return rule{v, words, values} }
+
+// foreignGlobals is the key in foreignFlags of the flags that stand before any command.
+const foreignGlobals = ""
+
+// foreignFlags are those of a command of oakum, by its name.
+var foreignFlags = map[string][]foreignFlag{
+	foreignGlobals: globalForeign,
+	"build":        slices.Concat(buildForeign, sandboxForeign, limitForeign, contentTrust),
+	"run":          slices.Concat(runForeign, sandboxForeign, limitForeign, contentTrust),
+	"push":         slices.Concat(pushForeign, contentTrust),
+	"pull":         slices.Concat(pullForeign, contentTrust),
+	"images":       imagesForeign,
+	"rmi":          rmiForeign,
+	"prune":        pruneForeign,
+	"history":      historyForeign,
+	"inspect":      inspectForeign,
+}
+
+// foreignVariables are variables of buildah's that stand for a flag of build.
+var foreignVariables = [][2]string{
+	{"BUILDAH_ISOLATION", "isolation"},
+	{"BUILDAH_LAYERS", "layers"},
+	{"BUILDAH_RUNTIME", "runtime"},
+}
+
+// lookupForeign finds a flag by its name without dashes. The long ones of
+// foreignGlobals may follow a command too.
+func lookupForeign(command, name string) (foreignFlag, bool) {
+	for _, f := range foreignFlags[command] {
+		if slices.Contains(f.list(), name) {
+			return f, true
+		}
+	}
+	if command == foreignGlobals || len(name) == 1 {
+		return foreignFlag{}, false
+	}
+	return lookupForeign(foreignGlobals, name)
+}
+
+// list is the names without dashes.
+func (f foreignFlag) list() []string {
+	names := strings.Split(f.names, ", ")
+	for i, name := range names {
+		names[i] = strings.TrimLeft(name, "-")
+	}
+	return names
+}
+
+// judge gives the rule for a value of the flag, and the value in its usual form.
+func (f foreignFlag) judge(typed, value string) (rule, string, error) {
+	if f.value == "" {
+		on, err := strconv.ParseBool(value)
+		if err != nil {
+			return rule{}, "", usagef("invalid boolean value %q for %s", value, typed)
+		}
+		value = strconv.FormatBool(on)
+	}
+	for _, r := range f.rules {
+		if len(r.values) == 0 || slices.ContainsFunc(r.values, func(v string) bool { return matches(v, value) }) {
+			return r, value, nil
+		}
+	}
+	return rule{}, "", usagef("invalid value %q for %s", value, typed)
+}
+
+func matches(pattern, value string) bool {
+	if start, ok := strings.CutSuffix(pattern, "*"); ok {
+		return len(value) >= len(start) && strings.EqualFold(value[:len(start)], start)
+	}
+	return strings.EqualFold(pattern, value)
+}
+
+// apply carries out the verdict on typed, a flag or variable as the user wrote it,
+// with a value: it gives a warning, which may be "", or an error.
+func (f foreignFlag) apply(typed, value string) (string, error) {
+	r, value, err := f.judge(typed, value)
+	if err != nil {
+		return "", err
+	}
+	if f.value != "" || value == "false" {
+		typed += "=" + value
+	}
+	typed = printable(typed)
+	switch r.verdict {
+	case missed:
+		return fmt.Sprintf("%s has no effect: %s", typed, r.words), nil
+	case refused:
+		return "", usagef("%s is not supported: %s", typed, r.words)
+	}
+	return "", nil
+}
+
+// variableWarnings judges the foreignVariables that are set for cmd. A flag given
+// counts more.
+func variableWarnings(cmd *cli.Command, given map[string]bool, lookup func(string) (string, bool)) ([]string, error) {
+	if cmd.Name != "build" {
+		return nil, nil
+	}
+	var warnings []string
+	for _, v := range foreignVariables {
+		value, ok := lookup(v[0])
+		if !ok || value == "" || given[v[1]] {
+			continue
+		}
+		f, _ := lookupForeign(cmd.Name, v[1])
+		warning, err := f.apply(v[0], value)
+		if err != nil {
+			return nil, err
+		}
+		if warning != "" {
+			warnings = append(warnings, warning)
+		}
+	}
+	return warnings, nil
+}
+
+// printable is a text of the command line in a message, where it drives no terminal.
+func printable(text string) string {
+	quoted := strconv.Quote(text)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+}

@@ -1,0 +1,173 @@
+package main
+
+// globalForeign are flags of docker, podman and buildah that stand before the command.
+var globalForeign = []foreignFlag{
+	{"--cgroup-manager", "NAME", []rule{so(holds, "commands get no control group of their own")}},
+	{"--config", "DIR", []rule{so(refused, "set DOCKER_CONFIG for Docker's config.json, or --authfile for credentials")}},
+	{"--connection, --url", "WHERE", []rule{so(refused, "oakum works on this machine alone")}},
+	{"-c, --context", "NAME", []rule{so(holds, "oakum works on this machine", "", "default"), so(refused, "oakum works on this machine alone")}},
+	{"-D, --debug, --syslog", "", []rule{so(missed, "there is no log besides the progress", "true"), so(holds, "there is no log besides the progress", "false")}},
+	{"-H, --host", "SOCKET", []rule{so(refused, "there is no daemon to talk to")}},
+	{"--imagestore", "DIR", []rule{so(refused, "the store is one directory, --root")}},
+	{"-l, --log-level", "LEVEL", []rule{so(missed, "there is no log besides the progress")}},
+	{"--events-backend", "NAME", []rule{so(missed, "no events are kept")}},
+	{"--registries-conf, --registries-conf-dir, --short-name-alias-conf", "PATH", []rule{so(refused, "set CONTAINERS_REGISTRIES_CONF to a registries.conf instead")}},
+	{"-r, --remote", "", []rule{so(refused, "oakum works on this machine alone", "true"), so(holds, "oakum works on this machine", "false")}},
+	{"--tls, --tlsverify", "", []rule{so(refused, "there is no daemon to talk to", "true"), so(holds, "there is no daemon to talk to", "false")}},
+	{"--tmpdir", "DIR", []rule{so(refused, "set TMPDIR instead")}},
+	{"--transient-store", "", []rule{so(refused, "the store lasts; --root names another", "true"), so(holds, "the store lasts", "false")}},
+}
+
+// runForeign are flags of docker run and podman run.
+var runForeign = []foreignFlag{
+	{"--annotation, --label-file, --label, -l", "VALUE", []rule{so(holds, "no container is kept that could have it")}},
+	{"-a, --attach", "STREAM", []rule{so(missed, "the command has standard input, output and error")}},
+	{"--cgroups", "MODE", []rule{so(holds, "commands get no control group of their own", "disabled", "no-conmon"), so(missed, "commands get no control group of their own")}},
+	{"--cidfile, --pidfile, --conmon-pidfile", "FILE", []rule{so(refused, "there is no container that outlives the command, and no id of one")}},
+	{"-d, --detach", "", []rule{so(refused, "the command runs in the foreground; the shell's & puts it into the background", "true"), so(holds, "the command runs in the foreground", "false")}},
+	{"--detach-keys", "KEYS", []rule{so(missed, "nothing is detached")}},
+	{"--domainname, --hostname", "NAME", []rule{so(missed, "the host name is oakum's choice")}},
+	{"--env-host", "", []rule{so(refused, "name the variables: --env NAME", "true"), so(holds, "the environment is not passed on", "false")}},
+	{"--expose", "PORT", []rule{so(holds, "the command has the host's network")}},
+	{"--gpus", "GPUS", []rule{so(refused, "commands have no devices of the host but null, zero, full, random, urandom and tty")}},
+	{"--health-cmd, --health-interval, --health-on-failure, --health-retries, --health-start-period, --health-start-interval, --health-timeout", "VALUE", []rule{so(missed, "health checks are not run")}},
+	{"--http-proxy", "", []rule{so(refused, "name the variables: --env http_proxy", "true"), so(holds, "the environment is not passed on", "false")}},
+	{"--image-volume", "MODE", []rule{so(holds, "what is written there is thrown away with the rest", "tmpfs"), so(missed, "volumes are directories of the image; what is written there is thrown away with the rest")}},
+	{"--init", "", []rule{so(missed, "the command is process 1 itself; let it be a program such as tini", "true"), so(holds, "the command is process 1", "false")}},
+	{"--ip, --ip6, --mac-address, --link, --network-alias", "VALUE", []rule{so(refused, hostNetwork)}},
+	{"--log-driver, --log-opt", "VALUE", []rule{so(holds, "the output goes to standard output and error alone", "none", "passthrough"), so(missed, "the output goes to standard output and error alone")}},
+	{"--mount, --volumes-from, --tmpfs", "MOUNT", []rule{so(refused, "nothing of the host is mounted; build an image with the files")}},
+	{"--name", "NAME", []rule{so(missed, "no container is kept that could have a name")}},
+	{"--chrootdirs, --hostuser, --passwd-entry, --personality, --link-local-ip", "VALUE", []rule{so(refused, "the files are the image's, the rest is the host's")}},
+	{"--device-cgroup-rule", "RULE", []rule{so(refused, "commands have no devices of the host but null, zero, full, random, urandom and tty")}},
+	{"--env-merge", "NAME=VALUE", []rule{so(refused, "give the whole value: --env NAME=VALUE")}},
+	{"--init-path", "PROGRAM", []rule{so(missed, "the command is process 1 itself")}},
+	{"--isolation", "TYPE", []rule{so(holds, "commands are isolated by namespaces", "", "default"), so(refused, "commands are isolated by namespaces")}},
+	{"--no-healthcheck", "", []rule{so(holds, "health checks are not run")}},
+	{"--oom-kill-disable", "", []rule{so(missed, noLimits, "true"), so(holds, "there is no limit", "false")}},
+	{"--passwd", "", []rule{so(missed, "/etc/passwd is the image's", "true"), so(holds, "/etc/passwd is the image's", "false")}},
+	{"--pod, --pod-id-file", "POD", []rule{so(refused, "there are no pods")}},
+	{"--preserve-fds, --preserve-fd", "N", []rule{so(holds, "no further files are passed", "0"), so(refused, "the command has standard input, output and error alone")}},
+	{"--privileged", "", []rule{so(refused, "commands have no more rights than docs/security.md says", "true"), so(holds, "commands have no more rights than docs/security.md says", "false")}},
+	{"-p, --publish", "PORTS", []rule{so(refused, "the command has the host's network: a port that it listens on is open there, under its own number")}},
+	{"-P, --publish-all", "", []rule{so(refused, "the command has the host's network: a port that it listens on is open there, under its own number", "true"), so(holds, "nothing is published", "false")}},
+	{"--read-only", "", []rule{so(refused, "the command may write; what it writes is thrown away", "true"), so(holds, "the command may write", "false")}},
+	{"--read-only-tmpfs", "", []rule{so(holds, "the command may write")}},
+	{"--replace", "", []rule{so(holds, "no container is kept that could be replaced")}},
+	{"--requires, --restart", "VALUE", []rule{so(holds, "the command is run once", "no"), so(refused, "the command is run once; a service manager such as systemd restarts it")}},
+	{"--rm", "", []rule{so(holds, "nothing is ever kept", "true"), so(missed, "what the command changes is thrown away in any case", "false")}},
+	{"--rmi", "", []rule{so(refused, "remove the image afterwards with oakum rmi", "true"), so(holds, "the image is kept", "false")}},
+	{"--rootfs", "", []rule{so(refused, "oakum run takes an image", "true"), so(holds, "oakum run takes an image", "false")}},
+	{"--sdnotify", "MODE", []rule{so(holds, "nothing is notified", "ignore"), so(refused, "the command cannot reach systemd")}},
+	{"--secret", "SECRET", []rule{so(refused, "pass a value by --env NAME, which takes it from the environment")}},
+	{"--seccomp-policy", "POLICY", []rule{so(holds, "the filter is Docker's", "default"), so(refused, "commands always have the seccomp filter that Docker has by default")}},
+	{"--sig-proxy", "", []rule{so(holds, "signals reach the command", "true"), so(missed, "a signal ends the command", "false")}},
+	{"--stop-signal, --stop-timeout", "VALUE", []rule{so(missed, "there is no stop command; the command ends with oakum")}},
+	{"--sysctl", "NAME=VALUE", []rule{so(refused, "kernel parameters are the host's")}},
+	{"--systemd", "MODE", []rule{so(holds, "commands are started without more ado", "false"), so(missed, "commands are started without what systemd needs")}},
+	{"--timeout", "SECONDS", []rule{so(holds, "there is no limit", "0"), so(refused, "timeout SECONDS oakum run ... ends it")}},
+	{"--tz", "ZONE", []rule{so(refused, "set the variable TZ: --env TZ=ZONE")}},
+	{"--umask", "MODE", []rule{so(holds, "it is 0022", "0022", "022"), so(refused, "it is 0022")}},
+	{"--unsetenv", "NAME", []rule{so(refused, "the command has the variables of the image; --env NAME= empties one")}},
+	{"--unsetenv-all", "", []rule{so(refused, "the command has the variables of the image", "true"), so(holds, "the command has the variables of the image", "false")}},
+	{"--volume-driver", "NAME", []rule{so(refused, "nothing of the host is mounted")}},
+}
+
+var pushForeign = []foreignFlag{
+	{"--all", "", []rule{so(holds, "the store has single images, no manifest lists")}},
+	{"-a, --all-tags", "", []rule{so(refused, "name the tags, one push for each", "true"), so(holds, "one image is pushed", "false")}},
+	{"--compress", "", []rule{so(holds, "layers are compressed with gzip", "true"), so(missed, "layers are compressed with gzip", "false")}},
+	{"--compression-format", "FORMAT", []rule{so(holds, "layers are compressed with gzip", "gzip"), so(refused, "layers are compressed with gzip alone")}},
+	{"--compression-level", "N", []rule{so(missed, "the level of gzip's compression is the default one")}},
+	{"-D, --disable-compression", "", []rule{so(refused, "layers are compressed with gzip", "true"), so(holds, "layers are compressed with gzip", "false")}},
+	{"--encrypt-layer, --encryption-key", "VALUE", []rule{so(refused, "images are not encrypted")}},
+	{"--force-compression", "", []rule{so(missed, "layers that the registry has already in another compression are not sent again", "true"), so(holds, "layers that the registry has already are not sent again", "false")}},
+	{"--platform", "PLATFORM", []rule{so(refused, "name the image that is for the platform; the store has single images, no manifest lists")}},
+	{"--remove-signatures", "", []rule{so(refused, "use skopeo copy --remove-signatures", "true"), so(holds, "signatures are kept", "false")}},
+	{"--rm", "", []rule{so(refused, "remove the image afterwards with oakum rmi", "true"), so(holds, "the image is kept", "false")}},
+	{"--sign-by, --sign-by-sigstore, --sign-by-sigstore-private-key, --sign-passphrase-file", "KEY", []rule{so(refused, "images are not signed; skopeo copy or cosign signs what has been pushed")}},
+}
+
+var pullForeign = []foreignFlag{
+	{"-a, --all-tags", "", []rule{so(refused, "name the tags: oakum pull NAME:TAG NAME:TAG", "true"), so(holds, "the images that are named are pulled", "false")}},
+	{"--decryption-key", "KEY", []rule{so(refused, "encrypted images cannot be read")}},
+	{"--policy", "POLICY", []rule{so(holds, "it is always asked what the registry has", "always"), so(refused, "oakum pull always asks the registry; oakum build --pull has the policies")}},
+	{"--remove-signatures", "", []rule{so(refused, "signatures are kept", "true"), so(holds, "signatures are kept", "false")}},
+}
+
+var imagesForeign = []foreignFlag{
+	{"--history", "", []rule{so(refused, "former names of images are not known", "true"), so(holds, "former names of images are not shown", "false")}},
+	{"--json", "", []rule{so(refused, "use --format json", "true"), so(holds, "a table is shown", "false")}},
+	{"--tree", "", []rule{so(refused, "each image is for one platform; use oakum inspect", "true"), so(holds, "a table is shown", "false")}},
+}
+
+var rmiForeign = []foreignFlag{
+	{"--no-prune", "", []rule{so(holds, "layers of build steps stay in the layer cache, until oakum prune", "true"), so(holds, "layers of build steps stay in the layer cache, until oakum prune", "false")}},
+	{"--platform", "PLATFORM", []rule{so(refused, "name the image that is for the platform; the store has single images, no manifest lists")}},
+	{"-p, --prune", "", []rule{so(refused, "use oakum image prune", "true"), so(holds, "only the images that are named are removed", "false")}},
+}
+
+var pruneForeign = []foreignFlag{
+	{"-a, --all", "", []rule{so(holds, "the whole layer cache is emptied", "true"), so(missed, "the whole layer cache is emptied in any case", "false")}},
+	{"--builder", "NAME", []rule{so(holds, "there is one layer cache", "default", ""), so(missed, "there is one layer cache, that of the store")}},
+	{"--filter", "FILTER", []rule{so(refused, "the whole layer cache is emptied, whatever the age of a step")}},
+	{"--keep-storage, --max-used-space, --reserved-space, --min-free-space, --keep-duration", "VALUE", []rule{so(refused, "the whole layer cache is emptied")}},
+	{"--verbose, --timeout", "", []rule{so(holds, "the layers are counted, not listed")}},
+}
+
+var historyForeign = []foreignFlag{
+	{"-H, --human", "", []rule{so(holds, "sizes and times are shown for people", "true"), so(refused, "use --format json for exact sizes and times", "false")}},
+	{"--platform", "PLATFORM", []rule{so(refused, "name the image that is for the platform; the store has single images, no manifest lists")}},
+}
+
+var inspectForeign = []foreignFlag{
+	{"-l, --latest", "", []rule{so(refused, "name the image", "true"), so(holds, "images are named", "false")}},
+	{"--platform", "PLATFORM", []rule{so(refused, "name the image that is for the platform; the store has single images, no manifest lists")}},
+	{"-s, --size", "", []rule{so(holds, "the size is always shown")}},
+	{"-t, --type", "TYPE", []rule{so(holds, "images are shown", "image", "all"), so(refused, "there are images only")}},
+}
+
+// foreignCommands are commands of docker, podman and buildah that oakum does not have,
+// and what to use instead.
+var foreignCommands = map[string]string{
+	"add":        "oakum builds from Dockerfiles; a Go program can use package builder for single steps",
+	"attach":     noContainers,
+	"bake":       "oakum builds one target at a time: oakum build --target NAME",
+	"commit":     "oakum builds from Dockerfiles; a Go program can use package builder for single steps",
+	"compose":    "name oakum's images in the compose file; Podman and oakum have one store",
+	"config":     "oakum builds from Dockerfiles; --label, --env and --annotation change what one says",
+	"container":  noContainers,
+	"containers": noContainers,
+	"copy":       "oakum builds from Dockerfiles; a Go program can use package builder for single steps",
+	"cp":         noContainers,
+	"create":     noContainers,
+	"diff":       "podman image diff shows it; Podman and oakum have one store",
+	"du":         "oakum info shows how many images and layers there are",
+	"exec":       noContainers,
+	"exists":     "oakum inspect IMAGE fails when it is not there",
+	"export":     noContainers,
+	"from":       "oakum builds from Dockerfiles; a Go program can use package builder for single steps",
+	"import":     "FROM scratch and ADD of the archive makes an image of it",
+	"kill":       noContainers,
+	"load":       "oakum pull docker-archive:FILE or oci-archive:FILE reads an archive",
+	"logs":       noContainers,
+	"manifest":   oneManifest,
+	"mount":      "podman image mount mounts an image; Podman and oakum have one store",
+	"ps":         noContainers,
+	"rename":     noContainers,
+	"save":       "oakum push IMAGE docker-archive:FILE or oci-archive:FILE writes an archive",
+	"scp":        "oakum push IMAGE oci-archive:FILE writes an archive to copy",
+	"search":     "skopeo list-tags docker://NAME lists the tags of a repository",
+	"sign":       "skopeo copy or cosign signs what has been pushed",
+	"start":      noContainers,
+	"stop":       noContainers,
+	"system":     "oakum prune empties the layer cache, oakum image prune removes images without names, oakum info shows the store",
+	"tree":       "oakum history shows the layers of an image",
+	"umount":     "podman image umount undoes what podman image mount did",
+	"unmount":    "podman image unmount undoes what podman image mount did",
+	"unshare":    "podman unshare or buildah unshare enters the user namespace of the store",
+	"untag":      "oakum rmi NAME removes a name, and the image with its last",
+	"volume":     "there are no volumes",
+}
+
+const noContainers = "no container is kept: oakum run tries an image out, Podman runs it in earnest from the same store"

@@ -56,8 +56,9 @@ func beProgram() int {
 // beStranger starts a program in every disguise and tells where its main function
 // did not run. Sockets are those of this process.
 func beStranger(program string, sockets bool) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
 	for _, d := range disguises {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		cmd := exec.CommandContext(ctx, program)
 		cmd.Args = d.args
 		cmd.Env = append(slices.Clone(d.env), roleEnv+"=program")
@@ -73,7 +74,6 @@ func beStranger(program string, sockets bool) int {
 			}
 		}
 		out, err := cmd.CombinedOutput()
-		cancel()
 		if err != nil || string(out) != mainRan {
 			fmt.Printf("%s %q: %v: %s\n", d.env, d.args, err, out)
 		}

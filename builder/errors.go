@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/oakum-build/oakum/builder/foreign"
 )
 
 // Errors to branch on with errors.Is.
@@ -23,8 +25,9 @@ var (
 	// ErrFetch: a URL or a git repository could not be fetched, or is not what its
 	// checksum says.
 	ErrFetch = errors.New("cannot be fetched")
-	// ErrInvalid: an argument is not valid.
-	ErrInvalid = errors.New("invalid argument")
+	// ErrInvalid: an argument is not valid. With a *foreign.LimitError it is larger than what
+	// is taken.
+	ErrInvalid = foreign.ErrInvalid
 	// ErrHost: this machine does not allow what was asked. The error is a *HostError.
 	ErrHost = errors.New("not possible on this host")
 	// ErrClosed: the Builder or Stage is closed, or its worker has died.

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oakum-build/oakum/builder/foreign"
 	"github.com/oakum-build/oakum/builder/internal/nsenter"
 	"github.com/oakum-build/oakum/builder/internal/wire"
 	"github.com/oakum-build/oakum/builder/internal/worker"
@@ -242,6 +243,12 @@ func fromWire(err error) error {
 		var fault nsenter.Fault
 		if json.Unmarshal(w.Detail, &fault) == nil {
 			return &HostError{Missing: fault.Missing, Fix: fault.Fix}
+		}
+	}
+	if w.Kind == worker.KindLimit {
+		limit := &foreign.LimitError{}
+		if json.Unmarshal(w.Detail, limit) == nil {
+			return &kindError{limit, w.Message}
 		}
 	}
 	kinds := map[string]error{

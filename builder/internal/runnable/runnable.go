@@ -21,6 +21,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/builder/foreign"
 )
 
 // Command is a container's command.
@@ -85,31 +87,23 @@ func (k *checker) open(name string) (*os.File, unix.Stat_t, error) {
 	if k.opened++; k.opened > maxOpened {
 		return nil, st, errUnsure
 	}
-	fd, err := unix.Openat2(int(k.root.Fd()), name, &unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	f, err := foreign.Open(k.root, name)
 	switch {
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
 		if k.mayAppear(name) {
 			return nil, st, errUnsure
 		}
 		return nil, st, unix.ENOENT
+	case errors.Is(err, unix.EISDIR):
+		return nil, st, unix.EISDIR
 	case err != nil:
 		return nil, st, errUnsure
 	}
-	f := os.NewFile(uintptr(fd), name)
-	err = unix.Fstat(fd, &st)
-	switch {
-	case err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG:
-		return f, st, nil
-	case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		err = unix.EISDIR
-	default:
-		err = errUnsure
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		f.Close()
+		return nil, st, errUnsure
 	}
-	f.Close()
-	return nil, st, err
+	return f, st, nil
 }
 
 // mountPoints are filled by every container runtime.

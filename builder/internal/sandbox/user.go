@@ -3,8 +3,10 @@
 package sandbox
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -12,38 +14,183 @@ import (
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/builder/foreign"
 )
 
 // ErrNoUser says that a user or group is not in the root file system's files.
 var ErrNoUser = errors.New("no such user or group")
 
+// maxID is the largest user or group id that is taken, as in containerd.
+const maxID = 1<<31 - 1
+
 // LookupUser resolves user[:group], names or numbers, by /etc/passwd and /etc/group of
-// a root file system; "" is root (Dockerfile reference, USER).
+// a root file system; "" is root (Dockerfile reference, USER). The files are read line by
+// line, and no further than what is looked for.
 func LookupUser(root *os.File, spec string) (User, error) {
-	passwd, err := openFile(root, "/etc/passwd")
-	if err != nil {
-		return User{}, err
+	name, group, _ := strings.Cut(spec, ":")
+	group, _, _ = strings.Cut(group, ":")
+	u := User{Home: "/"}
+	known, err := u.find(root, name)
+	if err == nil && (group != "" || known != "") {
+		err = u.join(root, known, group)
 	}
-	defer passwd.Close()
-	group, err := openFile(root, "/etc/group")
-	if err != nil {
-		return User{}, err
-	}
-	defer group.Close()
-	if strings.HasPrefix(spec, "-") {
-		return User{}, fmt.Errorf("%w: %q", ErrNoUser, spec)
-	}
-	u, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, passwd, group)
-	if name, rest, _ := strings.Cut(spec, ":"); err != nil && name == "root" && rest == "" {
+	switch {
+	case errors.Is(err, ErrNoUser) && name == "root" && group == "":
 		// As in BuildKit, root needs no entry.
-		u, err = &user.ExecUser{Home: "/"}, nil
-	}
-	if err != nil {
-		return User{}, fmt.Errorf("%w: %q: %w", ErrNoUser, spec, err)
+		return User{Home: "/", Groups: []int{0}}, nil
+	case errors.Is(err, ErrNoUser):
+		return User{}, fmt.Errorf("%q: %w", spec, err)
+	case err != nil:
+		return User{}, err
 	}
 	// Without its own group in the list a process could shed it (CVE-2022-2990).
-	groups := append([]int{u.Gid}, slices.DeleteFunc(u.Sgids, func(g int) bool { return g == u.Gid })...)
-	return User{UID: u.Uid, GID: u.Gid, Groups: groups, Home: u.Home}, nil
+	u.Groups = append([]int{u.GID}, slices.DeleteFunc(u.Groups, func(g int) bool { return g == u.GID })...)
+	return u, nil
+}
+
+// find fills in what /etc/passwd says of a user, and gives the name that it has there, or
+// "" for a number that has none.
+func (u *User) find(root *os.File, name string) (known string, err error) {
+	wanted, isNumber, err := number(name)
+	if err != nil {
+		return "", err
+	}
+	isNumber = isNumber || name == ""
+	found, err := first(root, "/etc/passwd", user.ParsePasswdFilter, func(p user.User) bool {
+		if isNumber {
+			return p.Uid == wanted
+		}
+		return p.Name == name
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case found == nil && !isNumber:
+		return "", fmt.Errorf("%w: /etc/passwd has no user %s", ErrNoUser, name)
+	case found == nil:
+		u.UID = wanted
+		return "", nil
+	case found.Uid < 0 || found.Uid > maxID || found.Gid < 0 || found.Gid > maxID:
+		return "", fmt.Errorf("%w: the ids of user %s in /etc/passwd are not from 0 to %d", ErrNoUser, name, maxID)
+	}
+	u.UID, u.GID, u.Home = found.Uid, found.Gid, found.Home
+	return found.Name, nil
+}
+
+// join sets the group, or without one adds the groups of which the user of that name is a
+// member.
+func (u *User) join(root *os.File, name, group string) error {
+	if group == "" {
+		return each(root, "/etc/group", user.ParseGroupFilter, func(g user.Group) (bool, error) {
+			if !slices.Contains(g.List, name) || g.Gid < 0 || g.Gid > maxID {
+				return true, nil
+			}
+			if len(u.Groups) == foreign.MaxGroups {
+				return false, &foreign.LimitError{Name: "/etc/group", What: "the number of groups of " + name, Limit: foreign.MaxGroups, Unit: "groups"}
+			}
+			u.Groups = append(u.Groups, g.Gid)
+			return true, nil
+		})
+	}
+	wanted, isNumber, err := number(group)
+	if err != nil {
+		return err
+	}
+	found, err := first(root, "/etc/group", user.ParseGroupFilter, func(g user.Group) bool {
+		if isNumber {
+			return g.Gid == wanted
+		}
+		return g.Name == group
+	})
+	switch {
+	case err != nil:
+		return err
+	case isNumber:
+		u.GID = wanted
+	case found == nil:
+		return fmt.Errorf("%w: /etc/group has no group %s", ErrNoUser, group)
+	case found.Gid < 0 || found.Gid > maxID:
+		return fmt.Errorf("%w: the id of group %s in /etc/group is not from 0 to %d", ErrNoUser, group, maxID)
+	default:
+		u.GID = found.Gid
+	}
+	return nil
+}
+
+// number reads an id. What is no number is a name.
+func number(text string) (id int, isNumber bool, err error) {
+	id, err = strconv.Atoi(text)
+	if errors.Is(err, strconv.ErrSyntax) {
+		return 0, false, nil
+	}
+	if err != nil || id < 0 || id > maxID {
+		return 0, true, fmt.Errorf("%w: %s is not from 0 to %d", ErrNoUser, text, maxID)
+	}
+	return id, true, nil
+}
+
+// first gives the first line of a file that matches, or nil.
+func first[T any](root *os.File, name string, parse parser[T], match func(T) bool) (found *T, err error) {
+	err = each(root, name, parse, func(entry T) (bool, error) {
+		if match(entry) {
+			found = &entry
+		}
+		return found == nil, nil
+	})
+	return found, err
+}
+
+// parser is one of package user's: it calls filter with each line of a file.
+type parser[T any] func(r io.Reader, filter func(T) bool) ([]T, error)
+
+// each visits the lines of a file inside root while visit returns true. A file that is
+// missing has none.
+func each[T any](root *os.File, name string, parse parser[T], visit func(T) (bool, error)) error {
+	f, err := foreign.Open(root, name)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in := &lines{LimitedReader: io.LimitedReader{R: f, N: foreign.MaxUserFile + 1}}
+	var fault error
+	_, err = parse(in, func(entry T) bool {
+		if !in.done {
+			var more bool
+			more, fault = visit(entry)
+			in.done = !more || fault != nil
+		}
+		return false // so that nothing is kept
+	})
+	switch {
+	case fault != nil || in.done:
+		return fault
+	case errors.Is(err, bufio.ErrTooLong):
+		limit := &foreign.LimitError{Name: name, What: "the length of a line", Limit: bufio.MaxScanTokenSize, Unit: "bytes"}
+		if name == "/etc/group" { // where package user takes longer ones
+			limit.Limit = 1 << 20
+		}
+		return limit
+	case err == nil && in.N == 0:
+		return &foreign.LimitError{Name: name, Limit: foreign.MaxUserFile, Unit: "bytes"}
+	}
+	return err
+}
+
+// lines ends when it is done.
+type lines struct {
+	io.LimitedReader
+	done bool
+}
+
+func (l *lines) Read(p []byte) (int, error) {
+	if l.done {
+		return 0, io.EOF
+	}
+	return l.LimitedReader.Read(p)
 }
 
 // LookupOwner resolves the owner of --chown: a user without a group is in the group of
@@ -86,25 +233,4 @@ func LookupDirOwner(root *os.File, spec string) (uid, gid int, err error) {
 		}
 	}
 	return uid, gid, err
-}
-
-// openFile opens a regular file inside root; one that is missing reads as empty.
-func openFile(root *os.File, name string) (*os.File, error) {
-	fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-		return os.Open(os.DevNull)
-	}
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	f := os.NewFile(uintptr(fd), name)
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		f.Close()
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	return f, nil
 }

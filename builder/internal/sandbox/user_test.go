@@ -6,12 +6,15 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/builder/foreign"
 )
 
 // rootfs is a directory with the given files.
@@ -151,6 +154,42 @@ func TestLookupInOddFiles(t *testing.T) {
 	defer timer.Stop()
 	if _, err := LookupUser(root, "5"); err == nil {
 		t.Error("a pipe was read")
+	}
+}
+
+// Files that are made to fill the memory: what is looked for is found without keeping the
+// rest, and what is beyond a limit is an error that names it.
+func TestLookupInHugeFiles(t *testing.T) {
+	many := "root:x:0:0::/root:\n"
+	groups := strings.Repeat("g:x:7:root\n", foreign.MaxGroups-1)
+	crowd := "crowd:x:8:" + strings.Repeat("nobody,", 100_000) + "\n"
+	root := rootfs(t, map[string]string{"etc/passwd": many, "etc/group": strings.Repeat(crowd, 20) + groups})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	u, err := LookupUser(root, "root")
+	runtime.ReadMemStats(&after)
+	if err != nil || len(u.Groups) != foreign.MaxGroups {
+		t.Errorf("%d groups, %v", len(u.Groups), err)
+	}
+	if grown := after.Sys - before.Sys; grown > 128<<20 {
+		t.Errorf("the look-up took %d MB", grown>>20)
+	}
+
+	for name, files := range map[string]map[string]string{
+		"groups": {"etc/passwd": many, "etc/group": groups + "g:x:7:root\ng:x:7:root\n"},
+		"lines":  {"etc/passwd": many, "etc/group": strings.Repeat(strings.Repeat("g", 1000)+":x:7:\n", foreign.MaxUserFile/1000)},
+		"line":   {"etc/passwd": strings.Repeat("x", 1<<17)},
+		"group":  {"etc/passwd": many, "etc/group": strings.Repeat("x", 1<<21)},
+	} {
+		var limit *foreign.LimitError
+		if _, err := LookupUser(rootfs(t, files), "root"); !errors.As(err, &limit) || !strings.HasPrefix(limit.Name, "/etc/") {
+			t.Errorf("too many or too long %s: %v", name, err)
+		}
+	}
+	// What is found first is not looked for in the rest.
+	beyond := rootfs(t, map[string]string{"etc/passwd": many + strings.Repeat("x", 1<<17)})
+	if _, err := LookupUser(beyond, "0:0"); err != nil {
+		t.Error(err)
 	}
 }
 

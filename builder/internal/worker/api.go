@@ -162,6 +162,7 @@ const (
 	KindNoFile    = "no-file"
 	KindNoUser    = "no-user"
 	KindInvalid   = "invalid"
+	KindLimit     = "limit" // with a foreign.LimitError
 	KindFetch     = "fetch"
 	KindExit      = "exit"
 	KindHost      = "host"

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/oakum-build/oakum/builder/foreign"
 	"github.com/oakum-build/oakum/builder/internal/download"
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
 	"github.com/oakum-build/oakum/builder/internal/gitrepo"
@@ -31,6 +32,12 @@ func wireError(err error) error {
 	var already *wire.Error
 	if errors.As(err, &already) {
 		return err
+	}
+	var limit *foreign.LimitError
+	if errors.As(err, &limit) {
+		if detail, failed := json.Marshal(limit); failed == nil {
+			return &wire.Error{Kind: KindLimit, Message: err.Error(), Detail: detail}
+		}
 	}
 	var noFile *filecopy.NotFoundError
 	if errors.As(err, &noFile) {

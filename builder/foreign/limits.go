@@ -1,0 +1,57 @@
+//go:build linux
+
+package foreign
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The limits of what is read of others, all in one place. They are far above what is
+// written in earnest, and low enough that what is read fits in memory many times over.
+const (
+	// MaxDockerfile bounds a Dockerfile, in bytes.
+	MaxDockerfile = 16 << 20
+	// MaxIgnoreFile bounds an ignore file, in bytes.
+	MaxIgnoreFile = 1 << 20
+	// MaxPattern bounds a pattern of an ignore file or of --exclude, in bytes: no path is
+	// longer (PATH_MAX).
+	MaxPattern = 4096
+	// MaxPatterns bounds the patterns of an ignore file, and MaxWildcards the "*", "?" and
+	// "[" in them all: each path of a context is compared with each of them.
+	MaxPatterns  = 10_000
+	MaxWildcards = 10_000
+	// MaxArgumentFile bounds a file of build arguments, in bytes.
+	MaxArgumentFile = 1 << 20
+	// MaxJSON bounds the index, a manifest or a configuration of an image, in bytes, as
+	// containers/image bounds those of a registry.
+	MaxJSON = 4 << 20
+	// MaxUserFile bounds an image's /etc/passwd and /etc/group, in bytes.
+	MaxUserFile = 64 << 20
+	// MaxGroups bounds the groups of one user (NGROUPS_MAX).
+	MaxGroups = 65_536
+)
+
+// ErrInvalid is builder.ErrInvalid.
+var ErrInvalid = errors.New("invalid argument")
+
+// LimitError says what of others is larger than what is read. It matches ErrInvalid.
+type LimitError struct {
+	Name  string // the file, or the place in it; may be empty
+	What  string // what is limited: "a pattern", "the length"; empty for a file itself
+	Limit int64
+	Unit  string // of Limit: "bytes", "instructions"
+}
+
+func (e *LimitError) Error() string {
+	switch {
+	case e.What == "":
+		return fmt.Sprintf("%s is larger than %d %s, which is the limit", e.Name, e.Limit, e.Unit)
+	case e.Name == "":
+		return fmt.Sprintf("%s is more than %d %s, which is the limit", e.What, e.Limit, e.Unit)
+	}
+	return fmt.Sprintf("%s: %s is more than %d %s, which is the limit", e.Name, e.What, e.Limit, e.Unit)
+}
+
+// Is makes errors.Is(err, ErrInvalid) true.
+func (e *LimitError) Is(target error) bool { return target == ErrInvalid }

@@ -27,7 +27,7 @@ func TestFaults(t *testing.T) {
 		{name: "no FROM", text: "ARG A\n", says: "no FROM"},
 		{name: "before FROM", text: "# c\nRUN a\nFROM base\n", line: 2, says: "RUN stands before the first FROM"},
 		{name: "unknown instruction", text: "FROM base\nRUM a\n", line: 2, says: "unknown instruction: RUM", hint: "did you mean RUN?"},
-		{name: "unknown flag", text: "FROM base\n\nCOPY --form=a b c\n", line: 3, says: "unknown flag: --form", hint: "did you mean from?"},
+		{name: "unknown flag", text: "FROM base\n\nCOPY --form=a b c\n", line: 3, says: "unknown flag: --form", hint: "did you mean --from?"},
 		{name: "bad directive", text: "# escape=x\nFROM base\n", line: 1, says: "escape"},
 		{name: "repeated directive", text: "# escape=`\n# escape=`\nFROM base\n", line: 2, says: "escape"},
 		{name: "bad stage name", text: "FROM base AS 1a\n", line: 1, says: "invalid name for build stage"},
@@ -66,6 +66,7 @@ func TestFaults(t *testing.T) {
 
 		{name: "mount", text: "FROM base\nRUN --mount=type=cache,target=/c x\n", line: 2, says: "RUN --mount is not supported yet", unsupported: true},
 		{name: "network", text: "FROM base\nRUN --network=none x\n", line: 2, says: "RUN --network=none", unsupported: true},
+		{name: "unknown network", text: "FROM base\nRUN --network=hots x\n", line: 2, says: "hots"},
 		{name: "device", text: "FROM base\nRUN --device=vendor.example/x=y x\n", line: 2, says: "RUN --device is not supported yet", unsupported: true},
 		{name: "security", text: "FROM base\nRUN --security=insecure x\n", line: 2, says: "RUN --security=insecure", unsupported: true},
 		{name: "symbolic mode", text: "FROM base\nADD --chmod=u+q a /b/\n", line: 2, says: "ADD --chmod=u+q: neither"},

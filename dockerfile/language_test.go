@@ -26,6 +26,7 @@ func TestLanguage(t *testing.T) {
 		{"sources are not split after expansion", "FROM base\nARG A=\"b c\"\nCOPY $A /\n", []string{"COPY b c -> /"}},
 		{"variables in a trigger are those of the child", "FROM base AS a\nENV V=base\nONBUILD WORKDIR /$V-$W\nENV V=late\nFROM a\n", []string{"WORKDIR /late-"}},
 		{"a trigger with a here-document", "FROM base AS a\nONBUILD RUN <<EOF\nx\ny\nEOF\nFROM a\n", []string{"RUN /bin/sh -c x\ny\n"}},
+		{"the host's network is what every RUN has", "FROM base\nRUN --network=host a\n", []string{"RUN /bin/sh -c a"}},
 		{"network and security that are the default", "FROM base\nRUN --network=default --security=sandbox a\n", []string{"RUN /bin/sh -c a"}},
 	}
 	for _, tt := range tests {

@@ -125,6 +125,9 @@ func syntaxFault(err error, text []byte) *Fault {
 	message := err.Error()
 	if m := suggestion.FindStringSubmatch(message); m != nil {
 		message, f.Hint = m[1], m[2]
+		if strings.HasPrefix(message, "unknown flag: --") {
+			f.Hint = strings.Replace(f.Hint, "did you mean ", "did you mean --", 1)
+		}
 	}
 	if message == "file with no instructions" {
 		return &Fault{Err: errors.New("the Dockerfile has no instructions"), Hint: "it needs at least a FROM instruction"}

@@ -61,7 +61,8 @@ func checkRun(c *instructions.RunCommand) error {
 	if len(instructions.GetMounts(c)) > 0 {
 		return unsupported{"RUN --mount"}
 	}
-	if network := instructions.GetNetwork(c); network != instructions.NetworkDefault {
+	// The network of the host is the one that every RUN has. BuildKit asks for leave for it.
+	if network := instructions.GetNetwork(c); network != instructions.NetworkDefault && network != instructions.NetworkHost {
 		return unsupported{"RUN --network=" + network}
 	}
 	if security := instructions.GetSecurity(c); security != instructions.SecuritySandbox {

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/oakum-build/oakum/builder"
-	"github.com/oakum-build/oakum/builder/foreign"
+	limits "github.com/oakum-build/oakum/builder/foreign"
 )
 
 // A limit that the worker meets comes to the caller as a typed error that names it.
@@ -18,7 +18,7 @@ func TestLimitsAreNamed(t *testing.T) {
 	s := base(t, b)
 	ok(t, s.Copy(t.Context(), "/etc/group", builder.Dir(tree(t, map[string]string{"group": strings.Repeat("x", 2<<20)})).Select("group")))
 	err := s.Run(t.Context(), builder.Cmd{Args: []string{"true"}})
-	var limit *foreign.LimitError
+	var limit *limits.LimitError
 	if !errors.As(err, &limit) || limit.Name != "/etc/group" || limit.Limit == 0 {
 		t.Errorf("RUN beside a line of 2 MiB in /etc/group: %v", err)
 	}

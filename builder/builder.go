@@ -28,11 +28,14 @@ type Options struct {
 }
 
 // Registry says how a registry is reached. The zero value follows
-// registries.conf and the usual auth files.
+// registries.conf and the usual auth files, with the helpers that they name.
 type Registry struct {
 	AuthFile string // path of an auth.json; "" for the default search
+	// Username and Password are for the registry Host, and are sent to no other. In
+	// Options a Username needs a Host; in a call, "" is the registry that it names.
 	Username string
 	Password string
+	Host     string
 	CertDir  string // directory with client certificates and CAs
 	// TLSVerify, when not nil, overrides registries.conf's "insecure".
 	TLSVerify *bool

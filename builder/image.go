@@ -45,8 +45,16 @@ type ImageDetail struct {
 }
 
 func (r Registry) access() storage.Access {
-	return storage.Access{AuthFile: r.AuthFile, Username: r.Username, Password: r.Password, CertDir: r.CertDir,
+	return storage.Access{AuthFile: r.AuthFile, Username: r.Username, Password: r.Password, Host: r.Host, CertDir: r.CertDir,
 		TLSVerify: r.TLSVerify, SignaturePolicy: r.SignaturePolicy}
+}
+
+// check is for a Registry that is not one call's.
+func (r Registry) check() error {
+	if r.Username != "" && r.Host == "" {
+		return fmt.Errorf("%w: Registry.Username is for one registry, which Registry.Host must name", ErrInvalid)
+	}
+	return nil
 }
 
 // or gives the call's registry options, or else the Builder's.

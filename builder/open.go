@@ -44,6 +44,9 @@ func Open(ctx context.Context, opts Options) (*Builder, error) {
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
+	if err := opts.Registry.check(); err != nil {
+		return nil, err
+	}
 	proc, err := nsenter.Start(ctx, workerEnv())
 	if err != nil && ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -56,6 +59,7 @@ func Open(ctx context.Context, opts Options) (*Builder, error) {
 		return nil, err
 	}
 	b.proc, b.client = proc, wire.NewClient(proc.Control)
+	b.client.Answer = answer
 	go b.forwardLog(proc.Stderr)
 	hello := worker.Hello{
 		Store: storage.Options{Root: opts.Root, RunRoot: opts.RunRoot, Driver: opts.Driver, DriverOptions: opts.DriverOptions},
@@ -152,6 +156,15 @@ func (b *Builder) call(ctx context.Context, method string, params, result any, f
 		return ErrClosed // the worker gave the call up
 	}
 	return fromWire(err)
+}
+
+// answer does for the worker what needs the environment of this process.
+func answer(ctx context.Context, question json.RawMessage) (any, error) {
+	var ask worker.Ask
+	if err := json.Unmarshal(question, &ask); err != nil {
+		return nil, err
+	}
+	return storage.FindLogins(ctx, ask.AuthFile, ask.Repositories)
 }
 
 func (b *Builder) isClosed() bool {

@@ -22,7 +22,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"go.podman.io/image/v5/types"
 	cs "go.podman.io/storage"
 	_ "go.podman.io/storage/drivers/register" // the overlay driver
 	storagetypes "go.podman.io/storage/types"
@@ -187,35 +186,4 @@ func (s *Store) Status() (Status, error) {
 	layers, err := s.cs.Layers()
 	st.Images, st.Layers = len(images), len(layers)
 	return st, err
-}
-
-// Access says how registries are reached for one call.
-type Access struct {
-	AuthFile, Username, Password, CertDir string
-	TLSVerify                             *bool
-	SignaturePolicy                       string
-}
-
-// systemContext is how containers/image goes about one call. Its large temporary files
-// are in TMPDIR or in the store, where the next process sweeps those of a killed one.
-func (s *Store) systemContext(a Access) (*types.SystemContext, error) {
-	sys := &types.SystemContext{
-		AuthFilePath:             a.AuthFile,
-		DockerCertPath:           a.CertDir,
-		SignaturePolicyPath:      a.SignaturePolicy,
-		DockerRegistryUserAgent:  "oakum",
-		SystemRegistriesConfPath: os.Getenv("CONTAINERS_REGISTRIES_CONF"),
-	}
-	var err error
-	if sys.BigFilesTemporaryDir, err = s.bigFilesDir(); err != nil {
-		return nil, fmt.Errorf("making a directory for temporary files: %w", err)
-	}
-	if a.Username != "" {
-		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: a.Username, Password: a.Password}
-	}
-	if a.TLSVerify != nil {
-		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!*a.TLSVerify)
-		sys.OCIInsecureSkipTLSVerify = !*a.TLSVerify
-	}
-	return sys, nil
 }

@@ -89,7 +89,7 @@ func (s *Store) pull(ctx context.Context, ref string, p Platform, a Access, inne
 		return Image{}, err
 	}
 	if found {
-		img, err := s.pullFrom(ctx, sys, src, inner)
+		img, err := s.pullFrom(ctx, sys, src, a, inner)
 		switch {
 		case err == nil:
 			return s.nameTag(img, src.DockerReference(), tag)
@@ -104,13 +104,16 @@ func (s *Store) pull(ctx context.Context, ref string, p Platform, a Access, inne
 	if err != nil {
 		return Image{}, err
 	}
+	if a.Username != "" && a.Host == "" && len(names) > 1 {
+		return Image{}, fmt.Errorf("%w %q: %w", ErrReference, ref, errCreds)
+	}
 	var errs []error
 	for _, named := range names {
 		src, err := docker.NewReference(named)
 		if err != nil {
 			return Image{}, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
 		}
-		img, err := s.pullFrom(ctx, sys, src, inner)
+		img, err := s.pullFrom(ctx, sys, src, a, inner)
 		if err == nil {
 			return s.nameTag(img, named, tag)
 		}
@@ -123,7 +126,15 @@ func (s *Store) pull(ctx context.Context, ref string, p Platform, a Access, inne
 }
 
 // pullFrom pulls from where src is. inner lets an archive or layout name its image.
-func (s *Store) pullFrom(ctx context.Context, sys *types.SystemContext, src types.ImageReference, inner bool) (Image, error) {
+func (s *Store) pullFrom(ctx context.Context, sys *types.SystemContext, src types.ImageReference, a Access, inner bool) (Image, error) {
+	if src.Transport().Name() == docker.Transport.Name() {
+		with, done, err := reach(ctx, sys, a, src.DockerReference(), true)
+		if err != nil {
+			return Image{}, err
+		}
+		defer done()
+		sys = with
+	}
 	dest, err := s.pulledReference(ctx, sys, src, inner)
 	if err != nil {
 		return Image{}, err
@@ -217,13 +228,22 @@ func (s *Store) RemoteDigest(ctx context.Context, ref string, a Access) (digest.
 		if err != nil {
 			return "", fmt.Errorf("%w %q: %w", ErrReference, ref, err)
 		}
-		d, err := docker.GetDigest(ctx, sys, r)
+		d, err := remoteDigest(ctx, sys, r, a)
 		if err == nil {
 			return d, nil
 		}
 		errs = append(errs, err)
 	}
 	return "", fmt.Errorf("%w: %w", ErrRegistry, errors.Join(errs...))
+}
+
+func remoteDigest(ctx context.Context, sys *types.SystemContext, ref types.ImageReference, a Access) (digest.Digest, error) {
+	with, done, err := reach(ctx, sys, a, ref.DockerReference(), false)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	return docker.GetDigest(ctx, with, ref)
 }
 
 // HasDigest says whether d is a digest of img's manifests.
@@ -269,6 +289,14 @@ func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (d
 	sys, err := s.systemContext(a)
 	if err != nil {
 		return "", err
+	}
+	if to.Transport().Name() == docker.Transport.Name() {
+		with, done, err := reach(ctx, sys, a, to.DockerReference(), false)
+		if err != nil {
+			return "", err
+		}
+		defer done()
+		sys = with
 	}
 	pc, err := policy(&types.SystemContext{SignaturePolicyPath: a.SignaturePolicy})
 	if err != nil {

@@ -61,17 +61,6 @@ func storeFlags() []cli.Flag {
 	}
 }
 
-// registryFlags says how registries are reached.
-func registryFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "authfile", EnvVars: []string{"REGISTRY_AUTH_FILE"}, Usage: "take registry credentials from `FILE`"},
-		&cli.StringFlag{Name: "creds", Usage: "log in to the registry with `USER:PASSWORD`"},
-		&cli.StringFlag{Name: "cert-dir", Usage: "take client certificates and CAs from `DIR`"},
-		&cli.BoolFlag{Name: "tls-verify", Usage: "require HTTPS and check certificates; without the flag, registries.conf decides"},
-		&cli.StringFlag{Name: "signature-policy", Usage: "take the policy of signatures from `FILE` instead of policy.json"},
-	}
-}
-
 // withStore adds the store's flags to a command's own.
 func withStore(groups ...[]cli.Flag) []cli.Flag {
 	var all []cli.Flag
@@ -79,23 +68,6 @@ func withStore(groups ...[]cli.Flag) []cli.Flag {
 		all = append(all, g...)
 	}
 	return all
-}
-
-// registry reads registryFlags.
-func registry(c *cli.Context) (builder.Registry, error) {
-	r := builder.Registry{AuthFile: c.String("authfile"), CertDir: c.String("cert-dir"), SignaturePolicy: c.String("signature-policy")}
-	if creds := c.String("creds"); creds != "" {
-		user, password, ok := strings.Cut(creds, ":")
-		if !ok || user == "" {
-			return r, usagef("--creds must be USER:PASSWORD")
-		}
-		r.Username, r.Password = user, password
-	}
-	if c.IsSet("tls-verify") {
-		verify := c.Bool("tls-verify")
-		r.TLSVerify = &verify
-	}
-	return r, nil
 }
 
 // open opens the store that the flags of c name. The caller fills in more of opts

@@ -196,9 +196,9 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 	if req.call, err = readCall(c); err != nil {
 		return req, err
 	}
-	req.registry = registry
+	req.registry, err = forOne(registry, o.Names, "name the image by its registry: -t REGISTRY/NAME")
 	req.results = readResults(c)
-	return req, nil
+	return req, err
 }
 
 // readStreamFlags reads where the progress and the outputs go.

@@ -38,6 +38,9 @@ func runImage(c *cli.Context, std streams) (err error) {
 	if err != nil {
 		return err
 	}
+	if reg, err = forOne(reg, []string{c.Args().First()}, "write IMAGE with its registry"); err != nil {
+		return err
+	}
 	env, err := environment(c.StringSlice("env"))
 	if err != nil {
 		return err

@@ -1,7 +1,8 @@
 // Package wire carries calls from the builder to its worker. Each call is a socket
 // pair of its own, sent over the control socket together with the call's files: the
-// request goes one way as JSON, then events and one result come back. Closing the
-// caller's end cancels the call, and the worker's death ends all of them.
+// request goes one way as JSON, then events, questions and one result come back; a
+// question is answered before anything else comes. Closing the caller's end cancels the
+// call, and the worker's death ends all of them.
 package wire
 
 import (
@@ -28,9 +29,16 @@ type request struct {
 
 type reply struct {
 	Event  json.RawMessage `json:",omitempty"`
+	Ask    json.RawMessage `json:",omitempty"`
 	Result json.RawMessage `json:",omitempty"`
 	Error  *Error          `json:",omitempty"`
 	Done   bool            `json:",omitempty"`
+}
+
+// answer is what the caller says to a question.
+type answer struct {
+	Result json.RawMessage `json:",omitempty"`
+	Error  string          `json:",omitempty"`
 }
 
 // Error is a failure as it crosses the wire.
@@ -47,6 +55,10 @@ var ErrGone = errors.New("the worker is gone")
 
 // Client is the caller's side of a control socket. It is safe for many goroutines.
 type Client struct {
+	// Answer answers what the worker asks while a call runs, from that call's goroutine. It
+	// is set before the first call.
+	Answer func(ctx context.Context, question json.RawMessage) (any, error)
+
 	mu   sync.Mutex
 	conn *os.File
 }
@@ -82,7 +94,7 @@ func (c *Client) Call(ctx context.Context, method string, params, result any, fi
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.CloseWrite() })
 	defer stop()
-	err = receive(conn, result, event)
+	err = c.receive(ctx, conn, result, event)
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -117,7 +129,7 @@ func (c *Client) open(files []*os.File) (*net.UnixConn, error) {
 	return conn.(*net.UnixConn), nil
 }
 
-func receive(conn io.Reader, result any, event func(json.RawMessage)) error {
+func (c *Client) receive(ctx context.Context, conn io.ReadWriter, result any, event func(json.RawMessage)) error {
 	dec := json.NewDecoder(conn)
 	for {
 		var r reply
@@ -128,6 +140,10 @@ func receive(conn io.Reader, result any, event func(json.RawMessage)) error {
 		case r.Event != nil:
 			if event != nil {
 				event(r.Event)
+			}
+		case r.Ask != nil:
+			if err := json.NewEncoder(conn).Encode(c.answer(ctx, r.Ask)); err != nil && ctx.Err() == nil {
+				return ErrGone
 			}
 		case r.Error != nil:
 			return r.Error
@@ -140,13 +156,56 @@ func receive(conn io.Reader, result any, event func(json.RawMessage)) error {
 	}
 }
 
+func (c *Client) answer(ctx context.Context, question json.RawMessage) answer {
+	if c.Answer == nil {
+		return answer{Error: "nobody answers"}
+	}
+	result, err := c.Answer(ctx, question)
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	raw, err := json.Marshal(result)
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	return answer{Result: raw}
+}
+
 // Call is one request as the worker sees it.
 type Call struct {
 	Method string
 	Params json.RawMessage
 	Files  []*os.File
-	mu     sync.Mutex
-	enc    *json.Encoder
+
+	mu      sync.Mutex
+	enc     *json.Encoder
+	asking  sync.Mutex
+	answers chan answer
+}
+
+// Ask asks the caller something and waits for the answer, or until the call is cancelled.
+func (c *Call) Ask(ctx context.Context, question, result any) error {
+	raw, err := json.Marshal(question)
+	if err != nil {
+		return err
+	}
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	c.mu.Lock()
+	err = c.enc.Encode(reply{Ask: raw})
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case a := <-c.answers:
+		if a.Error != "" {
+			return errors.New(a.Error)
+		}
+		return json.Unmarshal(a.Result, result)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Event sends an event to the caller.
@@ -212,7 +271,7 @@ func rights(oob []byte) ([]*os.File, error) {
 func serveCall(ctx context.Context, files []*os.File, handle Handler) {
 	conn, err := net.FileConn(files[0])
 	files[0].Close()
-	call := &Call{Files: files[1:]}
+	call := &Call{Files: files[1:], answers: make(chan answer, 1)}
 	defer func() {
 		for _, f := range call.Files {
 			if f != nil {
@@ -234,9 +293,19 @@ func serveCall(ctx context.Context, files []*os.File, handle Handler) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		// Nothing more is sent: the read ends when the caller cancels or dies.
-		_, _ = io.Copy(io.Discard, conn)
-		cancel()
+		// Only answers are sent: the read ends when the caller cancels or dies.
+		defer cancel()
+		for {
+			var a answer
+			if dec.Decode(&a) != nil {
+				return
+			}
+			select {
+			case call.answers <- a:
+			case <-ctx.Done():
+				return
+			}
+		}
 	}()
 	result, err := handle(ctx, call)
 	r := reply{Done: true}

@@ -311,3 +311,47 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+// A question is answered by the caller while its call goes on, and one that nobody answers
+// or that is asked of a caller that gave up does not hang.
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	waiting := make(chan struct{})
+	c, _ := serve(t, func(ctx context.Context, call *Call) (any, error) {
+		var got []string
+		if call.Method == "wait" {
+			close(waiting)
+		}
+		for i := range 3 {
+			var word string
+			if err := call.Ask(ctx, i, &word); err != nil {
+				return nil, err
+			}
+			call.Event(word)
+			got = append(got, word)
+		}
+		return strings.Join(got, " "), nil
+	})
+	var out string
+	if err := c.Call(t.Context(), "ask", nil, &out, nil, nil); err == nil || err.Error() != "nobody answers" {
+		t.Errorf("without an answer: %q, %v", out, err)
+	}
+	c.Answer = func(ctx context.Context, question json.RawMessage) (any, error) {
+		if ctx.Value(t) != nil { // the caller that gives up
+			<-waiting
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return "word " + string(question), nil
+	}
+	events := 0
+	err := c.Call(t.Context(), "ask", nil, &out, nil, func(json.RawMessage) { events++ })
+	if err != nil || out != "word 0 word 1 word 2" || events != 3 {
+		t.Errorf("got %q, %d events, %v", out, events, err)
+	}
+	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), t, true))
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if err := c.Call(ctx, "wait", nil, &out, nil, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}

@@ -153,6 +153,13 @@ type Event struct {
 	Took    time.Duration `json:",omitempty"`
 }
 
+// Ask asks the caller for what only the user's own process finds: the logins for
+// repositories. The answer is a storage.Logins.
+type Ask struct {
+	AuthFile     string
+	Repositories []string
+}
+
 // Kinds of wire errors.
 const (
 	KindNotFound  = "image-not-found"

@@ -130,7 +130,7 @@ func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Det
 			other = fmt.Errorf("the store has it for %s, not for %s", is, p.Platform)
 		}
 	}
-	pull, err := w.wantPull(ctx, p, have, local.Image)
+	pull, err := w.wantPull(ctx, call, p, have, local.Image)
 	if err == nil && !pull {
 		return local, nil
 	}
@@ -144,8 +144,8 @@ func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Det
 }
 
 // pull pulls an image to build from.
-func (w *worker) pull(ctx context.Context, call *wire.Call, ref string, platform storage.Platform, access storage.Access) (storage.Detail, error) {
-	img, err := w.pulling(call, ref, func() (storage.Image, error) { return w.store.PullBase(ctx, ref, platform, access) })
+func (w *worker) pull(ctx context.Context, call *wire.Call, ref string, platform storage.Platform, reach storage.Access) (storage.Detail, error) {
+	img, err := w.pulling(call, ref, func() (storage.Image, error) { return w.store.PullBase(ctx, ref, platform, access(call, reach)) })
 	if err != nil {
 		return storage.Detail{}, err
 	}
@@ -165,7 +165,7 @@ func (w *worker) pulling(call *wire.Call, ref string, pull func() (storage.Image
 	return img, err
 }
 
-func (w *worker) wantPull(ctx context.Context, p Open, have bool, local storage.Image) (bool, error) {
+func (w *worker) wantPull(ctx context.Context, call *wire.Call, p Open, have bool, local storage.Image) (bool, error) {
 	switch p.Pull {
 	case "always":
 		return true, nil
@@ -178,7 +178,7 @@ func (w *worker) wantPull(ctx context.Context, p Open, have bool, local storage.
 		if !have {
 			return true, nil
 		}
-		d, err := w.store.RemoteDigest(ctx, p.From, p.Access)
+		d, err := w.store.RemoteDigest(ctx, p.From, access(call, p.Access))
 		return err == nil && !w.store.HasDigest(local, d), nil
 	case "":
 		return !have, nil

@@ -187,11 +187,11 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 		})
 	case "pull":
 		return with(call, func(p Ref) (any, error) {
-			return w.pulling(call, p.Ref, func() (storage.Image, error) { return w.store.Pull(ctx, p.Ref, p.Access) })
+			return w.pulling(call, p.Ref, func() (storage.Image, error) { return w.store.Pull(ctx, p.Ref, access(call, p.Access)) })
 		})
 	case "push":
 		return with(call, func(p Ref) (any, error) {
-			d, err := w.store.Push(ctx, p.Ref, p.Dest, p.Format, p.Access)
+			d, err := w.store.Push(ctx, p.Ref, p.Dest, p.Format, access(call, p.Access))
 			return Pushed{d}, err
 		})
 	case "prune":
@@ -200,6 +200,17 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 		return w.info()
 	}
 	return nil, fmt.Errorf("unknown method %q", call.Method)
+}
+
+// access lets the caller find logins: helpers need the user's own environment.
+func access(call *wire.Call, a storage.Access) storage.Access {
+	a.Logins = func(ctx context.Context, authFile string, repositories []string) (storage.Logins, error) {
+		var found storage.Logins
+		err := call.Ask(ctx, Ask{AuthFile: authFile, Repositories: repositories}, &found)
+		return found, err
+	}
+	a.Notice = func(text string) { call.Event(Event{Warning: text}) }
+	return a
 }
 
 func with[P any](call *wire.Call, f func(P) (any, error)) (any, error) {

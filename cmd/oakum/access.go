@@ -1,0 +1,63 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+// registryFlags says how registries are reached.
+func registryFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "authfile", EnvVars: []string{"REGISTRY_AUTH_FILE"}, Usage: "take registry credentials from `FILE`"},
+		&cli.StringFlag{Name: "creds", Usage: "log in with `USER:PASSWORD` to the registry that the command names, and to no other"},
+		&cli.StringFlag{Name: "cert-dir", Usage: "take client certificates and CAs from `DIR`"},
+		&cli.BoolFlag{Name: "tls-verify", Usage: "require HTTPS and check certificates; without the flag, registries.conf decides"},
+		&cli.StringFlag{Name: "signature-policy", Usage: "take the policy of signatures from `FILE` instead of policy.json"},
+	}
+}
+
+// registry reads registryFlags.
+func registry(c *cli.Context) (builder.Registry, error) {
+	r := builder.Registry{AuthFile: c.String("authfile"), CertDir: c.String("cert-dir"), SignaturePolicy: c.String("signature-policy")}
+	if err := builder.CheckAuthFile(r.AuthFile); err != nil {
+		return r, err
+	}
+	if creds := c.String("creds"); creds != "" {
+		user, password, ok := strings.Cut(creds, ":")
+		if !ok || user == "" {
+			return r, usagef("--creds must be USER:PASSWORD")
+		}
+		r.Username, r.Password = user, password
+	}
+	if c.IsSet("tls-verify") {
+		verify := c.Bool("tls-verify")
+		r.TLSVerify = &verify
+	}
+	return r, nil
+}
+
+// forOne says which registry --creds is for: that of the images that the command line
+// names. It is not one that a Dockerfile names.
+func forOne(r builder.Registry, names []string, how string) (builder.Registry, error) {
+	if r.Username == "" {
+		return r, nil
+	}
+	var hosts []string
+	for _, name := range names {
+		host, rest, _ := strings.Cut(strings.TrimPrefix(name, "docker://"), "/")
+		if rest != "" && (strings.ContainsAny(host, ".:") || host == "localhost") && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	if len(hosts) != 1 {
+		e := usagef("--creds is for one registry, and it is not clear which")
+		e.hint = how + ", or log in to it before: oakum login REGISTRY"
+		return r, e
+	}
+	r.Host = hosts[0]
+	return r, nil
+}

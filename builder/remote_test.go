@@ -176,6 +176,33 @@ func TestURLIsCached(t *testing.T) {
 	add(true, "one", builder.StageOptions{}, func() builder.Source { return plain().Checksum(digest.FromString("one").String()) })
 }
 
+// A server that knows only times goes back to an older file, of the same length.
+func TestURLGoesBack(t *testing.T) {
+	t.Parallel()
+	at, content := time.Unix(0, 0), ""
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", at, strings.NewReader(content))
+	}))
+	defer s.Close()
+	b := open(t)
+	for _, step := range []struct {
+		content string
+		at      int64
+		cached  bool
+	}{{"new", 1e9, false}, {"new", 1e9, true}, {"old", 1e9 - 7, false}, {"new", 1e9, true}, {"new", 1e9 + 7, false}, {"new", 1e9 + 7, true}} {
+		at, content = time.Unix(step.at, 0), step.content
+		st := scratch(t, b)
+		ok(t, st.Add(t.Context(), "/f", builder.URL(s.URL+"/f")))
+		if st.Last().Cached != step.cached {
+			t.Errorf("%+v: cached: %t", step, !step.cached)
+		}
+		f := entryOf(t, lastLayer(t, b, st), "f")
+		if f.content != step.content || f.ModTime.Unix() != step.at {
+			t.Errorf("%+v: got %q of %d", step, f.content, f.ModTime.Unix())
+		}
+	}
+}
+
 func TestURLErrors(t *testing.T) {
 	t.Parallel()
 	s := web(t, map[string]string{"/f": "one"})

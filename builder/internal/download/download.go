@@ -29,11 +29,12 @@ const (
 	patience = time.Minute
 )
 
-// Request is what is asked for. ETag and LastModified, when not empty, are those of a
-// copy that is there already.
+// Request is what is asked for. Known and Modified are those of a copy that is there
+// already, if there is one.
 type Request struct {
-	URL                string
-	ETag, LastModified string
+	URL      string
+	Known    Validators
+	Modified time.Time
 	// Authorization, when not "", is the header of that name for the URL's server.
 	Authorization string
 }
@@ -41,10 +42,10 @@ type Request struct {
 // Result is what came.
 type Result struct {
 	// Unchanged says that the copy that is there already is still the file.
-	Unchanged          bool
-	ETag, LastModified string
-	Modified           time.Time // of LastModified; the epoch without one
-	SHA256             string    // hex
+	Unchanged  bool
+	Validators Validators
+	Modified   time.Time // as the server says; the epoch if it does not
+	SHA256     string    // hex
 }
 
 // Error is a download that failed.
@@ -137,19 +138,18 @@ func Get(ctx context.Context, req Request, w io.Writer, want digest.Digest) (Res
 		return Result{}, fail(err)
 	}
 	defer resp.Body.Close()
-	res := Result{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified"), Modified: time.Unix(0, 0)}
-	t, err := http.ParseTime(res.LastModified)
-	if err == nil {
+	res := Result{Validators: validators(resp), Modified: time.Unix(0, 0)}
+	if t, err := http.ParseTime(resp.Header.Get("Last-Modified")); err == nil {
 		res.Modified = t
 	}
-	// A file that changed in this second may change again in it (RFC 9110, 8.8.2.2).
-	if now, noDate := http.ParseTime(resp.Header.Get("Date")); err != nil || noDate != nil || now.Sub(t) < 2*time.Second {
-		res.LastModified = ""
-	}
+	verdict := req.Known.judge(resp, res.Modified, req.Modified)
 	switch {
-	case resp.StatusCode == http.StatusNotModified && (req.ETag != "" || req.LastModified != ""):
+	case verdict == unchanged:
 		res.Unchanged = true
 		return res, nil
+	case verdict == unclear && req.Known.known():
+		req.Known = Validators{}
+		return Get(ctx, req, w, want)
 	case resp.StatusCode != http.StatusOK:
 		return Result{}, fail(fmt.Errorf("the server answered %s", resp.Status))
 	}
@@ -207,12 +207,7 @@ func request(ctx context.Context, req Request) (*http.Response, error) {
 	}
 	r.URL.Fragment, r.URL.RawFragment = "", ""
 	r.Header.Set("User-Agent", "oakum")
-	if req.ETag != "" {
-		r.Header.Set("If-None-Match", req.ETag)
-	}
-	if req.LastModified != "" {
-		r.Header.Set("If-Modified-Since", req.LastModified)
-	}
+	req.Known.conditional(r)
 	transport := &http.Transport{
 		Proxy:              http.ProxyFromEnvironment,
 		DialContext:        (&net.Dialer{Timeout: 30 * time.Second}).DialContext,

@@ -48,10 +48,10 @@ func TestGet(t *testing.T) {
 	if err != nil || body != "content" || res.SHA256 != digest.FromString("content").Encoded() || res.Unchanged {
 		t.Fatalf("got %q, %+v, %v", body, res, err)
 	}
-	if res.ETag != `"v1"` || res.LastModified != modified || res.Modified.Unix() != 1445412480 {
+	if res.Validators.ETag != `"v1"` || res.Modified.Unix() != 1445412480 {
 		t.Errorf("got %+v", res)
 	}
-	body, res, err = get(t, Request{URL: s.URL, ETag: res.ETag, LastModified: res.LastModified}, "")
+	body, res, err = get(t, Request{URL: s.URL + "/f", Known: res.Validators, Modified: res.Modified}, "")
 	if err != nil || body != "" || !res.Unchanged {
 		t.Errorf("got %q, %+v, %v", body, res, err)
 	}
@@ -67,7 +67,7 @@ func TestModified(t *testing.T) {
 	for header, want := range map[string]string{"": "", "yesterday": "", recent: "", "Wed, 21 Oct 2015 07:28:00 GMT": "Wed, 21 Oct 2015 07:28:00 GMT"} {
 		s := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Last-Modified", header) })
 		_, res, err := get(t, Request{URL: s.URL}, "")
-		if err != nil || res.LastModified != want || strings.HasSuffix(header, "GMT") != (res.Modified.Unix() != 0) {
+		if err != nil || res.Validators.LastModified != want || strings.HasSuffix(header, "GMT") != (res.Modified.Unix() != 0) {
 			t.Errorf("%q: got %+v, %v", header, res, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 
@@ -180,8 +181,12 @@ func (w *worker) fetched(ctx context.Context, key string, fresh bool, content st
 // errUnchanged ends a download whose file is in the store.
 var errUnchanged = errors.New("the file is in the store")
 
-// validators are what is known of a file that was downloaded.
-type validators struct{ ETag, LastModified, SHA256 string }
+// downloaded is what is known of the last file that a URL gave.
+type downloaded struct {
+	download.Validators
+	SHA256   string
+	Modified time.Time
+}
 
 func (w *worker) fetchURL(ctx context.Context, r Remote, fresh bool) (*storage.Layer, error) {
 	if err := download.Check(r.URL); err != nil {
@@ -208,9 +213,9 @@ func (w *worker) fetchURL(ctx context.Context, r Remote, fresh bool) (*storage.L
 
 // downloadInto downloads a file unless the store has it.
 func (w *worker) downloadInto(ctx context.Context, req download.Request, want digest.Digest, key string, fresh bool, staging storage.Staging) (string, error) {
-	known := w.validators(key)
+	known := w.downloaded(key)
 	if _, have := w.store.Step(key, known.SHA256); have && known.SHA256 != "" && !fresh && want == "" {
-		req.ETag, req.LastModified = known.ETag, known.LastModified
+		req.Known, req.Modified = known.Validators, known.Modified
 	}
 	root, err := os.OpenRoot(staging.Upper)
 	if err != nil {
@@ -230,24 +235,25 @@ func (w *worker) downloadInto(ctx context.Context, req download.Request, want di
 	if got.Unchanged {
 		return known.SHA256, errUnchanged
 	}
-	w.know(key, validators{got.ETag, got.LastModified, got.SHA256})
-	if _, have := w.store.Step(key, got.SHA256); have && !fresh {
+	w.know(key, downloaded{got.Validators, got.SHA256, got.Modified})
+	// The newest layer with these bytes has the time of when they were last downloaded.
+	if _, have := w.store.Step(key, got.SHA256); have && !fresh && known.SHA256 == got.SHA256 && known.Modified.Equal(got.Modified) {
 		return got.SHA256, errUnchanged
 	}
 	return got.SHA256, errors.Join(f.Chmod(0o600), root.Chtimes(name, got.Modified, got.Modified))
 }
 
-func (w *worker) validators(key string) validators {
-	var v validators
-	if data, err := w.store.Private().ReadFile("urls/" + key); err != nil || json.Unmarshal(data, &v) != nil {
-		return validators{}
+func (w *worker) downloaded(key string) downloaded {
+	var d downloaded
+	if data, err := w.store.Private().ReadFile("urls/" + key); err != nil || json.Unmarshal(data, &d) != nil {
+		return downloaded{}
 	}
-	return v
+	return d
 }
 
 // know remembers what a server said of a file. A lost write costs a download.
-func (w *worker) know(key string, v validators) {
-	data, err := json.Marshal(v)
+func (w *worker) know(key string, d downloaded) {
+	data, err := json.Marshal(d)
 	if err != nil {
 		return
 	}

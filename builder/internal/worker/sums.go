@@ -39,8 +39,15 @@ type record struct {
 const recordLen = 16 + 24 + 32
 
 // settled is how old a change must be for its timestamp to tell it from the next one:
-// the kernel's clock for files ticks every few milliseconds.
-const settled = 50 * time.Millisecond
+// the kernel's clock for files ticks every few milliseconds, and some file systems keep
+// their times in steps of up to two seconds. A time that ends in zeros may be such a step.
+func settled(change int64) time.Duration {
+	step := int64(1)
+	for step < int64(time.Second) && change%(10*step) == 0 {
+		step *= 10
+	}
+	return 50*time.Millisecond + 2*time.Duration(step)
+}
 
 // maxRecords bounds what is remembered of a directory whose files come and go; then
 // only those of the present step are kept.
@@ -113,7 +120,11 @@ func (s *fileSums) Get(st *unix.Stat_t) ([32]byte, bool) {
 // that it may have changed again within the same tick of the clock.
 func (s *fileSums) Put(st *unix.Stat_t, sum [32]byte) {
 	mtime, ctime := stamp(st)
-	if s.name == "" || s.began.Sub(time.Unix(0, ctime)) < settled {
+	change := ctime
+	if mtime > ctime && mtime <= s.began.UnixNano() {
+		change = mtime // a file system whose ctime is that of the file's creation, or none
+	}
+	if s.name == "" || s.began.Sub(time.Unix(0, change)) < settled(change) {
 		return
 	}
 	s.mu.Lock()

@@ -51,6 +51,36 @@ func TestFileSums(t *testing.T) {
 	}
 }
 
+// A time that a file system keeps in coarse steps says less of when a file changed.
+func TestFileSumsOfCoarseTimes(t *testing.T) {
+	t.Parallel()
+	began := time.Unix(1e9, 900e6)
+	for _, test := range []struct {
+		name         string
+		mtime, ctime time.Time
+		want         bool
+	}{
+		{"whole seconds, in this one", time.Unix(1e9, 0), time.Unix(1e9, 0), false},
+		{"whole seconds, in the one before", time.Unix(1e9-1, 0), time.Unix(1e9-1, 0), false},
+		{"whole seconds, some before", time.Unix(1e9-3, 0), time.Unix(1e9-3, 0), true},
+		{"whole seconds, with an older mtime", time.Unix(1e8, 0), time.Unix(1e9, 0), false},
+		{"hundredths of seconds, in this one", time.Unix(1e9, 890e6), time.Unix(1e9, 890e6), false},
+		{"hundredths of seconds, some before", time.Unix(1e9, 820e6), time.Unix(1e9, 820e6), true},
+		{"nanoseconds", time.Unix(1e9, 840e6+1), time.Unix(1e9, 840e6+1), true},
+		{"no ctime", time.Unix(1e9, 0), time.Unix(0, 0), false},
+		{"no ctime, old", time.Unix(1e9-3, 0), time.Unix(0, 0), true},
+		{"the ctime of the file's creation", time.Unix(1e9, 0), time.Unix(1e8, 7), false},
+		{"an mtime of the future", time.Unix(2e9, 0), time.Unix(1e9, 840e6+1), true},
+	} {
+		s := &fileSums{name: "x", began: began, sums: map[fileKey]record{}, seen: map[fileKey]bool{}}
+		st := stat(1, 10, test.mtime, test.ctime)
+		s.Put(st, [32]byte{1})
+		if _, ok := s.Get(st); ok != test.want {
+			t.Errorf("%s: remembered: %t", test.name, ok)
+		}
+	}
+}
+
 func FuzzSums(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(make([]byte, recordLen))

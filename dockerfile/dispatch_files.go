@@ -23,7 +23,7 @@ func (w *worker) copyFiles(ctx context.Context, c *instructions.CopyCommand, fro
 	}
 	w.warnOfNoDirectory("COPY", c.SourcesAndDest, c.Location())
 	return w.bring(ctx, "COPY", c.SourcesAndDest, files{
-		origin: from, parents: c.Parents, link: plan.Links(c.Link, c.Chown, c.Chmod),
+		origin: from, parents: c.Parents, link: c.Link,
 		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
 	})
 }
@@ -36,7 +36,7 @@ func (w *worker) addFiles(ctx context.Context, c *instructions.AddCommand) error
 	w.warnOfNoDirectory("ADD", c.SourcesAndDest, c.Location())
 	return w.bring(ctx, "ADD", c.SourcesAndDest, files{
 		origin: w.context(),
-		unpack: c.Unpack == nil || *c.Unpack, unpackRemote: c.Unpack != nil && *c.Unpack, link: plan.Links(c.Link, c.Chown, c.Chmod),
+		unpack: c.Unpack == nil || *c.Unpack, unpackRemote: c.Unpack != nil && *c.Unpack, link: c.Link,
 		checksum: c.Checksum, gitOptions: gitOptions{keepGitDir: c.KeepGitDir},
 		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
 	})

@@ -193,11 +193,18 @@ func (l *lines) Read(p []byte) (int, error) {
 	return l.LimitedReader.Read(p)
 }
 
-// LookupOwner resolves the owner of --chown: a user without a group is in the group of
-// the same number or name (Dockerfile reference, COPY --chown).
+// LookupOwner resolves the owner of --chown. Without a group, with a colon or not, a number
+// is in the group of that number, and a name in that of its entry in /etc/passwd
+// (Dockerfile reference, COPY --chown). "root" is 0 without any entry, as in BuildKit.
 func LookupOwner(root *os.File, spec string) (uid, gid int, err error) {
-	name, group, hasGroup := strings.Cut(spec, ":")
-	if !hasGroup {
+	name, group, _ := strings.Cut(spec, ":")
+	if name == "root" {
+		name = "0"
+	}
+	if group == "root" {
+		group = "0"
+	}
+	if group == "" {
 		if n, err := strconv.ParseUint(name, 10, 31); err == nil {
 			return int(n), int(n), nil
 		}

@@ -87,6 +87,7 @@ func TestLookupOwner(t *testing.T) {
 	for spec, want := range map[string][2]int{
 		"0": {0, 0}, "5": {5, 5}, "1000": {1000, 1000}, "5:6": {5, 6}, "app": {1000, 1001}, "app:extra": {1000, 2000}, "app:9": {1000, 9},
 		":extra": {0, 2000}, ":9": {0, 9}, "7:apps": {7, 1001}, "root": {0, 0},
+		"1000:": {1000, 1000}, "5:": {5, 5}, "app:": {1000, 1001}, "root:": {0, 0}, "root:root": {0, 0}, "app:root": {1000, 0}, ":": {0, 0},
 	} {
 		uid, gid, err := LookupOwner(root, spec)
 		if err != nil || uid != want[0] || gid != want[1] {

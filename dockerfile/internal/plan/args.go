@@ -113,8 +113,8 @@ func (p *Plan) Hostname() string { return p.opts.Args[hostnameArg] }
 // args", and its frontend). Those that nothing here goes by are accepted, too, so that
 // the same command line serves for both.
 var buildArgs = []string{
-	"BUILDKIT_BUILD_NAME", "BUILDKIT_CACHE_MOUNT_NS", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", "BUILDKIT_DOCKERFILE_CHECK", "BUILDKIT_INLINE_CACHE",
-	"BUILDKIT_MULTI_PLATFORM", hostnameArg, "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE", "BUILDKIT_SYNTAX",
+	"BUILDKIT_BUILD_NAME", "BUILDKIT_CACHE_MOUNT_NS", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", "BUILDKIT_DOCKERFILE_CHECK", "BUILDKIT_GIT_ADVICE",
+	"BUILDKIT_INLINE_CACHE", "BUILDKIT_MULTI_PLATFORM", hostnameArg, "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE", "BUILDKIT_SYNTAX",
 }
 
 // predefined says that a build argument has its use without any ARG naming it.

@@ -190,7 +190,7 @@ func TestSetEnv(t *testing.T) {
 
 func TestUnused(t *testing.T) {
 	p := mustPlan(t, "ARG HEAD\nFROM x AS other\nARG OTHER\nFROM trig\nARG VERSION\n", Options{Args: map[string]string{
-		"HEAD": "", "OTHER": "", "VERSION": "", "VERSOIN": "", "no_proxy": "", "TARGETARCH": "", "TRIGGER": "", "X": "", "BUILDKIT_SYNTAX": "", "BUILDKIT_SINTAX": "",
+		"HEAD": "", "OTHER": "", "VERSION": "", "VERSOIN": "", "no_proxy": "", "TARGETARCH": "", "TRIGGER": "", "X": "", "BUILDKIT_SYNTAX": "", "BUILDKIT_GIT_ADVICE": "", "BUILDKIT_SINTAX": "",
 	}})
 	if _, err := p.Triggers(p.Target, []string{"ARG TRIGGER"}); err != nil {
 		t.Fatal(err)

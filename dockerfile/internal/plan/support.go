@@ -115,7 +115,7 @@ func checkFiles(name string, files instructions.SourcesAndDest, f flags, raw boo
 	if f.checksum != "" && len(files.SourcePaths)+len(files.SourceContents) > 1 {
 		return errors.New("ADD --checksum is for one source")
 	}
-	if known(f.chown) && Links(f.link, f.chown, f.chmod) && !numericOwner.MatchString(f.chown) {
+	if known(f.chown) && f.link && !numericOwner.MatchString(f.chown) {
 		return fmt.Errorf("%s --link --chown=%s: names cannot be looked up, for the layer does not depend on those below; give numbers", name, f.chown)
 	}
 	if f.chmod != "" && known(f.chmod) {
@@ -124,14 +124,8 @@ func checkFiles(name string, files instructions.SourcesAndDest, f flags, raw boo
 	return nil
 }
 
-// Links says whether the layer of COPY or ADD is made by itself, as --link asks. With
-// --chmod BuildKit leaves it, so that a name in --chown can be looked up then.
-func Links(link bool, chown, chmod string) bool {
-	return link && (chmod == "" || numericOwner.MatchString(chown))
-}
-
 // numericOwner matches the owners that need no looking up.
-var numericOwner = regexp.MustCompile(`^(?:[0-9]*(?::[0-9]+)?)$`)
+var numericOwner = regexp.MustCompile(`^(?:[0-9]+|root)?(?::(?:[0-9]+|root)?)?$`)
 
 // symbolicMode matches the symbolic modes of chmod(1).
 var symbolicMode = regexp.MustCompile(`^[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+(?:,[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+)*$`)

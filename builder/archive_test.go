@@ -25,10 +25,10 @@ func TestStageFromArchive(t *testing.T) {
 		_, err := b.Push(t.Context(), "localhost/built", ref, builder.PushOptions{})
 		ok(t, err)
 		if transport == "docker-archive" { // in its own format it is another image
-			_, err := b.Pull(t.Context(), ref, builder.Registry{})
+			_, err := b.Pull(t.Context(), ref, builder.PullOptions{})
 			ok(t, err)
 		} else {
-			pulled, err := b.Pull(t.Context(), ref, builder.Registry{})
+			pulled, err := b.Pull(t.Context(), ref, builder.PullOptions{})
 			ok(t, err)
 			if transport != "dir" { // which has no place for the configuration's format
 				equal(t, pulled.ID, img.ID)
@@ -96,7 +96,7 @@ func TestArchiveTakesNoName(t *testing.T) {
 		_, err = fresh.Inspect(t.Context(), name)
 		is(t, err, builder.ErrImageNotFound)
 
-		_, err = fresh.Pull(t.Context(), ref, builder.Registry{})
+		_, err = fresh.Pull(t.Context(), ref, builder.PullOptions{})
 		ok(t, err)
 		if _, err = fresh.Inspect(t.Context(), name); named != (err == nil) {
 			t.Errorf("after a pull of %s: %v", ref, err)

@@ -134,7 +134,7 @@ func TestCommitFormats(t *testing.T) {
 		ok(t, err)
 		d, err := b.Inspect(t.Context(), img.ID)
 		ok(t, err)
-		equal(t, d.MediaType, test.mediaType)
+		equal(t, d.Manifest.MediaType, test.mediaType)
 		equal(t, string(img.Digest), string(d.Digest))
 		if first, known := digests[test.mediaType]; known {
 			equal(t, string(d.Digest), first)

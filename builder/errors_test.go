@@ -40,7 +40,7 @@ func TestErrors(t *testing.T) {
 		return func(ctx context.Context) error { _, err := b.Remove(ctx, ref, builder.RemoveOptions{}); return err }
 	}
 	pull := func(ref string) func(context.Context) error {
-		return func(ctx context.Context) error { _, err := b.Pull(ctx, ref, builder.Registry{}); return err }
+		return func(ctx context.Context) error { _, err := b.Pull(ctx, ref, builder.PullOptions{}); return err }
 	}
 	push := func(ref, dest string, opts builder.PushOptions) func(context.Context) error {
 		return func(ctx context.Context) error { _, err := b.Push(ctx, ref, dest, opts); return err }

@@ -212,7 +212,7 @@ func ExampleBuilder_Inspect() {
 
 	d := must(b.Inspect(ctx, "busybox"))
 	same := must(b.Inspect(ctx, d.ID[:12]))
-	fmt.Println(d.OS, d.MediaType, len(d.Layers), same.ID == d.ID)
+	fmt.Println(d.OS, d.Manifest.MediaType, len(d.Layers), same.ID == d.ID)
 	// Output: linux application/vnd.oci.image.manifest.v1+json 1 true
 }
 
@@ -264,12 +264,12 @@ func ExampleBuilder_Push() {
 	archive := "oci-archive:" + filepath.Join(exampleDir(), "busybox.tar")
 
 	sent := must(b.Push(ctx, "busybox", archive, builder.PushOptions{}))
-	fmt.Println(sent.Algorithm())
+	fmt.Println(sent.MediaType)
 	must(b.Remove(ctx, "busybox", builder.RemoveOptions{}))
-	img := must(b.Pull(ctx, archive, builder.Registry{}))
+	img := must(b.Pull(ctx, archive, builder.PullOptions{}))
 	fmt.Println(len(must(b.Images(ctx))), must(b.Inspect(ctx, img.ID)).Config.Cmd)
 	// Output:
-	// sha256
+	// application/vnd.oci.image.manifest.v1+json
 	// 1 [sh]
 }
 
@@ -278,7 +278,7 @@ func ExampleBuilder_Pull() {
 	b, cleanUp := exampleBuilder()
 	defer cleanUp()
 
-	_, err := b.Pull(ctx, "127.0.0.1:1/unreachable", builder.Registry{})
+	_, err := b.Pull(ctx, "127.0.0.1:1/unreachable", builder.PullOptions{})
 	fmt.Println(errors.Is(err, builder.ErrRegistry))
 	// Output: true
 }

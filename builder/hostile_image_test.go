@@ -23,7 +23,7 @@ func tampered(t testing.TB, b *builder.Builder, change func(dir string)) (builde
 	_, err = b.Push(t.Context(), "honest", "oci:"+dir+":x", builder.PushOptions{})
 	ok(t, err)
 	change(dir)
-	return b.Pull(t.Context(), "oci:"+dir+":x", builder.Registry{})
+	return b.Pull(t.Context(), "oci:"+dir+":x", builder.PullOptions{})
 }
 
 // An image's configuration may be anything; it ends in an error or in an image, never

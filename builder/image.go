@@ -30,6 +30,13 @@ func (r imageRecord) image() Image {
 	return Image{ID: r.ID, Digest: r.Digest, Names: r.Names, Created: r.Created, Size: r.Size}
 }
 
+// Manifest is the manifest of an image, as an OCI descriptor has it.
+type Manifest struct {
+	MediaType string
+	Digest    digest.Digest
+	Size      int64 // bytes
+}
+
 // ImageDetail is all that the store knows of an image.
 type ImageDetail struct {
 	Image
@@ -37,7 +44,7 @@ type ImageDetail struct {
 	Architecture string
 	Variant      string
 	OS           string
-	MediaType    string // of the manifest
+	Manifest     Manifest
 	Config       Config
 	Layers       []digest.Digest // diff IDs, base first
 	LayerSizes   []int64         // uncompressed bytes, one for each layer
@@ -93,7 +100,7 @@ func (b *Builder) Inspect(ctx context.Context, ref string) (ImageDetail, error) 
 	}
 	return ImageDetail{
 		Image: imageRecord(d.Image).image(), Author: c.Author, Architecture: c.Architecture, Variant: c.Variant, OS: c.OS,
-		MediaType: d.MediaType, Config: c.Config, Layers: d.Layers, LayerSizes: d.LayerSizes, History: c.History,
+		Manifest: Manifest(d.Manifest), Config: c.Config, Layers: d.Layers, LayerSizes: d.LayerSizes, History: c.History,
 	}, nil
 }
 
@@ -106,6 +113,8 @@ func (b *Builder) Tag(ctx context.Context, ref string, names ...string) error {
 // image id with several names, or one that a container uses.
 type RemoveOptions struct {
 	Force bool // remove all names, and containers that use the image
+	// AllNames removes an image given by its id with all its names, unless something uses it.
+	AllNames bool
 }
 
 // Removed is what Remove did.
@@ -117,7 +126,7 @@ type Removed struct {
 // Remove removes a name, and the image when it was its last.
 func (b *Builder) Remove(ctx context.Context, ref string, opts RemoveOptions) (Removed, error) {
 	var out worker.Removed
-	err := b.call(ctx, "remove", worker.Ref{Ref: ref, Force: opts.Force}, &out, nil)
+	err := b.call(ctx, "remove", worker.Ref{Ref: ref, Force: opts.Force, AllNames: opts.AllNames}, &out, nil)
 	return Removed(out), err
 }
 
@@ -136,12 +145,23 @@ func (b *Builder) Prune(ctx context.Context) (Pruned, error) {
 	return Pruned(out), err
 }
 
+// PullOptions is how Pull fetches an image.
+type PullOptions struct {
+	Registry Registry // the zero value is the Builder's
+	// Platform, OS/ARCH[/VARIANT] or "local", chooses the image where there are several.
+	// "" is this machine's.
+	Platform string
+}
+
 // Pull fetches an image into the store. ref is a name, or a reference with a
-// transport (docker://, oci:, oci-archive:, docker-archive:, dir:). The zero Registry
-// is the Builder's.
-func (b *Builder) Pull(ctx context.Context, ref string, reg Registry) (Image, error) {
+// transport (docker://, oci:, oci-archive:, docker-archive:, dir:).
+func (b *Builder) Pull(ctx context.Context, ref string, opts PullOptions) (Image, error) {
+	p, err := platform(opts.Platform)
+	if err != nil {
+		return Image{}, err
+	}
 	var out imageRecord
-	err := b.call(ctx, "pull", worker.Ref{Ref: ref, Access: reg.or(b.opts.Registry).access()}, &out, nil)
+	err = b.call(ctx, "pull", worker.Ref{Ref: ref, Platform: p, Access: opts.Registry.or(b.opts.Registry).access()}, &out, nil)
 	return out.image(), err
 }
 
@@ -154,14 +174,15 @@ type PushOptions struct {
 
 // Push sends an image of the store to dest: a registry reference, or a reference
 // with a transport (docker://, oci:, oci-archive:, docker-archive:, dir:). "" is the
-// image's own name. It returns the digest of the manifest as sent.
-func (b *Builder) Push(ctx context.Context, ref, dest string, opts PushOptions) (digest.Digest, error) {
+// image's own name. It returns the manifest as sent, whose layers are compressed, so that
+// its digest is not that of the image in the store.
+func (b *Builder) Push(ctx context.Context, ref, dest string, opts PushOptions) (Manifest, error) {
 	if err := checkFormat(opts.Format); err != nil {
-		return "", err
+		return Manifest{}, err
 	}
-	var out worker.Pushed
+	var out storage.Manifest
 	err := b.call(ctx, "push", worker.Ref{Ref: ref, Dest: dest, Format: opts.Format, Access: opts.Registry.or(b.opts.Registry).access()}, &out, nil)
-	return out.Digest, err
+	return Manifest(out), err
 }
 
 func checkFormat(format string) error {

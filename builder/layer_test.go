@@ -144,7 +144,7 @@ func without(t testing.TB, b *builder.Builder, s *builder.Stage, rm string) *bui
 	_, err = b.Push(t.Context(), img.ID, "oci:"+dir+"/image:x", builder.PushOptions{})
 	ok(t, err)
 	addWhiteouts(t, dir+"/image", strings.Fields(rm))
-	pulled, err := b.Pull(t.Context(), "oci:"+dir+"/image:x", builder.Registry{})
+	pulled, err := b.Pull(t.Context(), "oci:"+dir+"/image:x", builder.PullOptions{})
 	ok(t, err)
 	return stage(t, b, pulled.ID, builder.StageOptions{})
 }

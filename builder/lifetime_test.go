@@ -203,7 +203,7 @@ func TestClosed(t *testing.T) {
 		"Inspect": func() error { _, err := b.Inspect(ctx, img.ID); return err },
 		"Tag":     func() error { return b.Tag(ctx, img.ID, "x") },
 		"Remove":  func() error { _, err := b.Remove(ctx, img.ID, builder.RemoveOptions{}); return err },
-		"Pull":    func() error { _, err := b.Pull(ctx, "x", builder.Registry{}); return err },
+		"Pull":    func() error { _, err := b.Pull(ctx, "x", builder.PullOptions{}); return err },
 		"Push":    func() error { _, err := b.Push(ctx, img.ID, "dir:/x", builder.PushOptions{}); return err },
 		"Info":    func() error { _, err := b.Info(ctx); return err },
 	})

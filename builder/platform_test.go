@@ -52,14 +52,14 @@ func multi(t *testing.T, b *builder.Builder) (address string) {
 			_, err = b.Push(t.Context(), img.ID, address+"/multi:"+arch, builder.PushOptions{})
 			ok(t, err)
 		}
-		digest, err := b.Push(t.Context(), img.ID, name, builder.PushOptions{})
+		sent, err := b.Push(t.Context(), img.ID, name, builder.PushOptions{})
 		ok(t, err)
-		resp, err := http.Get(server.URL + "/v2/multi/manifests/" + digest.String())
+		resp, err := http.Get(server.URL + "/v2/multi/manifests/" + sent.Digest.String())
 		ok(t, err)
 		raw, err := io.ReadAll(resp.Body)
 		ok(t, errors.Join(err, resp.Body.Close()))
 		index.Manifests = append(index.Manifests, imgspec.Descriptor{
-			MediaType: imgspec.MediaTypeImageManifest, Digest: digest, Size: int64(len(raw)), Platform: &imgspec.Platform{OS: "linux", Architecture: arch},
+			MediaType: imgspec.MediaTypeImageManifest, Digest: sent.Digest, Size: int64(len(raw)), Platform: &imgspec.Platform{OS: "linux", Architecture: arch},
 		})
 	}
 	raw, err := json.Marshal(index)
@@ -101,6 +101,28 @@ func TestPlatformOfBase(t *testing.T) {
 	for _, want := range []string{other, host, ""} {
 		equal(t, stage(t, b, address+"/single:1", builder.StageOptions{Platform: want}).Platform(), other)
 	}
+}
+
+// TestPullPlatform: who asks for a platform gets its image by the name that it asked by.
+func TestPullPlatform(t *testing.T) {
+	t.Parallel()
+	plain := false
+	b := openIn(t, builder.Options{Root: tempDir(t), Registry: builder.Registry{TLSVerify: &plain}})
+	name := multi(t, b) + "/multi"
+	other, _ := foreign()
+	for _, want := range []string{other, "", other} {
+		img, err := b.Pull(t.Context(), name, builder.PullOptions{Platform: want})
+		ok(t, err)
+		d, err := b.Inspect(t.Context(), name)
+		ok(t, err)
+		equal(t, d.ID, img.ID)
+		if want == "" {
+			want = "linux/" + runtime.GOARCH
+		}
+		equal(t, "linux/"+d.Architecture, want)
+	}
+	_, err := b.Pull(t.Context(), name, builder.PullOptions{Platform: "a/b/c/d"})
+	is(t, err, builder.ErrInvalid)
 }
 
 func TestPlatformOfImage(t *testing.T) {

@@ -450,7 +450,7 @@ COPY --from=only --chown=5 image /only
 COPY --from=digest --chown=6 image /digest
 `, dockerfile.Options{ContextDir: dir, Contexts: map[string]string{
 		"golang:1.21": dir, "img": "docker-image://localhost/img:1", "stage": "container-image://localhost/img:1", "git": url + "/r.git#main", "web": url + "/ctx.tgz", "one": url + "/file",
-		"tagged": "oci-layout://" + layout + ":v1", "summed": "oci-layout://" + layout + "@" + sum.String(), "unused": "docker://none.example/x",
+		"tagged": "oci-layout://" + layout + ":v1", "summed": "oci-layout://" + layout + "@" + sum.Digest.String(), "unused": "docker://none.example/x",
 		"only::linux/" + runtime.GOARCH: "docker-image://localhost/img:1", "only": dir + "/", "digest": "docker-image://localhost/img@" + inspect(t, b, "localhost/img:1").Digest.String(),
 	}})
 	inImage(t, b, img, "ls -d /ignored 2>/dev/null; cd /; stat -c '%n %u %s' f dir image stage git one tagged summed only digest",

@@ -75,7 +75,7 @@ func pushed(t *testing.T, s *Store, r *registryServer, user, name string) {
 	commit(t, s, layer(t, s, nil, "f", name), "pushed")
 	_, err := s.Push(t.Context(), "pushed", r.host+"/"+name, "", insecure(Access{Username: user, Password: "pw"}))
 	if err == nil {
-		_, _, err = s.Remove("pushed", true)
+		_, _, err = s.Remove("pushed", true, false)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestCredentialsWithShortNames(t *testing.T) {
 	one, two := newRegistry(t, ""), newRegistry(t, "me")
 	conf := fmt.Sprintf("unqualified-search-registries = [%q, %q]\nshort-name-mode = \"disabled\"\n", one.host, two.host)
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, filepath.Join(home, "two.conf"), conf))
-	_, err := s.Pull(t.Context(), "a", insecure(Access{Username: "me", Password: "pw"}))
+	_, err := s.Pull(t.Context(), "a", Platform{}, insecure(Access{Username: "me", Password: "pw"}))
 	if !errors.Is(err, ErrReference) || len(one.saw())+len(two.saw()) > 0 {
 		t.Errorf("got %v; seen: %q, %q", err, one.saw(), two.saw())
 	}
@@ -205,7 +205,7 @@ func TestTokensOverPlainHTTP(t *testing.T) {
 	host := server.Listener.Addr().String()
 	certs := t.TempDir()
 	write(t, filepath.Join(certs, "ca.crt"), certificate(server))
-	_, err := s.Pull(t.Context(), host+"/a", Access{Username: "me", Password: "pw", Host: host, CertDir: certs})
+	_, err := s.Pull(t.Context(), host+"/a", Platform{}, Access{Username: "me", Password: "pw", Host: host, CertDir: certs})
 	if err == nil || !asked || !strings.Contains(err.Error(), "not sent over http to token.invalid") {
 		t.Errorf("got %v", err)
 	}

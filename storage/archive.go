@@ -20,7 +20,7 @@ import (
 // that is by the digest of its configuration.
 func (s *Store) pulledReference(ctx context.Context, sys *types.SystemContext, src types.ImageReference, inner bool) (types.ImageReference, error) {
 	registry := src.Transport().Name() == docker.Transport.Name()
-	if sys.ArchitectureChoice != "" || !registry && !inner {
+	if !inner && (sys.ArchitectureChoice != "" || !registry) {
 		return s.referenceByID(ctx, sys, src)
 	}
 	// docker-archive:FILE:NAME has a name as well, by which the image is chosen.

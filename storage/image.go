@@ -29,10 +29,17 @@ type Image struct {
 	Size     int64 // bytes of all layers as uncompressed tars
 }
 
+// Manifest is what names the manifest of an image: an OCI descriptor.
+type Manifest struct {
+	MediaType string
+	Digest    digest.Digest
+	Size      int64
+}
+
 // Detail is an image with its manifest and configuration.
 type Detail struct {
 	Image
-	MediaType  string
+	Manifest   Manifest
 	Config     json.RawMessage // the configuration blob as stored
 	Layers     []digest.Digest // diff IDs, base first
 	LayerSizes []int64
@@ -95,8 +102,8 @@ func (s *Store) Inspect(ref string) (Detail, error) {
 	if err != nil {
 		return d, fmt.Errorf("reading the manifest of %s: %w", ref, err)
 	}
-	d.MediaType = manifest.GuessMIMEType(raw)
-	m, err := manifest.FromBlob(raw, d.MediaType)
+	d.Manifest = Manifest{manifest.GuessMIMEType(raw), d.Digest, int64(len(raw))}
+	m, err := manifest.FromBlob(raw, d.Manifest.MediaType)
 	if err != nil {
 		return d, fmt.Errorf("manifest of %s: %w", ref, err)
 	}
@@ -141,9 +148,9 @@ func canonicalAll(names []string) ([]string, error) {
 }
 
 // Remove removes a name, and the image with it when that was the last one or when ref
-// is an id. Without force an image that has several names is not removed by its id,
+// is an id. Without force or allNames an image that has several names is not removed by its id,
 // nor one that a container uses.
-func (s *Store) Remove(ref string, force bool) (untagged, deleted []string, err error) {
+func (s *Store) Remove(ref string, force, allNames bool) (untagged, deleted []string, err error) {
 	img, err := s.find(ref)
 	if err != nil {
 		return nil, nil, err
@@ -157,7 +164,7 @@ func (s *Store) Remove(ref string, force bool) (untagged, deleted []string, err 
 		}
 		return []string{name}, nil, s.cs.RemoveNames(img.ID, []string{name})
 	}
-	if byID && len(img.Names) > 1 && !force {
+	if byID && len(img.Names) > 1 && !force && !allNames {
 		return nil, nil, fmt.Errorf("%w: %s has the names %v; remove them one by one, or use force", ErrInUse, ref, img.Names)
 	}
 	if err := s.checkUnused(img, force); err != nil {

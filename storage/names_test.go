@@ -86,7 +86,7 @@ func TestFindNameLikeID(t *testing.T) {
 			t.Errorf("%q: got %.12s, %v", ref, got.ID, err)
 		}
 	}
-	untagged, deleted, err := s.Remove("cafe", false)
+	untagged, deleted, err := s.Remove("cafe", false, false)
 	if err != nil || !slices.Equal(untagged, []string{"localhost/cafe:latest"}) || len(deleted) != 0 {
 		t.Errorf("untagged %q, deleted %q: %v", untagged, deleted, err)
 	}

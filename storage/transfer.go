@@ -58,9 +58,10 @@ func parseTransport(ref string) (types.ImageReference, bool, error) {
 // Pull copies an image into the store and gives it. ref is a name, or has one of the
 // transports docker, oci, oci-archive, docker-archive or dir. An image that an archive or
 // layout gives a name gets that name, as by podman pull. Of NAME:TAG@DIGEST the digest
-// counts, and the image gets the name NAME:TAG as well.
-func (s *Store) Pull(ctx context.Context, ref string, a Access) (Image, error) {
-	return s.pull(ctx, ref, Platform{}, a, true)
+// counts, and the image gets the name NAME:TAG as well. Where ref has several platforms it
+// is the image for p, and for this machine with the zero value.
+func (s *Store) Pull(ctx context.Context, ref string, p Platform, a Access) (Image, error) {
+	return s.pull(ctx, ref, p, a, true)
 }
 
 // PullBase is Pull of an image to build from, for a platform where ref has several. It gets
@@ -262,50 +263,41 @@ func (s *Store) HasDigest(img Image, d digest.Digest) bool {
 
 // Push copies an image of the store to dest, a registry reference or one with a
 // transport; "" is the image's own name. format converts the manifest: "oci",
-// "docker" or "". It returns the digest of the manifest as sent.
-func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (digest.Digest, error) {
+// "docker" or "". It returns the manifest as sent.
+func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (Manifest, error) {
 	img, err := s.find(ref)
 	if err != nil {
-		return "", err
+		return Manifest{}, err
 	}
 	if dest == "" {
 		if dest, err = s.matchingName(img, ref); err != nil {
-			return "", fmt.Errorf("image %s is not given by name, so that it needs a destination: %w", ref, ErrReference)
+			return Manifest{}, fmt.Errorf("image %s is not given by name, so that it needs a destination: %w", ref, ErrReference)
 		}
 	}
-	to, found, err := parseTransport(dest)
+	to, err := destination(dest)
 	if err != nil {
-		return "", err
-	}
-	if !found {
-		named, err := reference.ParseNormalizedNamed(dest)
-		if err != nil {
-			return "", fmt.Errorf("%w %q: %w", ErrReference, dest, err)
-		}
-		if to, err = docker.NewReference(reference.TagNameOnly(named)); err != nil {
-			return "", fmt.Errorf("%w %q: %w", ErrReference, dest, err)
-		}
+		return Manifest{}, err
 	}
 	sys, err := s.systemContext(a)
 	if err != nil {
-		return "", err
+		return Manifest{}, err
 	}
 	if to.Transport().Name() == docker.Transport.Name() {
 		with, done, err := reach(ctx, sys, a, to.DockerReference(), false)
 		if err != nil {
-			return "", err
+			return Manifest{}, err
 		}
 		defer done()
 		sys = with
 	}
 	pc, err := policy(&types.SystemContext{SignaturePolicyPath: a.SignaturePolicy})
 	if err != nil {
-		return "", err
+		return Manifest{}, err
 	}
 	defer func() { _ = pc.Destroy() }()
 	src, err := istorage.Transport.NewStoreReference(s.cs, nil, img.ID)
 	if err != nil {
-		return "", err
+		return Manifest{}, err
 	}
 	opts := &copy.Options{SourceCtx: &types.SystemContext{BigFilesTemporaryDir: sys.BigFilesTemporaryDir}, DestinationCtx: sys, ReportWriter: io.Discard}
 	switch format {
@@ -315,11 +307,28 @@ func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (d
 	case "docker":
 		opts.ForceManifestMIMEType = manifest.DockerV2Schema2MediaType
 	default:
-		return "", fmt.Errorf("unknown image format %q: oci or docker", format)
+		return Manifest{}, fmt.Errorf("unknown image format %q: oci or docker", format)
 	}
 	raw, err := send(ctx, pc, to, src, opts)
 	if err != nil {
-		return "", fmt.Errorf("pushing to %s: %w: %w", dest, ErrRegistry, err)
+		return Manifest{}, fmt.Errorf("pushing to %s: %w: %w", dest, ErrRegistry, err)
 	}
-	return manifest.Digest(raw)
+	d, err := manifest.Digest(raw)
+	return Manifest{manifest.GuessMIMEType(raw), d, int64(len(raw))}, err
+}
+
+// destination reads where Push sends an image.
+func destination(dest string) (types.ImageReference, error) {
+	to, found, err := parseTransport(dest)
+	if found || err != nil {
+		return to, err
+	}
+	named, err := reference.ParseNormalizedNamed(dest)
+	if err == nil {
+		to, err = docker.NewReference(reference.TagNameOnly(named))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w %q: %w", ErrReference, dest, err)
+	}
+	return to, nil
 }

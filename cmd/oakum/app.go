@@ -25,6 +25,7 @@ func newApp(std streams) *cli.App {
 			historyCommand(std),
 			tagCommand(std),
 			rmiCommand(std),
+			imagePruneCommand(std),
 			pruneCommand(std),
 			runCommand(std),
 			pushCommand(std),

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"cmp"
-	"encoding/csv"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -27,7 +23,7 @@ func buildCommand(std streams) *cli.Command {
 		Description: "Builds the Dockerfile in the directory CONTEXT (the current one when it is not given) " +
 			"and writes the image's id to standard output; progress goes to standard error. CONTEXT may also be a git " +
 			"repository (URL[#REF[:DIRECTORY]]), the URL of a tar archive or a Dockerfile, or - for one of these on standard input; a Dockerfile stands for its directory.",
-		Flags:  withStore(buildFlags(), resultFlags(), languageFlags(), registryFlags()),
+		Flags:  withStore(buildFlags(), platformFlags("build for"), resultFlags(), languageFlags(), registryFlags()),
 		Action: func(c *cli.Context) error { return build(c, std) },
 	}
 }
@@ -38,10 +34,6 @@ func buildFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "read the Dockerfile `FILE`, a path, a URL or - (default: Dockerfile, dockerfile or Containerfile in the context); of several, each goes on where the one before ends"},
 		&cli.StringSliceFlag{Name: "build-context", Usage: "`NAME[::PLATFORM]=VALUE` let VALUE stand for the image or stage NAME in FROM and COPY --from: a directory, docker-image://IMAGE, oci-layout://PATH[:TAG|@DIGEST], a git repository or the URL of an archive; repeatable"},
 		&cli.StringFlag{Name: "target", Usage: "build the stage `NAME` instead of the last"},
-		&cli.StringSliceFlag{Name: "platform", EnvVars: []string{platformVariable}, Usage: "build for the platform `OS/ARCH[/VARIANT]` (default: this machine's); its programs run if binfmt_misc has an emulator for them"},
-		&cli.StringFlag{Name: "arch", Usage: "build for the architecture `ARCH`; with --os and --variant another way to write --platform"},
-		&cli.StringFlag{Name: "os", Usage: "build for the operating system `OS`"},
-		&cli.StringFlag{Name: "variant", Usage: "build for the `VARIANT` of the architecture"},
 		&cli.StringSliceFlag{Name: "label", Usage: "add the label `NAME=VALUE`; repeatable"},
 		&cli.StringSliceFlag{Name: "annotation", Usage: "add the annotation `NAME=VALUE` to the image's manifest, which must be OCI's; repeatable"},
 		&cli.StringSliceFlag{Name: "no-cache-filter", Usage: "as --no-cache, but for the stages `NAME,...` alone; repeatable"},
@@ -55,7 +47,8 @@ func buildFlags() []cli.Flag {
 		&cli.IntFlag{Name: "jobs", Usage: "build at most `N` stages side by side (default: as many as there are processors)"},
 		&cli.StringFlag{Name: "format", Value: "oci", EnvVars: []string{"BUILDAH_FORMAT"}, Usage: "`oci|docker` the format of the image"},
 		&cli.StringFlag{Name: "progress", Value: "auto", EnvVars: []string{"BUILDKIT_PROGRESS"}, Usage: "`auto|plain|quiet` how to show progress"},
-		&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "`type=oci|docker,dest=FILE` also write the image to an archive; repeatable"},
+		&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "`type=oci|docker,dest=FILE` also write the image to an archive; type=image[,name=NAME][,push=true] and type=registry[,name=NAME] name it and push it; repeatable"},
+		&cli.BoolFlag{Name: "push", Usage: "push the image to each of its names when it is built"},
 	}
 }
 
@@ -103,7 +96,9 @@ type buildRequest struct {
 	registry builder.Registry
 	call     call
 	outputs  []output
+	push     bool
 	quiet    bool
+	warnings []string
 	results  results
 }
 
@@ -123,6 +118,9 @@ func build(c *cli.Context, std streams) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
 	progress := newProgress(log, req.quiet)
+	for _, text := range req.warnings {
+		progress.warn(text, 0)
+	}
 	req.options.Progress = progress.step
 	b, err := open(c, builder.Options{Registry: req.registry, Events: progress.event})
 	if err != nil {
@@ -136,17 +134,29 @@ func build(c *cli.Context, std streams) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, out := range req.outputs {
-		if err := out.write(c.Context, b, img, req.options); err != nil {
-			return err
-		}
-	}
-	if err := req.results.write(img); err != nil {
+	if err := deliver(c.Context, b, req, img); err != nil {
 		return err
 	}
 	progress.tagged(req.options.Names)
 	_, err = fmt.Fprintln(std.out, img.ID)
 	return err
+}
+
+// deliver takes an image that is in the store where else it is to go.
+func deliver(ctx context.Context, b *builder.Builder, req buildRequest, img builder.Image) error {
+	for _, out := range req.outputs {
+		if err := out.write(ctx, b, img, req.options); err != nil {
+			return err
+		}
+	}
+	var pushed builder.Manifest
+	if req.push {
+		var err error
+		if pushed, err = pushNames(ctx, b, img, req.options.Names); err != nil {
+			return err
+		}
+	}
+	return req.results.write(ctx, b, img, req.options.Names, pushed)
 }
 
 func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
@@ -176,7 +186,10 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 	if err := readLanguageFlags(c, o); err != nil {
 		return req, err
 	}
-	o.Names, o.Labels = c.StringSlice("tag"), labels
+	o.Labels = labels
+	if err := readNames(c, &req); err != nil {
+		return req, err
+	}
 	if o.Annotations, err = annotations(c.StringSlice("annotation")); err != nil {
 		return req, err
 	}
@@ -190,8 +203,10 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 	if o.Jobs = c.Int("jobs"); o.Jobs < 0 {
 		return req, usagef("--jobs must not be negative")
 	}
-	if o.Format, err = oneOf(c, "format", "oci", "docker"); err != nil {
-		return req, err
+	if c.String("format") != "" { // the variable may be set and empty
+		if o.Format, err = oneOf(c, "format", "oci", "docker"); err != nil {
+			return req, err
+		}
 	}
 	if req.call, err = readCall(c); err != nil {
 		return req, err
@@ -201,19 +216,44 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 	return req, err
 }
 
-// readStreamFlags reads where the progress and the outputs go.
-func readStreamFlags(c *cli.Context, req *buildRequest) error {
+// readNames reads which names the image gets, and where it goes beside the store.
+func readNames(c *cli.Context, req *buildRequest) error {
+	names := c.StringSlice("tag")
+	req.push = c.Bool("push")
 	for _, text := range c.StringSlice("output") {
 		out, err := parseOutput(text)
 		if err != nil {
 			return err
 		}
-		req.outputs = append(req.outputs, out)
+		names = append(names, out.names...)
+		req.push = req.push || out.push
+		if out.dest != "" {
+			req.outputs = append(req.outputs, out)
+		}
 	}
+	req.options.Names = names
+	if err := checkNames("--tag", names); err != nil || !req.push {
+		return err
+	}
+	if len(names) == 0 {
+		return usagef("--push needs a name to push to: --tag REGISTRY/NAME:TAG")
+	}
+	for _, name := range names {
+		if !hasRegistry(name) {
+			return usagef("--push: the name %q has no registry; write one before it, as in docker.io/library/%[1]s", printable(name))
+		}
+	}
+	return nil
+}
+
+// readStreamFlags reads where the progress goes.
+func readStreamFlags(c *cli.Context, req *buildRequest) error {
 	switch progress := c.String("progress"); progress {
 	case "auto", "plain", "tty": // the present one is for terminals too
 	case "quiet", "none": // docker's name for it
 		req.quiet = true
+	case "rawjson":
+		req.warnings = append(req.warnings, "--progress=rawjson has no effect: progress is plain lines")
 	default:
 		// The variable is BuildKit's, and may well hold a mode of BuildKit's alone.
 		if progress != os.Getenv("BUILDKIT_PROGRESS") {
@@ -223,33 +263,6 @@ func readStreamFlags(c *cli.Context, req *buildRequest) error {
 	req.quiet = req.quiet || c.Bool("quiet")
 	return nil
 }
-
-// onePlatform reads --platform. An image for several is an index, which is made of images.
-func onePlatform(list []string) (string, error) {
-	platforms := strings.Split(strings.Join(list, ","), ",")
-	if len(platforms) > 1 {
-		return "", usagef("--platform %s: only one platform at a time is supported yet", strings.Join(platforms, ","))
-	}
-	return platforms[0], nil
-}
-
-// platform reads --platform, or buildah's flags for its parts.
-func platform(c *cli.Context) (string, error) {
-	parts := c.IsSet("os") || c.IsSet("arch") || c.IsSet("variant")
-	if !parts {
-		return onePlatform(c.StringSlice("platform"))
-	}
-	if c.IsSet("platform") && os.Getenv(platformVariable) == "" {
-		return "", usagef("--platform excludes --os, --arch and --variant")
-	}
-	text := cmp.Or(c.String("os"), runtime.GOOS) + "/" + cmp.Or(c.String("arch"), runtime.GOARCH)
-	if v := c.String("variant"); v != "" {
-		text += "/" + v
-	}
-	return text, nil
-}
-
-const platformVariable = "DOCKER_DEFAULT_PLATFORM"
 
 func isFile(path string) bool {
 	info, err := os.Stat(path)
@@ -296,39 +309,4 @@ func oneOf(c *cli.Context, flag string, permitted ...string) (string, error) {
 		return "", usagef("--%s must be %s, not %q", flag, strings.Join(permitted, " or "), value)
 	}
 	return value, nil
-}
-
-// parseOutput reads --output: comma-separated attributes, quoted as in CSV.
-func parseOutput(text string) (output, error) {
-	var out output
-	fields, err := csv.NewReader(strings.NewReader(text)).Read()
-	if err != nil && !errors.Is(err, io.EOF) { // the end of "" is no type, below
-		return out, usagef("--output %q: %v", text, err)
-	}
-	for _, field := range fields {
-		key, value, _ := strings.Cut(field, "=")
-		switch key {
-		case "type":
-			out.kind = value
-		case "dest":
-			out.dest = value
-		default:
-			return out, usagef("--output %q: %q is not supported; use type=oci|docker,dest=FILE", text, field)
-		}
-	}
-	switch {
-	case out.kind != "oci" && out.kind != "docker":
-		return out, usagef("--output %q: type must be oci or docker", text)
-	case out.dest == "":
-		return out, usagef("--output %q: dest=FILE is missing", text)
-	case out.dest == "-":
-		return out, usagef("--output %q: writing to standard output is not supported yet", text)
-	}
-	if out.dest, err = filepath.Abs(out.dest); err != nil {
-		return out, err
-	}
-	if strings.Contains(out.dest, ":") { // a reference such as oci-archive:PATH:NAME has no room for it
-		return out, usagef("--output %q: the path of an archive cannot have a colon", text)
-	}
-	return out, nil
 }

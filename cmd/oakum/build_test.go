@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -17,19 +18,29 @@ func TestParseOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	for in, want := range map[string]output{
-		"type=oci,dest=a.tar":        {"oci", "a.tar"},
-		"dest=a.tar,type=docker":     {"docker", "a.tar"},
-		`type=oci,"dest=a,b=c.tar"`:  {"oci", "a,b=c.tar"},
-		"type=oci,dest=dir/a=b.tar ": {"oci", "dir/a=b.tar "},
+		"type=oci,dest=a.tar":                  {kind: "oci", dest: "a.tar"},
+		"dest=a.tar,type=docker":               {kind: "docker", dest: "a.tar"},
+		`type=oci,"dest=a,b=c.tar"`:            {kind: "oci", dest: "a,b=c.tar"},
+		"type=oci,dest=dir/a=b.tar ":           {kind: "oci", dest: "dir/a=b.tar "},
+		"type=oci,dest=a,tar=true":             {kind: "oci", dest: "a"},
+		"type=docker":                          {kind: "docker"},
+		"type=docker,name=a":                   {kind: "docker", names: []string{"a"}},
+		"type=image":                           {kind: "image"},
+		`type=image,"name=a,b",push=true`:      {kind: "image", names: []string{"a", "b"}, push: true},
+		"type=image,name=a,push=0,unpack=true": {kind: "image", names: []string{"a"}},
+		"type=registry,name=r.example/a":       {kind: "registry", names: []string{"r.example/a"}, push: true},
 	} {
-		want.dest = filepath.Join(dir, want.dest)
-		if got, err := parseOutput(in); err != nil || got != want {
+		if want.dest != "" {
+			want.dest = filepath.Join(dir, want.dest)
+		}
+		if got, err := parseOutput(in); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("parseOutput(%q) = %v, %v, want %v", in, got, err, want)
 		}
 	}
 	for _, in := range []string{
-		"", "a.tar", "type=oci", "type=oci,dest=", "dest=a", "type=tar,dest=a", "type=oci,dest=-",
-		"type=oci,dest=a:b", "type=oci,dest=a,compression=zstd", `type=oci,"dest=a`,
+		"", "a.tar", "-", "type=oci", "type=oci,dest=", "dest=a", "type=tar,dest=a", "type=local,dest=a", "type=oci,dest=-",
+		"type=oci,dest=a:b", "type=oci,dest=a,compression=zstd", `type=oci,"dest=a`, "type=cacheonly", "type=image,dest=a",
+		"type=oci,dest=a,push=true", "type=image,push=maybe", "type=image,push-by-digest=true",
 	} {
 		var usage *usageError
 		if got, err := parseOutput(in); !errors.As(err, &usage) {

@@ -55,6 +55,7 @@ var foreignFlags = map[string][]foreignFlag{
 	"pull":         slices.Concat(pullForeign, contentTrust),
 	"images":       imagesForeign,
 	"rmi":          rmiForeign,
+	"image prune":  imagePruneForeign,
 	"prune":        pruneForeign,
 	"history":      historyForeign,
 	"inspect":      inspectForeign,

@@ -101,6 +101,11 @@ var imagesForeign = []foreignFlag{
 	{"--tree", "", []rule{so(refused, "each image is for one platform; use oakum inspect", "true"), so(holds, "a table is shown", "false")}},
 }
 
+var imagePruneForeign = []foreignFlag{
+	{"--build-cache", "", []rule{so(refused, "use oakum prune", "true"), so(holds, "the layer cache stays", "false")}},
+	{"--external", "", []rule{so(refused, "images that a container uses stay", "true"), so(holds, "images that a container uses stay", "false")}},
+}
+
 var rmiForeign = []foreignFlag{
 	{"--no-prune", "", []rule{so(holds, "layers of build steps stay in the layer cache, until oakum prune", "true"), so(holds, "layers of build steps stay in the layer cache, until oakum prune", "false")}},
 	{"--platform", "PLATFORM", []rule{so(refused, "name the image that is for the platform; the store has single images, no manifest lists")}},

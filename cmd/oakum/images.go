@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -13,15 +16,22 @@ import (
 
 func imagesCommand(std streams) *cli.Command {
 	return &cli.Command{
-		Name:    "images",
-		Aliases: []string{"ls", "image ls", "image list"},
-		Usage:   "list the images of the store",
-		Description: "Template fields of --format: .Repository .Tag .ID .Digest .Names .CreatedSince .CreatedAt .Size. " +
+		Name:      "images",
+		Aliases:   []string{"ls", "image ls", "image list"},
+		Usage:     "list the images of the store",
+		ArgsUsage: "[NAME]",
+		Description: "With NAME, a name, the end of one, or a pattern such as registry.example/*, those alone that have such a name. " +
+			"Template fields of --format: .Repository .Tag .ID .Digest .Names .CreatedSince .CreatedAt .Size. " +
 			"A format that begins with \"table \" gives a table with headings.",
 		Flags: withStore([]cli.Flag{
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "accepted for other builders' sake: no images are hidden"},
+			&cli.BoolFlag{Name: "digests", Usage: "show the digests of the manifests too"},
+			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: filterUsage},
 			&cli.StringFlag{Name: "format", Usage: "`json|TEMPLATE` print this instead of a table"},
+			&cli.BoolFlag{Name: "noheading", Aliases: []string{"n"}, Usage: "leave the headings of the table away"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print ids only"},
 			&cli.BoolFlag{Name: "no-trunc", Usage: "print whole ids"},
+			&cli.StringFlag{Name: "sort", Value: "created", Usage: "`created|id|repository|size|tag` what to sort by"},
 		}),
 		Action: func(c *cli.Context) error { return images(c, std) },
 	}
@@ -44,26 +54,63 @@ type imageJSON struct {
 }
 
 func images(c *cli.Context, std streams) error {
-	if err := wantArgs(c, 0, 0); err != nil {
+	if err := wantArgs(c, 0, 1); err != nil {
 		return err
 	}
-	f, err := parseFormat(c.String("format"), "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}")
+	columns := "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}"
+	if c.Bool("digests") {
+		columns = strings.Replace(columns, "{{.Tag}}", "{{.Tag}}\t{{.Digest}}", 1)
+	}
+	f, err := parseFormat(c.String("format"), columns)
+	if err != nil {
+		return err
+	}
+	f.header = f.header && !c.Bool("noheading")
+	only, err := readFilters(c.StringSlice("filter"))
+	if err != nil {
+		return err
+	}
+	only.name = c.Args().First()
+	order, err := oneOf(c, "sort", "created", "id", "repository", "size", "tag")
 	if err != nil {
 		return err
 	}
 	return withBuilder(c, func(ctx context.Context, b *builder.Builder) error {
-		all, err := b.Images(ctx)
+		all, err := only.images(ctx, b)
 		if err != nil {
 			return err
 		}
+		sortImages(all, order)
 		if c.Bool("quiet") {
 			for _, img := range all {
 				fmt.Fprintln(std.out, displayID(img.ID, c.Bool("no-trunc")))
 			}
 			return nil
 		}
-		return listImages(all, c.Bool("no-trunc")).print(std.out, f)
+		table := listImages(all, c.Bool("no-trunc"))
+		sortRows(table.rows, order)
+		return table.print(std.out, f)
 	})
+}
+
+// sortImages sorts what is newest first already.
+func sortImages(all []builder.Image, order string) {
+	switch order {
+	case "id":
+		slices.SortFunc(all, func(a, b builder.Image) int { return cmp.Compare(a.ID, b.ID) })
+	case "size":
+		slices.SortStableFunc(all, func(a, b builder.Image) int { return cmp.Compare(a.Size, b.Size) })
+	}
+}
+
+// sortRows sorts the lines of the table by what an image can have several of.
+func sortRows(rows []imageRow, order string) {
+	switch order {
+	case "repository":
+		slices.SortStableFunc(rows, func(a, b imageRow) int { return cmp.Compare(a.Repository, b.Repository) })
+	case "tag":
+		slices.SortStableFunc(rows, func(a, b imageRow) int { return cmp.Compare(a.Tag, b.Tag) })
+	}
 }
 
 // listImages makes a row for each name of each image.
@@ -115,6 +162,9 @@ func tagCommand(std streams) *cli.Command {
 			if err := wantArgs(c, 2, -1); err != nil {
 				return err
 			}
+			if err := checkNames("name", c.Args().Tail()); err != nil {
+				return err
+			}
 			return withBuilder(c, func(ctx context.Context, b *builder.Builder) error {
 				return b.Tag(ctx, c.Args().First(), c.Args().Tail()...)
 			})
@@ -130,31 +180,54 @@ func rmiCommand(std streams) *cli.Command {
 		ArgsUsage:   "IMAGE...",
 		Description: "Prints what was untagged and deleted.",
 		Flags: withStore([]cli.Flag{
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "remove all images, with all their names"},
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "remove an image given by its id with all its names, and one that a container uses"},
+			&cli.BoolFlag{Name: "ignore", Aliases: []string{"i"}, Usage: "an image that is not there is no error"},
 		}),
 		Action: func(c *cli.Context) error {
-			if err := wantArgs(c, 1, -1); err != nil {
+			if all := c.Bool("all"); all && c.NArg() > 0 {
+				return usagef("--all removes all images; name none beside it")
+			} else if err := wantArgs(c, 1, -1); err != nil && !all {
 				return err
 			}
 			return withBuilder(c, func(ctx context.Context, b *builder.Builder) error {
-				return removeImages(ctx, b, std, c.Args().Slice(), c.Bool("force"))
+				opts := builder.RemoveOptions{Force: c.Bool("force")}
+				refs := c.Args().Slice()
+				if c.Bool("all") {
+					all, err := b.Images(ctx)
+					if err != nil {
+						return err
+					}
+					opts.AllNames = true
+					for _, img := range all {
+						refs = append(refs, img.ID)
+					}
+				}
+				return removeImages(ctx, b, std, refs, opts, c.Bool("ignore"))
 			})
 		},
 	}
 }
 
-// removeImages removes all it can and reports every failure.
-func removeImages(ctx context.Context, b *builder.Builder, std streams, refs []string, force bool) error {
+// removeImages removes all it can and reports every failure, with ignore but for images
+// that are not there.
+func removeImages(ctx context.Context, b *builder.Builder, std streams, refs []string, opts builder.RemoveOptions, ignore bool) error {
 	var failed []error
 	for _, ref := range refs {
-		removed, err := b.Remove(ctx, ref, builder.RemoveOptions{Force: force})
-		for _, name := range removed.Untagged {
-			fmt.Fprintf(std.out, "Untagged: %s\n", name)
+		removed, err := b.Remove(ctx, ref, opts)
+		printRemoved(std, removed)
+		if !ignore || !errors.Is(err, builder.ErrImageNotFound) {
+			failed = append(failed, err)
 		}
-		for _, id := range removed.Deleted {
-			fmt.Fprintf(std.out, "Deleted: %s\n", id)
-		}
-		failed = append(failed, err)
 	}
 	return errors.Join(failed...)
+}
+
+func printRemoved(std streams, removed builder.Removed) {
+	for _, name := range removed.Untagged {
+		fmt.Fprintf(std.out, "Untagged: %s\n", name)
+	}
+	for _, id := range removed.Deleted {
+		fmt.Fprintf(std.out, "Deleted: %s\n", id)
+	}
 }

@@ -91,7 +91,7 @@ func newInspection(d builder.ImageDetail) inspection {
 		ID: d.ID, Digest: d.Digest, RepoTags: tags, RepoDigests: unique(digests), Created: d.Created,
 		Author: d.Author, Architecture: d.Architecture, Variant: d.Variant, Os: d.OS, Size: d.Size,
 		Config: d.Config, RootFS: rootFS{Type: "layers", Layers: d.Layers}, Labels: d.Config.Labels,
-		ManifestType: d.MediaType, History: d.History,
+		ManifestType: d.Manifest.MediaType, History: d.History,
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,7 +18,9 @@ func pushCommand(std streams) *cli.Command {
 		Description: "DESTINATION is a name in a registry (default: the image's own name) or a reference with a transport, " +
 			"such as oci-archive:FILE:NAME, docker-archive:FILE:NAME, oci:DIR:NAME or dir:DIR. Prints the manifest's digest.",
 		Flags: withStore([]cli.Flag{
-			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`oci|docker` convert the image to this format"},
+			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`oci|docker` convert the image to this format; v2s2 is another name of docker"},
+			&cli.StringFlag{Name: "digestfile", Usage: "also write the manifest's digest to `FILE`"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the digest"},
 		}, registryFlags()),
 		Action: func(c *cli.Context) error { return push(c, std) },
 	}
@@ -32,20 +35,28 @@ func push(c *cli.Context, std streams) (err error) {
 		return err
 	}
 	if c.IsSet("format") {
-		if opts.Format, err = oneOf(c, "format", "oci", "docker"); err != nil {
+		if opts.Format, err = oneOf(c, "format", "oci", "docker", "v2s2"); err != nil {
 			return err
 		}
+		if opts.Format == "v2s2" {
+			opts.Format = "docker"
+		}
 	}
-	b, err := open(c, builder.Options{Events: newProgress(std.err, false).event})
+	b, err := open(c, builder.Options{Events: newProgress(std.err, c.Bool("quiet")).event})
 	if err != nil {
 		return err
 	}
 	defer closeBuilder(b, &err)
-	digest, err := b.Push(c.Context, c.Args().Get(0), c.Args().Get(1), opts)
+	sent, err := b.Push(c.Context, c.Args().Get(0), c.Args().Get(1), opts)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(std.out, digest)
+	if file := c.String("digestfile"); file != "" {
+		if err := os.WriteFile(file, []byte(sent.Digest), 0o666); err != nil {
+			return fmt.Errorf("--digestfile: %w", err)
+		}
+	}
+	_, err = fmt.Fprintln(std.out, sent.Digest)
 	return err
 }
 
@@ -58,7 +69,7 @@ func pullCommand(std streams) *cli.Command {
 		Description: "IMAGE is a name, or a reference with a transport such as oci-archive:FILE. Prints the images' ids.",
 		Flags: withStore([]cli.Flag{
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the ids"},
-		}, registryFlags()),
+		}, platformFlags("choose the image for"), registryFlags()),
 		Action: func(c *cli.Context) error { return pull(c, std) },
 	}
 }
@@ -67,8 +78,11 @@ func pull(c *cli.Context, std streams) (err error) {
 	if err := wantArgs(c, 1, -1); err != nil {
 		return err
 	}
-	reg, err := registry(c)
-	if err != nil {
+	var opts builder.PullOptions
+	if opts.Registry, err = registry(c); err != nil {
+		return err
+	}
+	if opts.Platform, err = platform(c); err != nil {
 		return err
 	}
 	b, err := open(c, builder.Options{Events: newProgress(std.err, c.Bool("quiet")).event})
@@ -77,7 +91,7 @@ func pull(c *cli.Context, std streams) (err error) {
 	}
 	defer closeBuilder(b, &err)
 	for _, ref := range c.Args().Slice() {
-		img, err := b.Pull(c.Context, ref, reg)
+		img, err := b.Pull(c.Context, ref, opts)
 		if err != nil {
 			return err
 		}

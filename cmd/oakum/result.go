@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	digest "github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 
 	"github.com/oakum-build/oakum/builder"
@@ -20,7 +22,7 @@ type results struct {
 func resultFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "iidfile", Usage: "write the image id, as sha256:ID, to `FILE`"},
-		&cli.StringFlag{Name: "metadata-file", Usage: "write the image's digests and names to `FILE`, as JSON with the keys of docker buildx"},
+		&cli.StringFlag{Name: "metadata-file", Usage: "write the image's digests and names to `FILE`, as JSON with the keys of docker buildx; the digest is that in the registry with --push, and else that in the store"},
 		&cli.StringFlag{Name: "logfile", Usage: "write the progress to `FILE` instead of standard error"},
 	}
 }
@@ -41,8 +43,23 @@ func (r results) openLog(standard io.Writer) (io.Writer, func() error, error) {
 	return f, f.Close, nil
 }
 
-// write writes what is known of an image when it is built.
-func (r results) write(img builder.Image) error {
+// descriptor is a content descriptor of the OCI image specification.
+type descriptor struct {
+	MediaType string             `json:"mediaType"`
+	Digest    digest.Digest      `json:"digest"`
+	Size      int64              `json:"size"`
+	Platform  descriptorPlatform `json:"platform"`
+}
+
+type descriptorPlatform struct {
+	Architecture string `json:"architecture"`
+	OS           string `json:"os"`
+	Variant      string `json:"variant,omitempty"`
+}
+
+// write writes what is known of an image when it is built with some names. pushed is its
+// manifest in a registry, or the zero value.
+func (r results) write(ctx context.Context, b *builder.Builder, img builder.Image, names []string, pushed builder.Manifest) error {
 	if r.iidFile != "" {
 		if err := os.WriteFile(r.iidFile, []byte("sha256:"+img.ID), 0o666); err != nil {
 			return fmt.Errorf("--iidfile: %w", err)
@@ -51,12 +68,27 @@ func (r results) write(img builder.Image) error {
 	if r.metadataFile == "" {
 		return nil
 	}
-	metadata := map[string]string{
-		"containerimage.config.digest": "sha256:" + img.ID,
-		"containerimage.digest":        img.Digest.String(),
+	d, err := b.Inspect(ctx, img.ID)
+	if err != nil {
+		return err
 	}
-	if len(img.Names) > 0 {
-		metadata["image.name"] = strings.Join(img.Names, ",")
+	if pushed == (builder.Manifest{}) {
+		pushed = d.Manifest
+	}
+	metadata := map[string]any{
+		"containerimage.config.digest": "sha256:" + img.ID,
+		"containerimage.digest":        pushed.Digest,
+		"containerimage.descriptor": descriptor{
+			MediaType: pushed.MediaType, Digest: pushed.Digest, Size: pushed.Size,
+			Platform: descriptorPlatform{d.Architecture, d.OS, d.Variant},
+		},
+	}
+	var full []string
+	for _, name := range names {
+		full = append(full, archiveName(name, img.Names))
+	}
+	if len(full) > 0 {
+		metadata["image.name"] = strings.Join(full, ",")
 	}
 	text, err := json.MarshalIndent(metadata, "", "  ")
 	if err != nil {

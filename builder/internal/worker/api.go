@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"time"
 
-	digest "github.com/opencontainers/go-digest"
-
 	"github.com/oakum-build/oakum/storage"
 )
 
@@ -122,19 +120,20 @@ type HistoryEntry struct {
 
 // Ref names an image.
 type Ref struct {
-	Ref    string
-	Names  []string
-	Force  bool
-	Access storage.Access
-	Dest   string
-	Format string
+	Ref   string
+	Names []string
+	Force bool
+	// AllNames is that of builder.RemoveOptions.
+	AllNames bool
+	Access   storage.Access
+	Dest     string
+	Format   string
+	// Platform is that of the image to pull.
+	Platform storage.Platform
 }
 
 // Removed is the outcome of a removal.
 type Removed struct{ Untagged, Deleted []string }
-
-// Pushed is the outcome of a push.
-type Pushed struct{ Digest digest.Digest }
 
 // Info describes the store and the namespaces.
 type Info struct {

@@ -182,17 +182,16 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 		return with(call, func(p Ref) (any, error) { return nil, w.store.Tag(p.Ref, p.Names) })
 	case "remove":
 		return with(call, func(p Ref) (any, error) {
-			untagged, deleted, err := w.store.Remove(p.Ref, p.Force)
+			untagged, deleted, err := w.store.Remove(p.Ref, p.Force, p.AllNames)
 			return Removed{untagged, deleted}, err
 		})
 	case "pull":
 		return with(call, func(p Ref) (any, error) {
-			return w.pulling(call, p.Ref, func() (storage.Image, error) { return w.store.Pull(ctx, p.Ref, access(call, p.Access)) })
+			return w.pulling(call, p.Ref, func() (storage.Image, error) { return w.store.Pull(ctx, p.Ref, p.Platform, access(call, p.Access)) })
 		})
 	case "push":
 		return with(call, func(p Ref) (any, error) {
-			d, err := w.store.Push(ctx, p.Ref, p.Dest, p.Format, access(call, p.Access))
-			return Pushed{d}, err
+			return w.store.Push(ctx, p.Ref, p.Dest, p.Format, access(call, p.Access))
 		})
 	case "prune":
 		return w.store.Prune()

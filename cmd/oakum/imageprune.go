@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+func imagePruneCommand(std streams) *cli.Command {
+	return &cli.Command{
+		Name:  "image prune",
+		Usage: "remove the images that have no name",
+		Description: "Prints what was untagged and deleted. Images that something uses stay. What build steps made stays in the layer cache, " +
+			"which oakum prune empties.",
+		Flags: withStore([]cli.Flag{
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "remove those with names too, all that no container uses; it needs --force"},
+			&cli.StringSliceFlag{Name: "filter", Usage: filterUsage},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "do not ask: without --all there is no question"},
+		}),
+		Action: func(c *cli.Context) error { return imagePrune(c, std) },
+	}
+}
+
+func imagePrune(c *cli.Context, std streams) error {
+	if err := wantArgs(c, 0, 0); err != nil {
+		return err
+	}
+	only, err := readFilters(c.StringSlice("filter"))
+	if err != nil {
+		return err
+	}
+	all := c.Bool("all")
+	if all && !c.Bool("force") {
+		return usagef("image prune --all removes every image that no container uses, Podman's too; give --force if that is meant")
+	}
+	if !all {
+		nameless := true
+		only.dangling = &nameless
+	}
+	return withBuilder(c, func(ctx context.Context, b *builder.Builder) error {
+		images, err := only.images(ctx, b)
+		if err != nil {
+			return err
+		}
+		var failed []error
+		for _, img := range images {
+			removed, err := b.Remove(ctx, img.ID, builder.RemoveOptions{AllNames: all})
+			printRemoved(std, removed)
+			if !errors.Is(err, builder.ErrInUse) && !errors.Is(err, builder.ErrImageNotFound) { // another may have removed it
+				failed = append(failed, err)
+			}
+		}
+		return errors.Join(failed...)
+	})
+}

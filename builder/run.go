@@ -3,17 +3,14 @@
 package builder
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -35,11 +32,17 @@ type Cmd struct {
 	Dir string
 	// User is user[:group] by name or number; "" is the configuration's, else root.
 	User string
-	// Stdin is the standard input; nil is empty.
+	// Stdin is the standard input; nil is empty. What is left of a regular file can be
+	// read on from where the command stopped; of other readers more may have been read
+	// than the command has used, and one that is no *os.File is read once more after Run.
 	Stdin io.Reader
-	// Stdout and Stderr receive the output; nil discards it. An *os.File is given to
-	// the command itself.
+	// Stdout and Stderr receive the output; nil discards it. When both are the same, or
+	// the same file, what is written keeps its order. One that fails is an error of Run,
+	// whose step is done all the same; an ephemeral command has a closed pipe then, as in
+	// a shell.
 	Stdout, Stderr io.Writer
+	// Terminal gives the command a terminal of its own in place of pipes; nil gives pipes.
+	Terminal *Terminal
 	// Hostname is the name of the machine as the command sees it; "" is the same in every
 	// build.
 	Hostname string
@@ -50,6 +53,19 @@ type Cmd struct {
 	Ephemeral bool
 }
 
+// Terminal is a terminal (a pty) that a command has as its three standard files: what it
+// writes comes to Cmd.Stdout, and Cmd.Stdin is what is typed, at whose end the terminal's
+// end-of-file character is typed. Cmd.Stderr is not used. A terminal that the caller has
+// itself stays as it is; who passes it on will want it in raw mode.
+type Terminal struct {
+	Size WindowSize // at first
+	// Resized gives later sizes while the command runs; it may be nil.
+	Resized <-chan WindowSize
+}
+
+// WindowSize is the size of a terminal in characters; 0 is unknown.
+type WindowSize struct{ Rows, Columns uint16 }
+
 // maxHostname is the kernel's limit, in bytes.
 const maxHostname = 64
 
@@ -57,33 +73,18 @@ const maxHostname = 64
 // Docker's default capabilities and seccomp filter. When it returns, every process
 // of the command is gone. A command that fails is an *ExitError, and leaves the
 // stage as it was.
+//
+// The command has pipes or a terminal, never a file of the caller's: these are read and
+// written in this process and keep their owner, mode and flags.
 func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
-	if len(cmd.Args) == 0 || cmd.Args[0] == "" {
-		return fmt.Errorf("%w: a command needs arguments", ErrInvalid)
+	params, err := s.runParams(cmd)
+	if err != nil {
+		return err
 	}
 	if s.closed {
 		return ErrClosed
 	}
-	params := worker.Run{
-		Stage: s.id, Args: cmd.Args, Files: cmd.Files, Hostname: cmd.Hostname, UncachedEnv: cmd.UncachedEnv, Ephemeral: cmd.Ephemeral,
-		Env: append(append([]string{}, s.config.Env...), cmd.Env...),
-		Dir: s.abs(cmd.Dir), User: cmd.User,
-	}
-	if cmd.User == "" {
-		params.User = s.config.User
-	}
-	for name := range cmd.Files {
-		if !fs.ValidPath(name) || name == "." || strings.ContainsAny(name, "/\x00") {
-			return fmt.Errorf("%w: %q is not a file's name", ErrInvalid, name)
-		}
-	}
-	if len(cmd.Hostname) > maxHostname || strings.ContainsFunc(cmd.Hostname, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("%w: %q is not a machine's name", ErrInvalid, cmd.Hostname)
-	}
-	texts := slices.Concat(params.Args, params.Env, params.UncachedEnv, []string{params.Dir})
-	if slices.ContainsFunc(texts, func(text string) bool { return strings.ContainsRune(text, 0) }) {
-		return fmt.Errorf("%w: the command or its environment has a NUL byte", ErrInvalid)
-	}
+	var lost error
 	do := func(out *worker.Stepped) error {
 		if !cmd.Ephemeral && !s.noCache {
 			// A step of the cache needs no pipes.
@@ -98,14 +99,53 @@ func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
 		if err != nil {
 			return err
 		}
-		err = s.b.call(ctx, "run", params, out, stdio.files[:])
-		return s.commandError(cmd.Args, err, stdio.finish())
+		err = s.b.call(ctx, "run", params, out, stdio.files)
+		lost = stdio.finish(ctx)
+		return s.commandError(cmd.Args, err, stdio.tail.bytes())
 	}
 	if cmd.Ephemeral {
-		var out worker.Stepped
-		return do(&out)
+		err = do(&worker.Stepped{})
+	} else {
+		err = s.step("RUN "+strings.Join(cmd.Args, " "), do)
 	}
-	return s.step("RUN "+strings.Join(cmd.Args, " "), do)
+	switch {
+	case lost == nil || ctx.Err() != nil:
+		return err
+	case err != nil:
+		return fmt.Errorf("%w (%w)", lost, err)
+	}
+	return lost
+}
+
+// runParams checks a command and makes a call of the worker of it.
+func (s *Stage) runParams(cmd Cmd) (worker.Run, error) {
+	if len(cmd.Args) == 0 || cmd.Args[0] == "" {
+		return worker.Run{}, fmt.Errorf("%w: a command needs arguments", ErrInvalid)
+	}
+	params := worker.Run{
+		Stage: s.id, Args: cmd.Args, Files: cmd.Files, Hostname: cmd.Hostname, UncachedEnv: cmd.UncachedEnv, Ephemeral: cmd.Ephemeral,
+		Env: append(append([]string{}, s.config.Env...), cmd.Env...),
+		Dir: s.abs(cmd.Dir), User: cmd.User,
+	}
+	if cmd.User == "" {
+		params.User = s.config.User
+	}
+	if t := cmd.Terminal; t != nil {
+		params.Terminal = &worker.Terminal{Rows: t.Size.Rows, Columns: t.Size.Columns}
+	}
+	for name := range cmd.Files {
+		if !fs.ValidPath(name) || name == "." || strings.ContainsAny(name, "/\x00") {
+			return worker.Run{}, fmt.Errorf("%w: %q is not a file's name", ErrInvalid, name)
+		}
+	}
+	if len(cmd.Hostname) > maxHostname || strings.ContainsFunc(cmd.Hostname, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return worker.Run{}, fmt.Errorf("%w: %q is not a machine's name", ErrInvalid, cmd.Hostname)
+	}
+	texts := slices.Concat(params.Args, params.Env, params.UncachedEnv, []string{params.Dir})
+	if slices.ContainsFunc(texts, func(text string) bool { return strings.ContainsRune(text, 0) }) {
+		return worker.Run{}, fmt.Errorf("%w: the command or its environment has a NUL byte", ErrInvalid)
+	}
+	return params, nil
 }
 
 // commandError makes an ExitError of a failed command.
@@ -128,140 +168,8 @@ func (s *Stage) commandError(args []string, err error, tail []byte) error {
 // execFailed says that a command did no more than what libcontainer does in its place
 // when the kernel does not know the program's format.
 func execFailed(name string, code int, output []byte) bool {
-	text := strings.TrimSuffix(string(output), "\n")
+	text := strings.TrimRight(string(output), "\r\n") // a terminal ends lines in both
 	program := name[strings.LastIndexByte(name, '/')+1:]
 	return code == 255 && !strings.Contains(text, "\n") &&
 		strings.HasPrefix(text, "exec ") && strings.HasSuffix(text, program+": "+unix.ENOEXEC.Error())
-}
-
-// stdio is a command's three files as this process sees them.
-type stdio struct {
-	files [3]*os.File
-	ours  []*os.File // what is closed once the worker has its copies
-	wg    sync.WaitGroup
-	tail  tail
-	start []func()
-}
-
-func newStdio(cmd Cmd) (*stdio, error) {
-	s := &stdio{}
-	if err := s.input(cmd.Stdin); err != nil {
-		return nil, err
-	}
-	for i, w := range []io.Writer{cmd.Stdout, cmd.Stderr} {
-		if i == 1 && sameWriter(cmd.Stdout, cmd.Stderr) {
-			s.files[2] = s.files[1]
-			break
-		}
-		if err := s.output(1+i, w); err != nil {
-			s.abandon()
-			return nil, err
-		}
-	}
-	for _, f := range s.start {
-		s.wg.Go(f)
-	}
-	return s, nil
-}
-
-// sameWriter says whether one pipe serves both, which keeps the order of lines.
-func sameWriter(a, b io.Writer) bool {
-	defer func() { _ = recover() }() // writers of types that cannot be compared
-	return a == b
-}
-
-func (s *stdio) abandon() {
-	for _, f := range s.ours {
-		f.Close()
-	}
-}
-
-func (s *stdio) input(r io.Reader) error {
-	if f, ok := r.(*os.File); ok && f != nil {
-		s.files[0] = f
-		return nil
-	}
-	if r == nil {
-		f, err := os.Open(os.DevNull)
-		if err != nil {
-			return err
-		}
-		s.files[0], s.ours = f, append(s.ours, f)
-		return nil
-	}
-	pr, pw, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	s.files[0], s.ours = pr, append(s.ours, pr)
-	// Not waited for: a reader that never ends must not keep a finished command.
-	go func() {
-		_, _ = io.Copy(pw, r)
-		pw.Close()
-	}()
-	return nil
-}
-
-func (s *stdio) output(i int, w io.Writer) error {
-	if f, ok := w.(*os.File); ok && f != nil {
-		s.files[i] = f
-		return nil
-	}
-	if w == nil {
-		w = io.Discard
-	}
-	pr, pw, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	s.files[i], s.ours = pw, append(s.ours, pw)
-	s.start = append(s.start, func() {
-		defer pr.Close()
-		_, err := io.Copy(io.MultiWriter(&s.tail, w), pr)
-		if err != nil {
-			// The writer failed; the command must not block on a full pipe.
-			_, _ = io.Copy(&s.tail, pr)
-		}
-	})
-	return nil
-}
-
-// finish is called when the worker is done with the files. It waits until all output
-// has been delivered and gives its last lines.
-func (s *stdio) finish() []byte {
-	s.abandon()
-	s.wg.Wait()
-	return s.tail.bytes()
-}
-
-// maxTail is how much output an ExitError carries.
-const maxTail = 8 << 10
-
-// tail keeps the last lines written to it.
-type tail struct {
-	mu  sync.Mutex
-	buf []byte
-	cut bool // the first line is not whole
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if len(t.buf) > 2*maxTail {
-		t.buf, t.cut = append(t.buf[:0], t.buf[len(t.buf)-maxTail:]...), true
-	}
-	return len(p), nil
-}
-
-func (t *tail) bytes() []byte {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.buf) > maxTail {
-		t.buf, t.cut = t.buf[len(t.buf)-maxTail:], true
-	}
-	if _, rest, found := bytes.Cut(t.buf, []byte("\n")); t.cut && found && len(rest) > 0 {
-		return rest
-	}
-	return t.buf
 }

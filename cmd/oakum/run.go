@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder"
 )
@@ -17,14 +20,15 @@ func runCommand(std streams) *cli.Command {
 		Usage:     "try an image out: run its command, in the foreground",
 		ArgsUsage: "IMAGE [COMMAND...]",
 		Description: "Options stand before IMAGE; all that follows it is the command, which replaces the image's. " +
-			"The exit code is the command's. What it changes in the files is thrown away.",
+			"The exit code is the command's. What it changes in the files is thrown away. The command has pipes, or with -t a terminal " +
+			"of its own, and none of the files that oakum has open. With -it every key goes to it, Ctrl-C too.",
 		Flags: withStore([]cli.Flag{
 			&cli.StringFlag{Name: "entrypoint", Usage: "replace the image's entrypoint, and drop its command: `COMMAND` or a JSON array"},
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "set the variable `NAME=VALUE`, or NAME to take it from the environment; repeatable"},
 			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "run in `DIR`"},
 			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "run as `USER[:GROUP]`"},
-			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "accepted for compatibility: standard input is always passed on"},
-			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "accepted for compatibility: the command has oakum's own terminal, if any"},
+			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "pass standard input on, also when it is a terminal (other input always is, unless =false)"},
+			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the command a terminal, with standard output and error in one"},
 		}, registryFlags()),
 		Action: func(c *cli.Context) error { return runImage(c, std) },
 	}
@@ -50,29 +54,49 @@ func runImage(c *cli.Context, std streams) (err error) {
 		return err
 	}
 	defer closeBuilder(b, &err)
-	return runStage(c.Context, b, c.Args().First(), func(config builder.Config) (builder.Cmd, error) {
-		args, err := commandLine(config, c)
-		return builder.Cmd{
-			Args: args, Env: env, Dir: c.String("workdir"), User: c.String("user"),
-			Stdin: std.in, Stdout: std.out, Stderr: std.err, Ephemeral: true,
-		}, err
-	})
-}
-
-// runStage runs one command in an image and turns its failure into a statusError.
-func runStage(ctx context.Context, b *builder.Builder, ref string, command func(builder.Config) (builder.Cmd, error)) error {
-	stage, err := b.Stage(ctx, ref, builder.StageOptions{})
+	stage, err := b.Stage(c.Context, c.Args().First(), builder.StageOptions{})
 	if err != nil {
 		return err
 	}
 	defer stage.Close()
-	cmd, err := command(stage.Config())
+	args, err := commandLine(stage.Config(), c)
 	if err != nil {
 		return err
 	}
-	err = stage.Run(ctx, cmd)
+	return runAttached(c, stage, std, builder.Cmd{
+		Args: args, Env: env, Dir: c.String("workdir"), User: c.String("user"), Ephemeral: true,
+	})
+}
+
+// runAttached runs a command with the standard streams, and turns its failure into a
+// statusError.
+func runAttached(c *cli.Context, stage *builder.Stage, std streams, cmd builder.Cmd) error {
+	ctx, cancel := context.WithCancel(c.Context)
+	defer cancel()
+	// A reader that has gone away ends the command as in a shell, and not this process,
+	// which the command's end must be left to.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+	cmd.Stdout, cmd.Stderr = std.out, std.err
+	// What is typed for the shell that oakum was started by is not for the command.
+	input := !isTerminal(std.in)
+	if c.IsSet("interactive") {
+		input = c.Bool("interactive")
+	}
+	if input {
+		cmd.Stdin = std.in
+	}
+	if c.Bool("tty") {
+		cmd.Terminal = &builder.Terminal{Size: windowSize(std.out), Resized: windowSizes(ctx, std.out)}
+		if input {
+			defer makeRaw(ctx, std.in)()
+		}
+	}
+	err := stage.Run(ctx, cmd)
 	var exit *builder.ExitError
-	if errors.As(err, &exit) && exit.Reason == "" {
+	switch failed := errors.As(err, &exit); {
+	case errors.Is(err, unix.EPIPE) && !failed:
+		return statusError(128 + int(unix.SIGPIPE))
+	case failed && exit.Reason == "" && (err == error(exit) || errors.Is(err, unix.EPIPE)):
 		return statusError(exit.Code)
 	}
 	return err

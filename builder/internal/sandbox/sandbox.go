@@ -43,8 +43,13 @@ type Command struct {
 	Pipes string // a directory for /dev/pipes; "" is none
 	// Hostname is the machine's name inside; "" is DefaultHostname.
 	Hostname string
-	// Stdin, Stdout and Stderr are the command's own.
+	// Stdin, Stdout and Stderr become the command's own, to which it may do anything:
+	// pipes, or nil with a Console.
 	Stdin, Stdout, Stderr *os.File
+	// Console is a socket on which the master of a new terminal is sent, whose other end
+	// is the command's three standard files. It has Rows and Columns unless they are 0.
+	Console       *os.File
+	Rows, Columns uint16
 	// Userns says that the caller's user namespace is not the initial one.
 	Userns bool
 }
@@ -84,8 +89,11 @@ func Run(ctx context.Context, c Command) (int, error) {
 	process := &libcontainer.Process{
 		Args: c.Args, Env: c.Env, Cwd: c.Dir, Init: true,
 		UID: c.User.UID, GID: c.User.GID, AdditionalGroups: c.User.Groups,
-		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr,
+		ConsoleSocket: c.Console, ConsoleHeight: c.Rows, ConsoleWidth: c.Columns,
 		Capabilities: capabilities(c.User.UID),
+	}
+	if c.Console == nil {
+		process.Stdin, process.Stdout, process.Stderr = c.Stdin, c.Stdout, c.Stderr
 	}
 	if err := container.Run(process); err != nil {
 		return 0, startError(err)

@@ -6,6 +6,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -250,22 +251,56 @@ func Serve(control *os.File, handle Handler) error {
 	}
 }
 
+// ReceiveFile receives the one file that is sent on a socket. It fails when the other end
+// is closed before.
+func ReceiveFile(socket *os.File) (*os.File, error) {
+	buf, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(4*(maxFiles+1)))
+	for {
+		_, oobn, _, _, err := unix.Recvmsg(int(socket.Fd()), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, os.NewSyscallError("recvmsg", err)
+		}
+		fds, err := descriptors(oob[:oobn])
+		if err == nil && len(fds) == 1 {
+			// Before it becomes a File, so that reads of it can be interrupted.
+			err = unix.SetNonblock(fds[0], true)
+		}
+		if err != nil || len(fds) != 1 {
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+			return nil, fmt.Errorf("%d files in a message for one: %w", len(fds), cmp.Or(err, io.ErrUnexpectedEOF))
+		}
+		return os.NewFile(uintptr(fds[0]), "received"), nil
+	}
+}
+
 func rights(oob []byte) ([]*os.File, error) {
+	fds, err := descriptors(oob)
+	var files []*os.File
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), "passed"))
+	}
+	return files, err
+}
+
+func descriptors(oob []byte) ([]int, error) {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return nil, err
 	}
-	var files []*os.File
+	var all []int
 	for i := range messages {
 		fds, err := unix.ParseUnixRights(&messages[i])
 		if err != nil {
-			return nil, err
+			return all, err
 		}
-		for _, fd := range fds {
-			files = append(files, os.NewFile(uintptr(fd), "passed"))
-		}
+		all = append(all, fds...)
 	}
-	return files, nil
+	return all, nil
 }
 
 func serveCall(ctx context.Context, files []*os.File, handle Handler) {

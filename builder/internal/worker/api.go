@@ -75,8 +75,9 @@ type Mkdir struct {
 	Times            *Times `json:",omitempty"` // of what is made
 }
 
-// Run runs a command; the call's files are its standard input, output and error. With
-// Lookup it only asks the cache, and needs none.
+// Run runs a command; the call's files are its standard input, output and error, or with
+// a Terminal the socket on which the terminal's master is sent. With Lookup it only asks
+// the cache, and needs none.
 type Run struct {
 	Lookup      bool
 	Stage       string
@@ -87,7 +88,11 @@ type Run struct {
 	Hostname    string            `json:",omitempty"`
 	Dir, User   string
 	Ephemeral   bool
+	Terminal    *Terminal `json:",omitempty"`
 }
+
+// Terminal is a terminal of a command's own, and its size at first.
+type Terminal struct{ Rows, Columns uint16 }
 
 // Stepped is the outcome of Copy, Mkdir and Run.
 type Stepped struct {

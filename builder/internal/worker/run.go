@@ -24,8 +24,12 @@ func (w *worker) run(ctx context.Context, call *wire.Call, p Run) (Stepped, erro
 	if err != nil {
 		return Stepped{}, err
 	}
-	if len(p.Args) == 0 || (len(call.Files) != 3 && !p.Lookup) {
-		return Stepped{}, fmt.Errorf("%w: a command needs arguments and three files", errInvalid)
+	files := 3
+	if p.Terminal != nil {
+		files = 1
+	}
+	if len(p.Args) == 0 || (len(call.Files) != files && !p.Lookup) {
+		return Stepped{}, fmt.Errorf("%w: a command needs arguments and %d files", errInvalid, files)
 	}
 	what := p
 	what.Stage, what.UncachedEnv, what.Lookup = "", nil, false
@@ -87,12 +91,17 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 		return err
 	}
 	traces = newTraces(m.root, files)
-	code, err := sandbox.Run(ctx, sandbox.Command{
+	command := sandbox.Command{
 		ID: id, StateDir: filepath.Join(w.mnt, "containers"), Rootfs: m.path,
 		Args: p.Args, Env: environment(p, u), Dir: p.Dir, User: u, Files: files, Pipes: pipes, Hostname: p.Hostname,
-		Stdin: call.Files[0], Stdout: call.Files[1], Stderr: call.Files[2],
 		Userns: w.rootless,
-	})
+	}
+	if t := p.Terminal; t != nil {
+		command.Console, command.Rows, command.Columns = call.Files[0], t.Rows, t.Columns
+	} else {
+		command.Stdin, command.Stdout, command.Stderr = call.Files[0], call.Files[1], call.Files[2]
+	}
+	code, err := sandbox.Run(ctx, command)
 	traces.remove(m.root)
 	var start *sandbox.StartError
 	switch {
@@ -127,6 +136,9 @@ func environment(p Run, u sandbox.User) []string {
 	}
 	if _, ok := at["HOME"]; !ok {
 		env = append(env, "HOME="+u.Home)
+	}
+	if _, ok := at["TERM"]; !ok && p.Terminal != nil {
+		env = append(env, "TERM=xterm") // as Docker's
 	}
 	return env
 }

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/builder"
+)
+
+// isTerminal says whether a stream is a terminal.
+func isTerminal(stream any) bool {
+	_, err := terminalState(stream)
+	return err == nil
+}
+
+func terminalState(stream any) (*unix.Termios, error) {
+	var state *unix.Termios
+	err := ioctl(stream, func(fd int) (err error) {
+		state, err = unix.IoctlGetTermios(fd, unix.TCGETS)
+		return err
+	})
+	return state, err
+}
+
+// ioctl calls f with the descriptor of a stream, whose mode stays as it is.
+func ioctl(stream any, f func(fd int) error) error {
+	file, ok := stream.(*os.File)
+	if !ok {
+		return errors.New("not a file")
+	}
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := conn.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
+
+// windowSize is the size of a terminal; 0 when it is none.
+func windowSize(stream any) builder.WindowSize {
+	var size builder.WindowSize
+	_ = ioctl(stream, func(fd int) error {
+		w, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
+		if err == nil {
+			size = builder.WindowSize{Rows: w.Row, Columns: w.Col}
+		}
+		return err
+	})
+	return size
+}
+
+// windowSizes gives the sizes that a terminal changes to until ctx ends.
+func windowSizes(ctx context.Context, stream any) <-chan builder.WindowSize {
+	sizes, changed := make(chan builder.WindowSize), make(chan os.Signal, 1)
+	signal.Notify(changed, unix.SIGWINCH)
+	go func() {
+		defer signal.Stop(changed)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case sizes <- windowSize(stream):
+			}
+		}
+	}()
+	return sizes
+}
+
+// makeRaw makes a terminal pass every character on, also those that would signal this
+// process, until restore is called or ctx ends. What is no terminal stays as it is.
+func makeRaw(ctx context.Context, stream any) (restore func()) {
+	before, err := terminalState(stream)
+	if err != nil {
+		return func() {}
+	}
+	raw := *before
+	raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+	raw.Oflag &^= unix.OPOST
+	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
+	raw.Cflag = raw.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
+	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
+	set := func(state *unix.Termios) {
+		_ = ioctl(stream, func(fd int) error { return unix.IoctlSetTermios(fd, unix.TCSETS, state) })
+	}
+	set(&raw)
+	stop := context.AfterFunc(ctx, func() { set(before) })
+	return func() {
+		stop()
+		set(before)
+	}
+}

@@ -122,13 +122,19 @@ func TestRemove(t *testing.T) {
 		equal(t, strings.Join(sorted(got.Untagged), " ")+"|"+strings.Join(got.Deleted, " "), untagged+"|"+deleted)
 	}
 	removed("app", builder.RemoveOptions{}, "localhost/app:latest", "")
+	// A stage that is open keeps what it is on, also from force.
+	for _, force := range []bool{false, true} {
+		_, err = b.Remove(t.Context(), "also:v1", builder.RemoveOptions{Force: force})
+		is(t, err, builder.ErrInUse)
+	}
+	ok(t, s.Close())
 	removed("also:v1", builder.RemoveOptions{}, "localhost/also:v1", img.ID)
 	_, err = b.Inspect(t.Context(), img.ID)
 	is(t, err, builder.ErrImageNotFound)
-	// The stage still has its layers' files; a name more, and force.
 	next := base(t, b)
 	img, err = next.Commit(t.Context(), "app", builder.CommitOptions{Names: []string{"b", "c"}})
 	ok(t, err)
+	ok(t, next.Close())
 	_, err = b.Remove(t.Context(), img.ID[:12], builder.RemoveOptions{})
 	is(t, err, builder.ErrInUse)
 	removed(img.ID[:12], builder.RemoveOptions{Force: true}, "localhost/app:latest localhost/b:latest localhost/c:latest", img.ID)
@@ -149,6 +155,7 @@ func TestRemoveBase(t *testing.T) {
 	run(t, s, "echo x >/f")
 	_, err = s.Commit(t.Context(), "above", builder.CommitOptions{})
 	ok(t, err)
+	ok(t, s.Close())
 	_, err = b.Remove(t.Context(), below.ID, builder.RemoveOptions{})
 	ok(t, err)
 	equal(t, sh(t, stage(t, b, "above", builder.StageOptions{}), "cat /f"), "x\n")

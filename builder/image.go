@@ -110,11 +110,11 @@ func (b *Builder) Tag(ctx context.Context, ref string, names ...string) error {
 }
 
 // RemoveOptions is how Remove goes about it. The zero value refuses to remove an
-// image id with several names, or one that a container uses.
+// image id with several names.
 type RemoveOptions struct {
-	Force bool // remove all names, and containers that use the image
-	// AllNames removes an image given by its id with all its names, unless something uses it.
-	AllNames bool
+	Force bool // remove all names
+	// Unnamed removes the image only if it has no name, also none by now.
+	Unnamed bool
 }
 
 // Removed is what Remove did.
@@ -123,10 +123,12 @@ type Removed struct {
 	Deleted  []string // image ids
 }
 
-// Remove removes a name, and the image when it was its last.
+// Remove removes a name, and the image when it was its last. It fails with an error that
+// matches ErrInUse, with Force too, where the image or a layer of it is used by a container,
+// whether Podman's or Buildah's, or by a stage of this Builder or of another one.
 func (b *Builder) Remove(ctx context.Context, ref string, opts RemoveOptions) (Removed, error) {
 	var out worker.Removed
-	err := b.call(ctx, "remove", worker.Ref{Ref: ref, Force: opts.Force, AllNames: opts.AllNames}, &out, nil)
+	err := b.call(ctx, "remove", worker.Ref{Ref: ref, Force: opts.Force, Unnamed: opts.Unnamed}, &out, nil)
 	return Removed(out), err
 }
 

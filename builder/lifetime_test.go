@@ -244,6 +244,22 @@ func TestKill(t *testing.T) {
 	if len(workers) == 0 || processes(t, seconds) == "" {
 		t.Fatal("no worker, or no command, is to be seen")
 	}
+	peer := openIn(t, builder.Options{Root: root})
+	layers := func() int {
+		info, err := peer.Info(t.Context())
+		ok(t, err)
+		return info.Layers
+	}
+	d, err := peer.Inspect(t.Context(), "base")
+	ok(t, err)
+	made := len(d.Layers)
+	eventually(t, "the base is held", func() bool { return layers() == made+1 })
+	_, err = peer.Remove(t.Context(), "base", builder.RemoveOptions{Force: true})
+	is(t, err, builder.ErrInUse)
+	if !strings.Contains(err.Error(), fmt.Sprintf("(pid %d)", program.Process.Pid)) {
+		t.Errorf("it is not said who uses the base: %v", err)
+	}
+	ok(t, peer.Close())
 	ok(t, program.Process.Kill())
 	if err := program.Wait(); err == nil {
 		t.Error("the program was not killed")
@@ -253,6 +269,9 @@ func TestKill(t *testing.T) {
 		eventually(t, "the worker is gone", func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
 	}
 	b = openIn(t, builder.Options{Root: root})
+	if info, err := b.Info(t.Context()); err != nil || info.Layers != made {
+		t.Errorf("%d layers, %v; want %d: the base is still held", info.Layers, err, made)
+	}
 	s = stage(t, b, "base", builder.StageOptions{})
 	run(t, s, "test ! -e /half && echo whole")
 	ok(t, b.Close())

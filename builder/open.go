@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -62,7 +63,8 @@ func Open(ctx context.Context, opts Options) (*Builder, error) {
 	b.client.Answer = answer
 	go b.forwardLog(proc.Stderr)
 	hello := worker.Hello{
-		Store: storage.Options{Root: opts.Root, RunRoot: opts.RunRoot, Driver: opts.Driver, DriverOptions: opts.DriverOptions},
+		Store: storage.Options{Root: opts.Root, RunRoot: opts.RunRoot, Driver: opts.Driver, DriverOptions: opts.DriverOptions,
+			PID: os.Getpid(), Program: program()},
 		Hosts: hostsFile(), Resolv: resolvFile(),
 	}
 	if err := b.call(ctx, "hello", hello, nil, nil); err != nil {
@@ -70,6 +72,15 @@ func Open(ctx context.Context, opts Options) (*Builder, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// program is what others are told of who uses the store, beside the process's id.
+func program() string {
+	exe, err := os.Executable()
+	if err != nil {
+		return "a program"
+	}
+	return filepath.Base(exe)
 }
 
 // workerEnv is the part of the environment that the worker's libraries go by. The rest,

@@ -133,7 +133,7 @@ func (s *Store) Tag(ref string, names []string) error {
 	if err != nil {
 		return err
 	}
-	return s.cs.AddNames(img.ID, full)
+	return s.addNames(img.ID, full...)
 }
 
 func canonicalAll(names []string) ([]string, error) {
@@ -148,9 +148,10 @@ func canonicalAll(names []string) ([]string, error) {
 }
 
 // Remove removes a name, and the image with it when that was the last one or when ref
-// is an id. Without force or allNames an image that has several names is not removed by its id,
-// nor one that a container uses.
-func (s *Store) Remove(ref string, force, allNames bool) (untagged, deleted []string, err error) {
+// is an id. Without force an image that has several names is not removed by its id. With
+// unnamed it must have no name. It fails with ErrInUse where a container or a running build
+// uses the image, with force too.
+func (s *Store) Remove(ref string, force, unnamed bool) (untagged, deleted []string, err error) {
 	img, err := s.find(ref)
 	if err != nil {
 		return nil, nil, err
@@ -164,16 +165,55 @@ func (s *Store) Remove(ref string, force, allNames bool) (untagged, deleted []st
 		}
 		return []string{name}, nil, s.cs.RemoveNames(img.ID, []string{name})
 	}
-	if byID && len(img.Names) > 1 && !force && !allNames {
+	if byID && len(img.Names) > 1 && !force {
 		return nil, nil, fmt.Errorf("%w: %s has the names %v; remove them one by one, or use force", ErrInUse, ref, img.Names)
 	}
-	if err := s.checkUnused(img, force); err != nil {
-		return nil, nil, err
-	}
-	if _, err := s.cs.DeleteImage(img.ID, true); err != nil {
+	if err := s.removing(func(inUse func(string) *note) error { return s.remove(img.ID, unnamed, inUse) }); err != nil {
 		return nil, nil, fmt.Errorf("removing %s: %w", ref, err)
 	}
 	return img.Names, []string{img.ID}, nil
+}
+
+// remove removes an image that no container and no running build uses.
+func (s *Store) remove(id string, unnamed bool, inUse func(layer string) *note) error {
+	img, err := s.cs.Image(id)
+	if err != nil {
+		return err
+	}
+	if unnamed && len(img.Names) > 0 {
+		return fmt.Errorf("%w: it has got the name %s", ErrInUse, img.Names[0])
+	}
+	containers, err := s.cs.Containers()
+	if err != nil {
+		return err
+	}
+	for _, c := range containers {
+		if c.ImageID == img.ID {
+			return fmt.Errorf("%w: %s uses it; remove that first, with podman rm or buildah rm", ErrInUse, describeContainer(c))
+		}
+	}
+	layers, err := s.cs.DeleteImage(img.ID, false) // only says which layers would go
+	if err != nil {
+		return err
+	}
+	for _, id := range append(layers, img.TopLayer) {
+		if n := inUse(id); n != nil {
+			return fmt.Errorf("%w: %s is using it; try again when that has ended", ErrInUse, n)
+		}
+	}
+	_, err = s.cs.DeleteImage(img.ID, true)
+	if errors.Is(err, cs.ErrImageUsedByContainer) {
+		return fmt.Errorf("%w: %w", ErrInUse, err)
+	}
+	return err
+}
+
+// describeContainer names a container of Podman, Buildah or another program.
+func describeContainer(c cs.Container) string {
+	if len(c.Names) == 0 {
+		return fmt.Sprintf("the container %.12s", c.ID)
+	}
+	return fmt.Sprintf("the container %s (%.12s)", c.Names[0], c.ID)
 }
 
 // matchingName is the one of an image's names that ref means.
@@ -191,25 +231,6 @@ func (s *Store) matchingName(img *cs.Image, ref string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%w: %s", ErrNotFound, ref)
-}
-
-func (s *Store) checkUnused(img *cs.Image, force bool) error {
-	containers, err := s.cs.Containers()
-	if err != nil {
-		return err
-	}
-	for _, c := range containers {
-		if c.ImageID != img.ID {
-			continue
-		}
-		if !force {
-			return fmt.Errorf("%w: container %s uses it", ErrInUse, c.ID)
-		}
-		if err := s.cs.DeleteContainer(c.ID); err != nil {
-			return fmt.Errorf("removing container %s: %w", c.ID, err)
-		}
-	}
-	return nil
 }
 
 // Commit is an image to write.
@@ -257,9 +278,9 @@ func (s *Store) CommitImage(ctx context.Context, c Commit) (Image, error) {
 
 func (s *Store) createImage(top string, config, raw []byte, names []string, created time.Time) (Image, error) {
 	configDigest, manifestDigest := digest.FromBytes(config), digest.FromBytes(raw)
-	id := configDigest.Encoded()
+	id, st := configDigest.Encoded(), &naming{Store: s.cs, names: names, of: s}
 	if img, err := s.cs.Image(id); err == nil && img.TopLayer == top && currentDigest(img) == manifestDigest {
-		return s.name(img, names)
+		return s.name(st, id)
 	}
 	opts := &cs.ImageOptions{
 		CreationDate: created,
@@ -272,24 +293,24 @@ func (s *Store) createImage(top string, config, raw []byte, names []string, crea
 			{Key: cs.ImageDigestBigDataKey, Data: raw, Digest: manifestDigest},
 		},
 	}
-	img, err := s.cs.CreateImage(id, nil, top, "", opts)
+	_, err := st.CreateImage(id, nil, top, "", opts)
 	if errors.Is(err, cs.ErrDuplicateID) {
-		img, err = s.addManifest(id, raw, manifestDigest)
+		err = s.addManifest(id, raw, manifestDigest)
 	}
 	if err != nil {
 		return Image{}, fmt.Errorf("writing image %s: %w", id, err)
 	}
-	return s.name(img, names)
+	return s.name(st, id)
 }
 
-// name gives an image the names that it lacks.
-func (s *Store) name(img *cs.Image, names []string) (Image, error) {
-	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(img.Names, n) })
-	if len(names) > 0 {
-		if err := s.cs.AddNames(img.ID, names); err != nil {
-			return Image{}, fmt.Errorf("naming image %s: %w", img.ID, err)
-		}
-		img.Names = append(img.Names, names...)
+// name gives an image the names that it lacks, and reads what it is then.
+func (s *Store) name(st *naming, id string) (Image, error) {
+	if err := st.AddNames(id, st.names); err != nil {
+		return Image{}, fmt.Errorf("naming image %s: %w", id, err)
+	}
+	img, err := s.cs.Image(id)
+	if err != nil {
+		return Image{}, fmt.Errorf("image %s: %w", id, err)
 	}
 	return s.image(img)
 }
@@ -305,13 +326,13 @@ func currentDigest(img *cs.Image) digest.Digest {
 
 // addManifest gives an image that is there already another manifest, as its first one:
 // the same configuration, and so the same layers, in another format.
-func (s *Store) addManifest(id string, raw []byte, d digest.Digest) (*cs.Image, error) {
+func (s *Store) addManifest(id string, raw []byte, d digest.Digest) error {
 	for _, key := range []string{cs.ImageDigestManifestBigDataNamePrefix + "-" + d.String(), cs.ImageDigestBigDataKey} {
 		if err := s.cs.SetImageBigData(id, key, raw, manifest.Digest); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return s.cs.Image(id)
+	return nil
 }
 
 func makeManifest(config []byte, layers []*Layer, docker bool, annotations map[string]string) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -23,9 +24,10 @@ import (
 type Layer struct {
 	id      string
 	parent  *Layer
-	mu      sync.Mutex // guards dir and path
+	mu      sync.Mutex // guards the following three
 	dir     *os.File   // O_PATH: survives the rename into place; nil when the path is known
 	path    string
+	found   inode         // of the directory, once it was opened
 	done    chan struct{} // closed when registered or failed
 	err     error
 	diffID  digest.Digest
@@ -80,7 +82,7 @@ func (l *Layer) Lowers() ([]*os.File, error) {
 		f, err := l.open()
 		if err != nil {
 			CloseAll(dirs)
-			return nil, fmt.Errorf("layer %s: %w", l.id, err)
+			return nil, err
 		}
 		dirs = append(dirs, f)
 	}
@@ -97,7 +99,58 @@ func (l *Layer) open() (*os.File, error) {
 		}
 		return os.NewFile(uintptr(fd), l.dir.Name()), nil
 	}
-	return openPath(l.path)
+	f, err := openPath(l.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, l.removed()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("layer %.12s: %w", l.id, err)
+	}
+	if err := l.know(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// inode tells a directory from another that was made later in its place: the layers of
+// an image that is pulled again have the ids that they had.
+type inode struct{ dev, ino uint64 }
+
+// know remembers the layer's directory. The caller holds l.mu.
+func (l *Layer) know(f *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	if is := (inode{st.Dev, st.Ino}); l.found == (inode{}) {
+		l.found = is
+	} else if l.found != is {
+		return l.removed()
+	}
+	return nil
+}
+
+// present says whether the layer's files are where they were found.
+func (l *Layer) present() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dir != nil || l.path == "" {
+		return true // it is being made
+	}
+	var st unix.Stat_t
+	err := unix.Lstat(l.path, &st)
+	return err == nil && (l.found == inode{} || l.found == inode{st.Dev, st.Ino})
+}
+
+// registered says whether the store has the layer.
+func (l *Layer) registered() bool {
+	select {
+	case <-l.done:
+		return l.err == nil
+	default:
+		return false
+	}
 }
 
 func openPath(path string) (*os.File, error) {
@@ -163,11 +216,6 @@ func (s *Store) chain(id string) (*Layer, error) {
 	return l, nil
 }
 
-func (l *Layer) present() bool {
-	_, err := os.Lstat(l.path)
-	return err == nil
-}
-
 // diffDir is where a layer's files are. The driver is asked itself, for the store's
 // method would lock the store for writing.
 func (s *Store) diffDir(id string) (string, error) {
@@ -191,7 +239,8 @@ type Staging struct {
 // MakeLayer makes a layer on top of parent. It calls fill with a fresh staging
 // directory, and returns as soon as fill has; the digest and the registration go on
 // beside what the caller does next (Layer.Wait). When fill fails, or registering
-// does, nothing is left.
+// does, nothing is left. When parent or a layer below has been removed meanwhile, it fails
+// with ErrRemoved, whatever fill says, for fill has not seen what it should.
 func (s *Store) MakeLayer(ctx context.Context, parent *Layer, fill func(Staging) error) (*Layer, error) {
 	l := &Layer{id: stringid.GenerateRandomID(), parent: parent, done: make(chan struct{})}
 	filled := make(chan error, 1)
@@ -207,6 +256,9 @@ func (s *Store) MakeLayer(ctx context.Context, parent *Layer, fill func(Staging)
 	if err := <-filled; err != nil {
 		<-l.done
 		l.settle("")
+		if lost := s.lost(parent); lost != nil {
+			return nil, lost // and so the rest
+		}
 		return nil, err
 	}
 	return l, nil
@@ -218,6 +270,7 @@ func (l *Layer) settle(path string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.dir != nil {
+		_ = l.know(l.dir)
 		l.dir.Close()
 		l.dir, l.path = nil, path
 	}
@@ -245,6 +298,9 @@ func (s *Store) register(l *Layer, m *making) error {
 		LayerOptions: &cs.LayerOptions{Flags: map[string]any{layerFlag: true}},
 	})
 	if err != nil {
+		if lost := s.lost(l.parent); lost != nil {
+			return lost
+		}
 		return fmt.Errorf("registering the layer: %w", err)
 	}
 	l.created, l.diffID, l.size = got.Created, out.UncompressedDigest, out.Size

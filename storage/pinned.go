@@ -41,7 +41,7 @@ func (s *Store) nameTag(img Image, pulled reference.Named, tag string) (Image, e
 	}
 	named, err := reference.WithTag(reference.TrimNamed(pulled), tag)
 	if err == nil {
-		err = s.cs.AddNames(img.ID, []string{named.String()})
+		err = s.addNames(img.ID, named.String())
 	}
 	if err != nil {
 		return Image{}, fmt.Errorf("naming image %s: %w", img.ID, err)

@@ -35,15 +35,44 @@ func (s *Store) hold() error {
 	return nil
 }
 
+// others names the processes that have used something of the store.
+func (s *Store) others() string {
+	s.uses.mu.Lock()
+	defer s.uses.mu.Unlock()
+	notes, err := s.notes()
+	if err != nil || len(notes) < 2 {
+		return "another process is"
+	}
+	names := make([]string, 0, len(notes))
+	for _, n := range notes[1:] {
+		names = append(names, n.String())
+	}
+	verb := " is"
+	if len(names) > 1 {
+		verb = " are"
+	}
+	return strings.Join(names, ", ") + verb
+}
+
 // Prune removes the layers of build steps that no image and no container uses, and
-// what the layer cache says of them. It fails with ErrInUse while another process has
+// what the layer cache says of them. Layers that only these have kept, for their image has
+// been removed, go with them. It fails with ErrInUse while another process has
 // the store open, for that may be using them.
 func (s *Store) Prune() (Pruned, error) {
 	var out Pruned
 	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return out, fmt.Errorf("%w: another process is using the store; try again when it has ended", ErrInUse)
+		return out, fmt.Errorf("%w: %s using the store; try again when that has ended", ErrInUse, s.others())
 	}
 	defer func() { _ = unix.Flock(int(s.lock.Fd()), unix.LOCK_SH) }()
+	err := s.removing(func(inUse func(string) *note) (err error) {
+		out, err = s.prune(inUse)
+		return err
+	})
+	return out, errors.Join(err, s.forget())
+}
+
+func (s *Store) prune(inUse func(string) *note) (Pruned, error) {
+	var out Pruned
 	all, err := s.cs.Layers()
 	if err != nil {
 		return out, err
@@ -53,7 +82,7 @@ func (s *Store) Prune() (Pruned, error) {
 		return out, err
 	}
 	for _, l := range childrenFirst(all) {
-		if used[l.ID] || l.Flags[layerFlag] == nil {
+		if used[l.ID] || inUse(l.ID) != nil || l.Flags[layerFlag] == nil {
 			continue
 		}
 		err := s.cs.DeleteLayer(l.ID)
@@ -65,8 +94,9 @@ func (s *Store) Prune() (Pruned, error) {
 		}
 		out.Layers++
 		out.Size += max(l.UncompressedSize, 0)
+		s.removeOrphans(l.Parent, inUse)
 	}
-	return out, s.forget()
+	return out, nil
 }
 
 // usedLayers are those below an image or a container.

@@ -3,22 +3,22 @@
 package storage
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"go.podman.io/storage/pkg/stringid"
 	"golang.org/x/sys/unix"
 )
 
 // A process's scratch directory is <id> in <root>/overlay/tempdirs/oakum, with the file
-// <id>.lock beside it that the process has locked as long as it lives. What nobody has
-// locked is of a process that was killed. It is there because layers are renamed from
-// it: containers/storage mounts <root>/overlay over itself, and takes what it does not
-// know in there for layers.
+// <id>.lock beside it that the process has locked as long as it lives, and in which its
+// note is (see use.go). What nobody has locked is of a process that was killed. It is
+// there because layers are renamed from it: containers/storage mounts <root>/overlay over
+// itself, and takes what it does not know in there for layers.
 
 // openTemp makes and opens the directory of scratch directories, and sweeps it.
 func (s *Store) openTemp() error {
@@ -37,27 +37,44 @@ func (s *Store) openTemp() error {
 	return s.sweepScratch()
 }
 
+// scratch is a process's locked file and scratch directory, once they are made.
+type scratch struct {
+	name string // of the directory in Store.temp
+	lock *os.File
+	made bool // the directory
+}
+
 // Scratch is a directory on the store's file system that goes when the Store is closed,
 // or when the next one is opened after a crash. It is made when it is first asked for.
 func (s *Store) Scratch() (string, error) {
+	if _, err := s.owner(); err != nil {
+		return "", err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.scratch.lock == nil {
-		if err := s.makeScratch(); err != nil {
+	if !s.scratch.made {
+		if err := s.temp.Mkdir(s.scratch.name, 0o700); err != nil {
 			return "", fmt.Errorf("making a scratch directory: %w", err)
 		}
+		s.scratch.made = true
 	}
 	return filepath.Join(s.temp.Name(), s.scratch.name), nil
 }
 
-// scratch is a process's scratch directory, once it is made.
-type scratch struct {
-	name string // in Store.temp
-	lock *os.File
+// owner is the process's locked file, which is made when it is first asked for.
+func (s *Store) owner() (*os.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.scratch.lock == nil {
+		if err := s.makeOwner(); err != nil {
+			return nil, fmt.Errorf("making a scratch directory: %w", err)
+		}
+	}
+	return s.scratch.lock, nil
 }
 
-// makeScratch tries again when a sweep saw the lock file before it was locked and removed it.
-func (s *Store) makeScratch() error {
+// makeOwner tries again when a sweep saw the file before it was locked and removed it.
+func (s *Store) makeOwner() error {
 	for {
 		name := stringid.GenerateRandomID()[:16]
 		lock, err := s.temp.OpenFile(name+".lock", os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
@@ -68,11 +85,9 @@ func (s *Store) makeScratch() error {
 			_, err = s.temp.Stat(name + ".lock")
 		}
 		if err == nil {
-			err = s.temp.Mkdir(name, 0o700)
-		}
-		if err == nil {
-			s.scratch = scratch{name, lock}
-			return nil
+			s.scratch = scratch{name: name, lock: lock}
+			data, err := json.Marshal(s.user)
+			return errors.Join(err, writeAt(lock, data))
 		}
 		lock.Close()
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -81,7 +96,7 @@ func (s *Store) makeScratch() error {
 	}
 }
 
-// closeScratch removes the process's scratch directory.
+// closeScratch removes the process's scratch directory and its file.
 func (s *Store) closeScratch() error {
 	if s.scratch.lock == nil {
 		return nil
@@ -90,31 +105,41 @@ func (s *Store) closeScratch() error {
 	return errors.Join(s.temp.RemoveAll(name), s.temp.Remove(name+".lock"), s.scratch.lock.Close())
 }
 
-// sweepScratch removes the directories of processes that have died.
+// sweepScratch removes what processes that have died left. What cannot be removed is
+// tried again by the next process, and is no reason not to work in this one.
 func (s *Store) sweepScratch() error {
-	entries, err := fs.ReadDir(s.temp.FS(), ".")
+	return s.eachOwner(func(name string, f *os.File) error {
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+			return nil
+		}
+		if s.sweepNote(f) == nil && s.temp.RemoveAll(name) == nil {
+			_ = s.temp.Remove(name + ".lock")
+		}
+		return nil
+	})
+}
+
+// sweepNote removes the holds of a process that has died.
+func (s *Store) sweepNote(f *os.File) error {
+	n, ok := readNote(f)
+	if !ok || len(n.Holds) == 0 {
+		return nil
+	}
+	n.Layers = nil // it uses nothing any more
+	data, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		base, isLock := strings.CutSuffix(e.Name(), ".lock")
-		if !isLock {
-			continue // it goes with its lock
-		}
-		f, err := s.temp.Open(e.Name())
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			err = errors.Join(s.temp.RemoveAll(base), s.temp.Remove(e.Name()))
-		}
-		f.Close()
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := errors.Join(f.Truncate(0), writeAt(f, data)); err != nil {
+		return err
 	}
-	return nil
+	for _, id := range n.Holds {
+		err = errors.Join(err, s.release(id))
+	}
+	return err
+}
+
+func writeAt(f *os.File, data []byte) error {
+	_, err := f.WriteAt(data, 0)
+	return err
 }

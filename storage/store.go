@@ -35,6 +35,9 @@ type Options struct {
 	DriverOptions []string
 	// Rootless says that the process is root of a user namespace of an ordinary user.
 	Rootless bool
+	// PID and Program say to others who uses the store: of a worker, its parent.
+	PID     int
+	Program string
 }
 
 // Store is an open containers/storage store with an overlay driver.
@@ -46,6 +49,8 @@ type Store struct {
 	stub     *os.File
 	empty    *os.File
 	lock     *os.File // held shared, see Prune
+	user     note     // PID and Program
+	uses     uses
 
 	mu       sync.Mutex
 	scratch  scratch
@@ -72,7 +77,7 @@ func Open(opts Options) (*Store, error) {
 	if name := st.GraphDriverName(); name != "overlay" {
 		return nil, fmt.Errorf("%w: %s uses %s; give --root another directory or remove that store", ErrDriver, o.GraphRoot, name)
 	}
-	s := &Store{cs: st, rootless: opts.Rootless}
+	s := &Store{cs: st, rootless: opts.Rootless, user: note{PID: opts.PID, Program: opts.Program}}
 	if err := s.openPrivate(); err != nil {
 		return nil, err
 	}
@@ -133,6 +138,9 @@ func (s *Store) openPrivate() error {
 		}
 		h.Close()
 	}
+	if err := s.openUses(); err != nil {
+		return err
+	}
 	if err := s.openTemp(); err != nil {
 		return fmt.Errorf("opening the directory for temporary files: %w", err)
 	}
@@ -147,8 +155,9 @@ func (s *Store) openPrivate() error {
 
 // Close gives the store back. Layers being made must have been waited for.
 func (s *Store) Close() error {
-	_, err := s.cs.Shutdown(false)
-	return errors.Join(err, s.closeScratch(), s.closeBigFiles(), s.stub.Close(), s.empty.Close(), s.lock.Close(), s.temp.Close(), s.private.Close())
+	err := s.closeUses()
+	_, down := s.cs.Shutdown(false)
+	return errors.Join(err, down, s.closeScratch(), s.closeBigFiles(), s.stub.Close(), s.empty.Close(), s.lock.Close(), s.temp.Close(), s.private.Close())
 }
 
 // Private is the directory of the store that is oakum's alone.

@@ -207,8 +207,9 @@ func TestTemporaryFiles(t *testing.T) {
 	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
 	}
-	t.Setenv("TMPDIR", "/elsewhere")
-	if sys, err := open(t).systemContext(Access{}); err != nil || sys.BigFilesTemporaryDir != "/elsewhere" {
+	store, elsewhere := open(t), t.TempDir()
+	t.Setenv("TMPDIR", elsewhere)
+	if sys, err := store.systemContext(Access{}); err != nil || filepath.Dir(sys.BigFilesTemporaryDir) != elsewhere {
 		t.Errorf("temporary files go to %v, %v", sys, err)
 	}
 }

@@ -184,7 +184,7 @@ func (s *Store) builtHere(ctx context.Context, sys *types.SystemContext, src typ
 		return Image{}, fmt.Errorf("image %s: %w", id, err)
 	}
 	if name != nil {
-		if err := s.cs.AddNames(id, []string{reference.TagNameOnly(name).String()}); err != nil {
+		if err := s.addNames(id, reference.TagNameOnly(name).String()); err != nil {
 			return Image{}, fmt.Errorf("naming image %s: %w", id, err)
 		}
 	}
@@ -209,7 +209,7 @@ func (s *Store) reference(name string) (types.ImageReference, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrReference, name, err)
 	}
-	return istorage.Transport.NewStoreReference(s.cs, named, "")
+	return istorage.Transport.NewStoreReference(&naming{Store: s.cs, of: s, names: []string{reference.TagNameOnly(named).String()}}, named, "")
 }
 
 // RemoteDigest asks a registry for the digest of ref's manifest there.
@@ -269,6 +269,11 @@ func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (M
 	if err != nil {
 		return Manifest{}, err
 	}
+	use, err := s.useImage(img)
+	if err != nil {
+		return Manifest{}, err
+	}
+	defer use.Close()
 	if dest == "" {
 		if dest, err = s.matchingName(img, ref); err != nil {
 			return Manifest{}, fmt.Errorf("image %s is not given by name, so that it needs a destination: %w", ref, ErrReference)

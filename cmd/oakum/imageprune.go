@@ -47,7 +47,7 @@ func imagePrune(c *cli.Context, std streams) error {
 		}
 		var failed []error
 		for _, img := range images {
-			removed, err := b.Remove(ctx, img.ID, builder.RemoveOptions{AllNames: all})
+			removed, err := b.Remove(ctx, img.ID, builder.RemoveOptions{Force: all, Unnamed: !all})
 			printRemoved(std, removed)
 			if !errors.Is(err, builder.ErrInUse) && !errors.Is(err, builder.ErrImageNotFound) { // another may have removed it
 				failed = append(failed, err)

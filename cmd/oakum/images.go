@@ -181,7 +181,7 @@ func rmiCommand(std streams) *cli.Command {
 		Description: "Prints what was untagged and deleted.",
 		Flags: withStore([]cli.Flag{
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "remove all images, with all their names"},
-			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "remove an image given by its id with all its names, and one that a container uses"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "remove an image given by its id with all its names"},
 			&cli.BoolFlag{Name: "ignore", Aliases: []string{"i"}, Usage: "an image that is not there is no error"},
 		}),
 		Action: func(c *cli.Context) error {
@@ -198,7 +198,7 @@ func rmiCommand(std streams) *cli.Command {
 					if err != nil {
 						return err
 					}
-					opts.AllNames = true
+					opts.Force = true
 					for _, img := range all {
 						refs = append(refs, img.ID)
 					}

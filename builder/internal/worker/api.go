@@ -128,11 +128,11 @@ type Ref struct {
 	Ref   string
 	Names []string
 	Force bool
-	// AllNames is that of builder.RemoveOptions.
-	AllNames bool
-	Access   storage.Access
-	Dest     string
-	Format   string
+	// Unnamed is that of builder.RemoveOptions.
+	Unnamed bool
+	Access  storage.Access
+	Dest    string
+	Format  string
 	// Platform is that of the image to pull.
 	Platform storage.Platform
 }

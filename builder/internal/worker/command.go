@@ -34,6 +34,9 @@ func (w *worker) checkCommand(ctx context.Context, p Command) ([]string, error) 
 	if _, fine := w.store.Content(key); fine {
 		return nil, nil
 	}
+	if top, err = s.claimed(); err != nil {
+		return nil, err
+	}
 	m, err := w.mount(top, nil, false)
 	if err != nil {
 		return nil, err

@@ -74,7 +74,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 				return "", err
 			}
 			content, err := filecopy.Digest(ctx, sources, sums)
-			return content, errors.Join(err, w.remember(memo, content))
+			return content, t.remember(memo, content, err)
 		},
 		do: func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
 			sources, err := t.open(p.Sources)
@@ -82,7 +82,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 				return "", err
 			}
 			content, err := w.copyInto(ctx, p, sources, sums, below, staging)
-			return content, errors.Join(err, w.remember(memo, content))
+			return content, t.remember(memo, content, err)
 		},
 	}
 	if p.Link {
@@ -113,11 +113,15 @@ func (w *worker) contentKey(sources []CopySource) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-func (w *worker) remember(memo, content string) error {
-	if memo == "" || content == "" {
-		return nil
+// remember remembers a content that was read, unless layers went meanwhile.
+func (t *trees) remember(memo, content string, err error) error {
+	for _, l := range t.layers {
+		err = errors.Join(l.Intact(), err)
 	}
-	return w.store.RememberContent(memo, content)
+	if err != nil || memo == "" || content == "" {
+		return err
+	}
+	return t.w.store.RememberContent(memo, content)
 }
 
 func (w *worker) copyInto(ctx context.Context, p Copy, sources []filecopy.Source, sums filecopy.FileSums, below *storage.Layer, staging storage.Staging) (content string, err error) {
@@ -150,6 +154,7 @@ type trees struct {
 	w       *worker
 	call    *wire.Call
 	sources []filecopy.Source
+	layers  []*storage.Layer // what stages' sources are of
 	closers []func() error
 }
 
@@ -198,11 +203,15 @@ func (t *trees) root(src CopySource) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		m, err := t.w.mount(s.top(), nil, false)
+		top, err := s.claimed()
 		if err != nil {
 			return nil, err
 		}
-		t.closers = append(t.closers, m.close)
+		m, err := t.w.mount(top, nil, false)
+		if err != nil {
+			return nil, err
+		}
+		t.closers, t.layers = append(t.closers, m.close), append(t.layers, m.layer)
 		return m.root, nil
 	case src.File > 0:
 		return t.stream(src.File, src.Tar)

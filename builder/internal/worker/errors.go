@@ -29,6 +29,9 @@ func hostError(missing, fix string) error {
 
 // wireError gives an error the kind by which the caller knows it.
 func wireError(err error) error {
+	if errors.Is(err, storage.ErrRemoved) { // whatever else has gone wrong for that
+		return &wire.Error{Kind: KindNotFound, Message: err.Error()}
+	}
 	var already *wire.Error
 	if errors.As(err, &already) {
 		return err

@@ -14,13 +14,20 @@ import (
 	"github.com/oakum-build/oakum/storage"
 )
 
-// mounted is a mounted overlay.
+// mounted is a mounted overlay of a layer and those below it.
 type mounted struct {
-	path string
-	root *os.File
+	path  string
+	root  *os.File
+	layer *storage.Layer
 }
 
+// close unmounts it. It fails when a layer was removed meanwhile: what was read then is
+// not what was in it.
 func (m *mounted) close() error {
+	return errors.Join(m.unmount(), m.layer.Intact())
+}
+
+func (m *mounted) unmount() error {
 	m.root.Close()
 	err := unix.Unmount(m.path, 0)
 	if errors.Is(err, unix.EBUSY) {
@@ -64,7 +71,12 @@ func (w *worker) mount(layer *storage.Layer, staging *storage.Staging, stub bool
 		}
 		defer storage.CloseAll(upper)
 	}
-	return w.mountDirs(dirs, upper)
+	m, err := w.mountDirs(dirs, upper)
+	if err != nil {
+		return nil, err
+	}
+	m.layer = layer
+	return m, nil
 }
 
 // mountDirs names directories by descriptor: short, so that many layers fit in the one

@@ -40,5 +40,9 @@ func (w *worker) look(stage string) (*mounted, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.mount(s.top(), nil, false)
+	top, err := s.claimed()
+	if err != nil {
+		return nil, err
+	}
+	return w.mount(top, nil, false)
 }

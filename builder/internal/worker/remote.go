@@ -51,6 +51,9 @@ func (w *worker) fetchSources(ctx context.Context, p *Copy, fresh bool) (done fu
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for _, id := range made {
+			if s := w.stages[id]; s != nil {
+				s.use.Close()
+			}
 			delete(w.stages, id)
 		}
 	}
@@ -71,9 +74,10 @@ func (w *worker) fetchSources(ctx context.Context, p *Copy, fresh bool) (done fu
 		src.Timed = src.Remote.timed()
 		src.Remote = nil // what came counts for the cache, not where from
 		made = append(made, src.Stage)
-		w.mu.Lock()
-		w.stages[src.Stage] = &stage{layer: l}
-		w.mu.Unlock()
+		if err := w.addStage(src.Stage, w.newStage(l)); err != nil {
+			done()
+			return nil, err
+		}
 	}
 	return done, nil
 }
@@ -164,7 +168,8 @@ func (w *worker) fetched(ctx context.Context, key string, fresh bool, content st
 			return l, nil
 		}
 	}
-	s := &stage{}
+	s := w.newStage(nil)
+	defer s.use.Close()
 	_, err = w.do(ctx, s, nil, key, operation{do: func(ctx context.Context, _ *storage.Layer, staging storage.Staging) (string, error) {
 		c, err := fill(ctx, staging)
 		content = c

@@ -49,8 +49,11 @@ func (w *worker) run(ctx context.Context, call *wire.Call, p Run) (Stepped, erro
 var errDiscard = errors.New("discarded")
 
 func (w *worker) ephemeral(ctx context.Context, s *stage, op operation) error {
-	below := s.top()
-	_, err := w.store.MakeLayer(ctx, below, func(staging storage.Staging) error {
+	below, err := s.claimed()
+	if err != nil {
+		return err
+	}
+	_, err = w.store.MakeLayer(ctx, below, func(staging storage.Staging) error {
 		if _, err := op.do(ctx, below, staging); err != nil {
 			return err
 		}

@@ -20,10 +20,11 @@ import (
 	"github.com/oakum-build/oakum/storage"
 )
 
-// stage is a filesystem being built: the layer it has come to.
+// stage is a filesystem being built: the layer it has come to, which is in use.
 type stage struct {
 	mu      sync.Mutex
 	layer   *storage.Layer
+	use     *storage.Use
 	noCache bool
 	times   *Times
 }
@@ -32,6 +33,13 @@ func (s *stage) top() *storage.Layer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.layer
+}
+
+// claimed is the layer for who reads or mounts its files: others cannot remove it now.
+func (s *stage) claimed() (*storage.Layer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.layer, s.use.Claim()
 }
 
 func (s *stage) wait() { _ = s.top().Wait(context.Background()) }
@@ -47,7 +55,7 @@ func (w *worker) stage(id string) (*stage, error) {
 }
 
 func (w *worker) open(ctx context.Context, call *wire.Call, p Open) (Opened, error) {
-	s := &stage{noCache: p.NoCache, times: p.Times}
+	var base *storage.Layer
 	var out Opened
 	switch {
 	case p.Fork != "":
@@ -55,24 +63,35 @@ func (w *worker) open(ctx context.Context, call *wire.Call, p Open) (Opened, err
 		if err != nil {
 			return out, err
 		}
-		s.layer = from.top()
+		base = from.top()
 	case p.From != "":
 		d, err := w.base(ctx, call, p)
 		if err != nil {
 			return out, err
 		}
 		out.Config = d.Config
-		if s.layer, err = w.store.Layer(d.TopLayer); err != nil {
+		if base, err = w.store.Layer(d.TopLayer); err != nil {
 			return out, err
 		}
 	}
+	s := w.newStage(base)
+	s.noCache, s.times = p.NoCache, p.Times
+	return out, w.addStage(p.Stage, s)
+}
+
+func (w *worker) newStage(base *storage.Layer) *stage {
+	return &stage{layer: base, use: w.store.Use(base)}
+}
+
+func (w *worker) addStage(id string, s *stage) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, taken := w.stages[p.Stage]; taken || p.Stage == "" {
-		return out, fmt.Errorf("%w: stage %q", errInvalid, p.Stage)
+	if _, taken := w.stages[id]; taken || id == "" {
+		s.use.Close()
+		return fmt.Errorf("%w: stage %q", errInvalid, id)
 	}
-	w.stages[p.Stage] = s
-	return out, nil
+	w.stages[id] = s
+	return nil
 }
 
 // closeStage forgets a stage once its layers are registered: an unregistered one would
@@ -84,6 +103,7 @@ func (w *worker) closeStage(id string) error {
 	w.mu.Unlock()
 	if ok {
 		s.wait()
+		s.use.Close()
 	}
 	return nil
 }
@@ -247,6 +267,10 @@ func (w *worker) step(ctx context.Context, s *stage, op operation) (Stepped, err
 			return Stepped{Cached: true, Changed: s.top().ID() != below.ID()}, err
 		}
 	}
+	if below, err = s.claimed(); err != nil {
+		release()
+		return Stepped{}, err
+	}
 	if op.skip != nil {
 		skip, err := op.skip(below)
 		if err != nil {
@@ -309,16 +333,18 @@ func (w *worker) lookup(ctx context.Context, s *stage, key string, op operation)
 		}
 	}
 	l, found := w.store.Step(key, content)
-	if found {
-		s.set(l)
+	if !found {
+		return false, nil
 	}
-	return found, nil
+	s.set(l)
+	return true, nil
 }
 
 func (s *stage) set(l *storage.Layer) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.layer = l
-	s.mu.Unlock()
+	s.use.Move(l)
 }
 
 func (w *worker) do(ctx context.Context, s *stage, below *storage.Layer, key string, op operation, release func()) (Stepped, error) {

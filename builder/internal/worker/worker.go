@@ -182,7 +182,7 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 		return with(call, func(p Ref) (any, error) { return nil, w.store.Tag(p.Ref, p.Names) })
 	case "remove":
 		return with(call, func(p Ref) (any, error) {
-			untagged, deleted, err := w.store.Remove(p.Ref, p.Force, p.AllNames)
+			untagged, deleted, err := w.store.Remove(p.Ref, p.Force, p.Unnamed)
 			return Removed{untagged, deleted}, err
 		})
 	case "pull":

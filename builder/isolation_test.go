@@ -3,8 +3,12 @@
 package builder_test
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,7 +49,7 @@ func TestMaskedPaths(t *testing.T) {
 	b := open(t)
 	s := base(t, b)
 	got := sh(t, s, `
-for f in /proc/kcore /proc/keys /proc/timer_list /proc/interrupts; do [ ! -e $f ] || [ -z "$(head -c 1 $f 2>/dev/null)" ] || echo "$f is readable"; done
+for f in /proc/kcore /proc/keys /proc/timer_list /proc/interrupts /proc/kmsg /proc/kpagecount /proc/kpageflags /proc/slabinfo /proc/vmallocinfo /proc/pagetypeinfo; do [ ! -e $f ] || [ -z "$(head -c 1 $f 2>/dev/null)" ] || echo "$f is readable"; done
 for d in /sys/firmware /proc/acpi /proc/scsi; do [ -z "$(ls $d 2>/dev/null)" ] || echo "$d is not empty"; done
 for f in /proc/sys/kernel/domainname /proc/sysrq-trigger /proc/irq/default_smp_affinity; do (: >>$f) 2>/dev/null && echo "$f can be written"; done
 (mkdir /sys/fs/cgroup/oakum-test) 2>/dev/null && echo "a cgroup can be made"
@@ -76,6 +80,93 @@ func TestSandboxSurroundings(t *testing.T) {
 			t.Errorf("mounted: %s", line)
 		}
 	}
+}
+
+// probed is a stage with busybox and the probe of testdata.
+func probed(t testing.TB, b *builder.Builder) *builder.Stage {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "probe")
+	out, err := exec.Command("gcc", "-Wall", "-static", "-o", program, "testdata/probe.c").CombinedOutput()
+	if err != nil {
+		t.Fatalf("gcc: %v\n%s", err, out)
+	}
+	s := base(t, b)
+	ok(t, s.Copy(t.Context(), "/bin/", builder.Dir(filepath.Dir(program))))
+	return s
+}
+
+// Every mount takes away what its files must not do, and every device stays what it is,
+// as root of the machine too.
+func TestMountFlags(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := base(t, b)
+	must := map[string]string{
+		"/": "nodev", "/proc": "nosuid,nodev,noexec", "/dev": "nosuid,nodev", "/dev/pts": "nosuid,noexec",
+		"/dev/shm": "nosuid,nodev,noexec", "/dev/mqueue": "nosuid,nodev,noexec", "/sys": "ro,nosuid,nodev,noexec",
+		"/etc/hosts": "nosuid,nodev,noexec", "/etc/resolv.conf": "nosuid,nodev,noexec", "/dev/pipes": "ro,nosuid,nodev",
+	}
+	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
+		must["/dev/"+name] = "ro,nosuid"
+	}
+	seen := map[string]bool{}
+	mounts := output(t, s, builder.Cmd{Args: []string{"/bin/cat", "/proc/mounts"}, Files: map[string]string{"f": ""}, Ephemeral: true})
+	for line := range strings.Lines(mounts) {
+		fields := strings.Fields(line)
+		flags := strings.Split(fields[3], ",")
+		want := must[fields[1]]
+		if strings.HasPrefix(fields[1], "/sys/") && fields[0] != "tmpfs" {
+			want = must["/sys"] // whatever this machine has mounted there
+		}
+		seen[fields[1]] = true
+		for flag := range strings.SplitSeq(want, ",") {
+			if flag != "" && !slices.Contains(flags, flag) {
+				t.Errorf("%s lacks %s: %s", fields[1], flag, line)
+			}
+		}
+	}
+	for point := range must {
+		if !seen[point] {
+			t.Errorf("nothing is mounted on %s", point)
+		}
+	}
+}
+
+// Nobody, root of the machine neither, reaches its devices or what others send over its
+// network, or changes what a device of the machine is.
+func TestRootOfTheMachine(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := probed(t, b)
+	before, err := os.Stat("/dev/null")
+	ok(t, err)
+	equal(t, sh(t, s, `
+for dir in / /dev /tmp /dev/shm; do mknod $dir/disk b 259 0 2>/dev/null && echo "a disk in $dir"; mknod $dir/null2 c 1 3 2>/dev/null && echo "a device in $dir"; done
+for f in null zero full random urandom tty; do chmod 600 /dev/$f 2>/dev/null && echo "mode of $f"; chown 1 /dev/$f 2>/dev/null && echo "owner of $f"; done
+echo text >/dev/null && head -c 2 /dev/zero | wc -c
+probe socket 2 3 1; probe socket 17 3 768; probe socket 17 2 0
+(: >/proc/sys/kernel/hostname) 2>/dev/null && echo sysctl
+(echo b >/proc/sysrq-trigger) 2>/dev/null && echo sysrq
+true`), "2\n"+strings.Repeat("Operation not permitted\n", 3))
+	after, err := os.Stat("/dev/null")
+	ok(t, err)
+	equal(t, after.Mode().String(), before.Mode().String())
+}
+
+// File capabilities that a RUN gives are the same in a layer, and work, whoever builds.
+func TestFileCapabilities(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := probed(t, b)
+	run(t, s, "mkdir /d && chown 1000:1001 /d && chmod 4755 /bin/probe && cp /bin/probe /d/capable && probe setcap /d/capable && touch /d/file && chown 70:80 /d/file && chmod 2755 /d/file && touch /d/plain && chown 70:80 /d/plain")
+	const v2 = "0100000201000000000000000000000000000000"
+	equal(t, sh(t, s, "probe getcap /d/capable; ls -ln /d/file | cut -c 1-24"), v2+"ok\n-rwxr-sr-x    1 70      \n")
+	equal(t, output(t, s, builder.Cmd{Args: []string{"/d/capable", "chown", "/d/plain"}, User: "1000", Ephemeral: true}), "ok\n")
+	layer := lastLayer(t, b, s)
+	got := entryOf(t, layer, "d/capable").PAXRecords["SCHILY.xattr.security.capability"]
+	equal(t, fmt.Sprintf("%x", got), v2)
+	file := entryOf(t, layer, "d/file")
+	equal(t, fmt.Sprintf("%d:%d %o", file.Uid, file.Gid, file.Mode), "70:80 2755")
 }
 
 // A leaked descriptor would lead out of the root file system (CVE-2024-21626).

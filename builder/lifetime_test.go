@@ -29,6 +29,8 @@ func play(role string) int {
 	switch name {
 	case "program":
 		return beProgram()
+	case "capable":
+		return playCapable(args)
 	case "open", "drop":
 		return beBuilder(name == "drop")
 	case "opener":

@@ -220,3 +220,63 @@ func beBuilder(drop bool) int {
 	fmt.Println(err)
 	return 0
 }
+
+// A container may give root only some capabilities: a command then gets those of
+// Docker's that are there, or all of them over a user namespace of its own, and never
+// any other.
+func TestFewCapabilities(t *testing.T) {
+	t.Parallel()
+	const (
+		podman = "-all,+sys_admin,+chown,+dac_override,+fowner,+fsetid,+kill,+net_bind_service,+setgid,+setuid,+sys_chroot"
+	)
+	root := tempDir(t)
+	b := openIn(t, builder.Options{Root: root})
+	s := base(t, b)
+	_, err := s.Commit(t.Context(), "localhost/base", builder.CommitOptions{})
+	ok(t, err)
+	ok(t, b.Close())
+	const noUserns = "running without CAP_SETPCAP, where no user namespace can be made: a command would have all the capabilities that oakum has; to mend it: run oakum as an ordinary user, or give the container CAP_SETPCAP"
+	for _, test := range []struct{ bounding, asRoot, inUserns string }{
+		{podman + ",+setfcap,+setpcap", dockerCaps, "00000000800405fb"},
+		{podman + ",+setfcap", dockerCaps, dockerCaps},
+		{podman + ",+setpcap", "00000000000405fb", "00000000000405fb"},
+		{podman + ",+setpcap,+mknod,+net_raw,+audit_write,+sys_module", "00000000200405fb", "00000000280425fb"},
+		{podman, noUserns, noUserns},
+	} {
+		args := []string{"setpriv", "--bounding-set=" + test.bounding, "--inh-caps=-all", "/proc/self/exe"}
+		want := test.asRoot
+		if os.Geteuid() != 0 {
+			args = append([]string{"unshare", "--map-auto", "--map-root-user"}, args...)
+			want = test.inUserns
+		}
+		exe, err := os.Executable()
+		ok(t, err)
+		args[len(args)-1] = exe
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Env = append(os.Environ(), roleEnv+"=capable:"+root)
+		out, err := cmd.CombinedOutput()
+		ok(t, err)
+		if got := strings.TrimSpace(string(out)); got != want {
+			t.Errorf("%s: got %s, want %s", test.bounding, got, want)
+		}
+	}
+}
+
+// playCapable shows the capabilities of a command, or why there is none.
+func playCapable(root string) int {
+	ctx := context.Background()
+	b, err := builder.Open(ctx, builder.Options{Root: root})
+	if err != nil {
+		fmt.Println(err)
+		return 0
+	}
+	defer b.Close()
+	s, err := b.Stage(ctx, "localhost/base", builder.StageOptions{Pull: builder.PullNever})
+	if err == nil {
+		err = s.Run(ctx, builder.Cmd{Args: []string{"/bin/sh", "-c", "awk '/^CapBnd/ { bnd = $2 } /^CapEff/ { eff = $2 } END { print eff == bnd ? eff : eff \" \" bnd }' /proc/self/status; touch /file && chown 5:6 /file"}, Stdout: os.Stdout, Stderr: os.Stdout, Ephemeral: true})
+	}
+	if err != nil {
+		fmt.Println(err)
+	}
+	return 0
+}

@@ -50,8 +50,8 @@ type Command struct {
 	// is the command's three standard files. It has Rows and Columns unless they are 0.
 	Console       *os.File
 	Rows, Columns uint16
-	// Userns says that the caller's user namespace is not the initial one.
-	Userns bool
+	// Userns is the command's user namespace.
+	Userns Userns
 }
 
 // User is a resolved user.
@@ -90,7 +90,7 @@ func Run(ctx context.Context, c Command) (int, error) {
 		Args: c.Args, Env: c.Env, Cwd: c.Dir, Init: true,
 		UID: c.User.UID, GID: c.User.GID, AdditionalGroups: c.User.Groups,
 		ConsoleSocket: c.Console, ConsoleHeight: c.Rows, ConsoleWidth: c.Columns,
-		Capabilities: capabilities(c.User.UID),
+		Capabilities: c.User.capabilities(config.Capabilities.Bounding),
 	}
 	if c.Console == nil {
 		process.Stdin, process.Stdout, process.Stderr = c.Stdin, c.Stdout, c.Stderr
@@ -153,20 +153,28 @@ func startError(err error) error {
 }
 
 func config(c Command) (*configs.Config, error) {
+	caps, err := c.Userns.capabilities()
+	if err != nil {
+		return nil, err
+	}
 	spec := &specs.Spec{
 		Version:  specs.Version,
 		Hostname: cmp.Or(c.Hostname, DefaultHostname),
 		Root:     &specs.Root{Path: c.Rootfs},
-		Process:  &specs.Process{Capabilities: specCapabilities()},
+		Process:  &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}},
 		Mounts:   mounts(c),
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.MountNamespace}, {Type: specs.PIDNamespace},
 				{Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
 			},
-			MaskedPaths:   maskedPaths,
+			MaskedPaths:   c.maskedPaths(),
 			ReadonlyPaths: readonlyPaths,
 		},
+	}
+	if c.Userns.isNew() {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		spec.Linux.UIDMappings, spec.Linux.GIDMappings = c.Userns.uids, c.Userns.gids
 	}
 	profile, err := seccomp.GetDefaultProfile(spec)
 	if err != nil {
@@ -184,6 +192,7 @@ func config(c Command) (*configs.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("container configuration: %w", err)
 	}
+	conf.Devices = nil // they are among the mounts
 	return conf, nil
 }
 
@@ -191,16 +200,20 @@ func mounts(c Command) []specs.Mount {
 	m := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		// 755: in a sticky /dev a bound device could not be opened by its owner's others.
-		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "strictatime", "mode=755", "size=65536k"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 	}
-	if c.Userns {
-		// A fresh sysfs needs a network namespace of our own.
-		m = append(m, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "rro", "nosuid", "noexec", "nodev"}})
-	} else {
+	for _, name := range devices {
+		// Read-only is the node, whose mode and owner are the host's, not the device.
+		m = append(m, specs.Mount{Destination: name, Type: "bind", Source: name, Options: []string{"bind", "ro", "nosuid"}})
+	}
+	if c.Userns.initial {
 		m = append(m, specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}})
+	} else {
+		// A fresh sysfs needs a network namespace of our own.
+		m = append(m, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "rro", "rnosuid", "rnoexec", "rnodev"}})
 	}
 	for target, source := range c.Files {
 		m = append(m, specs.Mount{Destination: filepath.Clean(target), Type: "bind", Source: source, Options: []string{"bind", "nosuid", "noexec", "nodev"}})
@@ -211,31 +224,29 @@ func mounts(c Command) []specs.Mount {
 	return m
 }
 
-// The paths that Docker hides from containers, or makes read-only.
+// maskedPaths hides from root of the machine, too, what a file's owner could read.
+func (c Command) maskedPaths() []string {
+	if c.Userns.sameRoot {
+		return slices.Concat(maskedPaths, rootsPaths)
+	}
+	return maskedPaths
+}
+
 var (
+	// maskedPaths and readonlyPaths are those that Docker hides from containers, or makes
+	// read-only.
 	maskedPaths = []string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
 		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
 		"/sys/devices/virtual/powercap", "/sys/firmware",
 	}
 	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+	// rootsPaths belong to root of the machine alone, and need no capability.
+	rootsPaths = []string{
+		"/proc/dynamic_debug", "/proc/kmsg", "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags",
+		"/proc/mtrr", "/proc/pagetypeinfo", "/proc/slabinfo", "/proc/tty/driver", "/proc/vmallocinfo",
+	}
 )
 
-// defaultCaps are the capabilities that Docker gives by default.
-var defaultCaps = []string{
-	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
-	"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
-}
-
-func specCapabilities() *specs.LinuxCapabilities {
-	return &specs.LinuxCapabilities{Bounding: defaultCaps, Effective: defaultCaps, Permitted: defaultCaps}
-}
-
-// capabilities of a user other than root are only those it may gain by set-uid
-// programs. None is inheritable (CVE-2022-29162).
-func capabilities(uid int) *configs.Capabilities {
-	if uid != 0 {
-		return &configs.Capabilities{Bounding: defaultCaps}
-	}
-	return &configs.Capabilities{Bounding: defaultCaps, Effective: defaultCaps, Permitted: defaultCaps}
-}
+// devices are those of the machine that a command gets.
+var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}

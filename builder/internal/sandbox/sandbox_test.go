@@ -38,9 +38,9 @@ func TestStartError(t *testing.T) {
 // inherited by anyone.
 func TestCapabilities(t *testing.T) {
 	t.Parallel()
-	for uid, held := range map[int]int{0: len(defaultCaps), 1: 0, 65534: 0} {
-		c := capabilities(uid)
-		if len(c.Effective) != held || len(c.Permitted) != held || len(c.Bounding) != len(defaultCaps) || len(c.Inheritable)+len(c.Ambient) != 0 {
+	for uid, held := range map[int]int{0: len(dockerCaps), 1: 0, 65534: 0} {
+		c := User{UID: uid}.capabilities(names(dockerCaps))
+		if len(c.Effective) != held || len(c.Permitted) != held || len(c.Bounding) != len(dockerCaps) || len(c.Inheritable)+len(c.Ambient) != 0 {
 			t.Errorf("user %d: %+v", uid, c)
 		}
 	}

@@ -83,6 +83,10 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 	if err != nil {
 		return err
 	}
+	userns, err := w.userns()
+	if err != nil {
+		return err
+	}
 	id := fmt.Sprintf("run%d", w.next())
 	defer os.RemoveAll(filepath.Join(w.mnt, "files", id))
 	files, err := w.privateFiles(id, cmp.Or(p.Hostname, sandbox.DefaultHostname))
@@ -97,7 +101,7 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 	command := sandbox.Command{
 		ID: id, StateDir: filepath.Join(w.mnt, "containers"), Rootfs: m.path,
 		Args: p.Args, Env: environment(p, u), Dir: p.Dir, User: u, Files: files, Pipes: pipes, Hostname: p.Hostname,
-		Userns: w.rootless,
+		Userns: userns,
 	}
 	if t := p.Terminal; t != nil {
 		command.Console, command.Rows, command.Columns = call.Files[0], t.Rows, t.Columns

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder/internal/nsenter"
+	"github.com/oakum-build/oakum/builder/internal/sandbox"
 	"github.com/oakum-build/oakum/builder/internal/wire"
 	"github.com/oakum-build/oakum/storage"
 )
@@ -38,7 +39,7 @@ func Main() int {
 	}
 	unix.Umask(0o022)
 	debug.SetGCPercent(400) // it lives for one build, and the store makes much garbage
-	w := &worker{rootless: inUserns(), stages: map[string]*stage{}, steps: map[string]chan struct{}{}, pulls: map[string]*sync.Mutex{}, told: map[string]bool{}}
+	w := &worker{rootless: inUserns(), userns: sync.OnceValues(commandsUserns), stages: map[string]*stage{}, steps: map[string]chan struct{}{}, pulls: map[string]*sync.Mutex{}, told: map[string]bool{}}
 	if err := privateMounts(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		w.broken = err
@@ -76,8 +77,18 @@ func privateMounts() error {
 	return nil
 }
 
+// commandsUserns is the user namespace that commands run in.
+func commandsUserns() (sandbox.Userns, error) {
+	u, err := sandbox.NewUserns(!inUserns())
+	if errors.Is(err, sandbox.ErrCapabilities) {
+		return u, hostError(err.Error(), "run oakum as an ordinary user, or give the container CAP_SETPCAP")
+	}
+	return u, err
+}
+
 type worker struct {
 	rootless bool
+	userns   func() (sandbox.Userns, error) // found when the first command runs
 	broken   error
 
 	mu     sync.Mutex

@@ -4,19 +4,35 @@ package builder
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	"github.com/oakum-build/oakum/builder/internal/worker"
 )
 
 // ReadFile gives the first max bytes of a regular file of the stage. Links are followed
-// inside the stage. A file that is not there is an error that matches ErrNotFound.
+// inside the stage; one that leads nowhere is an error that matches ErrInvalid. A file that
+// is not there is an error that matches ErrNotFound.
 func (s *Stage) ReadFile(ctx context.Context, name string, max int) ([]byte, error) {
 	if s.closed {
 		return nil, ErrClosed
 	}
 	var data []byte
 	err := s.b.call(ctx, "readfile", worker.ReadFile{Stage: s.id, Name: name, Max: max}, &data, nil)
+	return data, err
+}
+
+// ReadFile gives the first max bytes of a regular file of a directory of this machine, with
+// the rights by which Copy reads it: also those of the user's files that the user may not
+// read. Links are followed inside the directory; one that leads out of it is an error that
+// matches ErrInvalid, and a file that is not there one that matches ErrNotFound.
+func (b *Builder) ReadFile(ctx context.Context, dir, name string, max int) ([]byte, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	err = b.call(ctx, "readfile", worker.ReadFile{Dir: dir, Name: name, Max: max}, &data, nil)
 	return data, err
 }
 

@@ -12,6 +12,7 @@ import (
 // backend is what a build needs of a *builder.Builder.
 type backend interface {
 	Stage(ctx context.Context, from string, opts builder.StageOptions) (stage, error)
+	ReadFile(ctx context.Context, dir, name string, max int) ([]byte, error)
 }
 
 // stage is what a build needs of a *builder.Stage, whose contracts hold. Fork and
@@ -106,6 +107,10 @@ func (l library) Stage(ctx context.Context, from string, opts builder.StageOptio
 		return nil, err
 	}
 	return &libraryStage{Stage: s}, nil
+}
+
+func (l library) ReadFile(ctx context.Context, dir, name string, max int) ([]byte, error) {
+	return l.b.ReadFile(ctx, dir, name, max)
 }
 
 // libraryStage makes a stage of a *builder.Stage.

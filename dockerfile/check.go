@@ -100,16 +100,28 @@ type lateLibrary struct {
 }
 
 func (l *lateLibrary) Stage(ctx context.Context, from string, opts builder.StageOptions) (stage, error) {
-	if l.open == nil {
-		return nil, fmt.Errorf("a Dockerfile or context that is not on this machine, without a Builder: %w", errors.ErrUnsupported)
-	}
-	if l.b == nil {
-		var err error
-		if l.b, err = l.open(ctx); err != nil {
-			return nil, err
-		}
+	if err := l.ready(ctx); err != nil {
+		return nil, err
 	}
 	return l.library.Stage(ctx, from, opts)
+}
+
+func (l *lateLibrary) ReadFile(ctx context.Context, dir, name string, max int) ([]byte, error) {
+	if err := l.ready(ctx); err != nil {
+		return nil, err
+	}
+	return l.library.ReadFile(ctx, dir, name, max)
+}
+
+// ready opens the library.
+func (l *lateLibrary) ready(ctx context.Context) (err error) {
+	if l.open == nil {
+		return fmt.Errorf("a Dockerfile or context that is not on this machine, without a Builder: %w", errors.ErrUnsupported)
+	}
+	if l.b == nil {
+		l.b, err = l.open(ctx)
+	}
+	return err
 }
 
 // baseOfImage tells what a base image sets, if it is known or may be asked for.

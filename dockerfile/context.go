@@ -8,28 +8,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path"
 	"strconv"
 	"strings"
 
-	"github.com/moby/patternmatcher"
-	"github.com/moby/patternmatcher/ignorefile"
-
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/foreign"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
 // A context that is not a directory of this machine is fetched or unpacked into a stage,
 // which COPY and ADD then copy from, as from any other.
 
-// The bounds of what is read of a context, in bytes.
-const (
-	maxDockerfile = 16 << 20
-	maxIgnoreFile = 1 << 20
-	headLength    = 512 // of a stream, to know what it is
-)
+// headLength is how many bytes of a stream are looked at to know what it is.
+const headLength = 512
 
 // fetched is the name, in the root of a stage, of a context that is one file.
 const fetched = "context"
@@ -90,7 +81,7 @@ func loadSource(ctx context.Context, lib backend, opts Options) (src source, err
 	case opts.ContextURL != "":
 		src, err = remoteSource(ctx, lib, opts)
 	default:
-		src, err = readSource(opts)
+		src, err = localSource(ctx, lib, opts)
 	}
 	for _, name := range opts.MoreFiles {
 		if err == nil {
@@ -112,14 +103,12 @@ func (s *source) addFile(ctx context.Context, lib backend, opts Options, name st
 	case isURL(name):
 		text, err = download(ctx, lib, opts, name)
 	case s.context != nil:
-		if text, err = readFile(ctx, s.context, path.Clean("/"+name), maxDockerfile); errors.Is(err, builder.ErrNotFound) {
-			err = fmt.Errorf("no %s in the build context: %w", name, fs.ErrNotExist)
-		}
+		_, text, err = tree{lib: lib, stage: s.context}.dockerfile(ctx, name)
 	default:
-		text, err = readLocal(name)
+		text, err = tree{lib: lib, dir: opts.ContextDir}.readNamed(ctx, name, foreign.MaxDockerfile)
 	}
 	if err != nil {
-		return fmt.Errorf("reading the Dockerfile: %w", err)
+		return readingFault(err)
 	}
 	return s.add(plan.Redact(name), text)
 }
@@ -135,7 +124,7 @@ func download(ctx context.Context, lib backend, opts Options, url string) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	text, err := readFile(ctx, s, fetched, maxDockerfile)
+	text, err := readFile(ctx, s, fetched, foreign.MaxDockerfile)
 	return text, errors.Join(err, s.Close())
 }
 
@@ -170,7 +159,7 @@ func remoteSource(ctx context.Context, lib backend, opts Options) (source, error
 	if plainFile { // BuildKit takes it for the Dockerfile
 		opts.File = fetched
 	}
-	src, err := stageSource(ctx, s, opts)
+	src, err := stageSource(ctx, lib, s, opts)
 	if plainFile {
 		src.name = plan.Redact(opts.ContextURL)
 	}
@@ -223,19 +212,19 @@ func unpacked(ctx context.Context, lib backend, file stage) (stage, error) {
 // streamSource reads a context, or a Dockerfile without one, from a stream.
 func streamSource(ctx context.Context, lib backend, opts Options) (source, error) {
 	r := bufio.NewReaderSize(opts.Context, headLength)
-	head, err := r.Peek(headLength)
+	head, err := foreign.Await(ctx, func() ([]byte, error) { return r.Peek(headLength) })
 	if err != nil && !errors.Is(err, io.EOF) {
 		return source{}, fmt.Errorf("reading the build context: %w", err)
 	}
 	if !isArchive(head) {
 		opts.Dockerfile, opts.Context = r, nil
-		return readSource(opts)
+		return localSource(ctx, lib, opts)
 	}
 	s, err := intoStage(ctx, lib, files{dest: "/", tar: r})
 	if err != nil {
 		return source{}, err
 	}
-	return stageSource(ctx, s, opts)
+	return stageSource(ctx, lib, s, opts)
 }
 
 // isArchive tells a tar archive, compressed or not, from a Dockerfile by its start.
@@ -250,94 +239,4 @@ func isArchive(head []byte) bool {
 	}
 	_, err := tar.NewReader(bytes.NewReader(head)).Next()
 	return err == nil || len(bytes.Trim(head, "\x00")) == 0
-}
-
-// stageSource reads the Dockerfile of a context that is a stage, which the source has on
-// an error, too.
-func stageSource(ctx context.Context, s stage, opts Options) (src source, err error) {
-	src = source{name: opts.File, context: s}
-	if opts.Dockerfile != nil {
-		src.name = opts.dockerfileName()
-		src.text, err = readText(opts.Dockerfile)
-	} else {
-		err = src.findIn(ctx, s)
-	}
-	if err != nil {
-		return src, fmt.Errorf("reading the Dockerfile: %w", err)
-	}
-	if opts.IgnoreFile != "" {
-		src.ignore, err = readIgnore(".", "", opts.IgnoreFile)
-		return src, err
-	}
-	for _, name := range []string{src.name + ".containerignore", src.name + ".dockerignore", ".containerignore", ".dockerignore"} {
-		text, err := readFile(ctx, s, name, maxIgnoreFile)
-		if errors.Is(err, builder.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return src, fmt.Errorf("reading the ignore file: %w", err)
-		}
-		src.ignore, err = parseIgnore(name, text)
-		return src, err
-	}
-	return src, nil
-}
-
-// findIn reads the Dockerfile that the name says, or the first that a context has.
-func (s *source) findIn(ctx context.Context, in stage) error {
-	names := defaultNames
-	if s.name != "" {
-		names = []string{s.name}
-	}
-	var err error
-	for _, name := range names {
-		if s.text, err = readFile(ctx, in, path.Clean("/"+name), maxDockerfile); !errors.Is(err, builder.ErrNotFound) {
-			s.name = name
-			return err
-		}
-	}
-	return fmt.Errorf("no %s in the build context: %w", strings.Join(names, ", "), fs.ErrNotExist)
-}
-
-// readFile reads a whole file of a stage.
-func readFile(ctx context.Context, s stage, name string, max int) ([]byte, error) {
-	text, err := s.ReadFile(ctx, name, max+1)
-	if err == nil && len(text) > max {
-		err = fmt.Errorf("%w: %s is larger than %d bytes", builder.ErrInvalid, name, max)
-	}
-	return text, err
-}
-
-// readLocal reads a Dockerfile of this machine.
-func readLocal(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := readText(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return text, nil
-}
-
-// readText reads a Dockerfile from a stream.
-func readText(r io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxDockerfile+1))
-	if err == nil && len(text) > maxDockerfile {
-		err = fmt.Errorf("%w: it is larger than %d bytes", builder.ErrInvalid, maxDockerfile)
-	}
-	return text, err
-}
-
-func parseIgnore(name string, text []byte) ([]string, error) {
-	patterns, err := ignorefile.ReadAll(bytes.NewReader(text))
-	if err == nil {
-		_, err = patternmatcher.New(patterns)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return patterns, nil
 }

@@ -60,6 +60,9 @@ func (w *worker) context() origin {
 // bring completes f from an instruction's arguments, and copies.
 func (w *worker) bring(ctx context.Context, name string, args instructions.SourcesAndDest, f files) error {
 	f.dest = destination(args.DestPath)
+	if err := checkPatterns(f.exclude); err != nil {
+		return fmt.Errorf("%s --exclude: %w", name, err)
+	}
 	text := []string{name}
 	if f.parents {
 		text = append(text, "--parents")

@@ -268,7 +268,7 @@ func TestFindDockerfile(t *testing.T) {
 	dir := t.TempDir()
 	for i := len(defaultNames) - 1; i >= 0; i-- {
 		writeFile(t, filepath.Join(dir, defaultNames[i]), "FROM base\n")
-		if got, err := findDockerfile(dir); got != defaultNames[i] || err != nil {
+		if got, _, err := (tree{dir: dir}).dockerfile(t.Context(), ""); got != defaultNames[i] || err != nil {
 			t.Errorf("found %q, %v; want %q", got, err, defaultNames[i])
 		}
 	}
@@ -278,7 +278,7 @@ func TestFindDockerfile(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "Dockerfile"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := findDockerfile(dir); got != "dockerfile" || err != nil {
+	if got, _, err := (tree{dir: dir}).dockerfile(t.Context(), ""); got != "dockerfile" || err != nil {
 		t.Errorf("found %q, %v beside a directory", got, err)
 	}
 }
@@ -288,16 +288,16 @@ func TestIgnoreFileOfTheDockerfile(t *testing.T) {
 	file := filepath.Join(out, "my.Dockerfile")
 	writeFile(t, filepath.Join(dir, ".dockerignore"), "general\n")
 	writeFile(t, file, "FROM base\n")
-	src, err := readSource(Options{ContextDir: dir, File: file})
+	src, err := localSource(t.Context(), &fake{}, Options{ContextDir: dir, File: file})
 	if err != nil || len(src.ignore) != 1 || src.ignore[0] != "general" || src.name != file {
 		t.Errorf("source %+v, %v", src, err)
 	}
 	writeFile(t, file+".dockerignore", "\ufeffspecial\n\n# c\n")
-	if src, err = readSource(Options{ContextDir: dir, File: file}); err != nil || len(src.ignore) != 1 || src.ignore[0] != "special" {
+	if src, err = localSource(t.Context(), &fake{}, Options{ContextDir: dir, File: file}); err != nil || len(src.ignore) != 1 || src.ignore[0] != "special" {
 		t.Errorf("source %+v, %v", src, err)
 	}
 	writeFile(t, file+".dockerignore", "")
-	if src, err = readSource(Options{ContextDir: dir, File: file}); err != nil || len(src.ignore) != 0 {
+	if src, err = localSource(t.Context(), &fake{}, Options{ContextDir: dir, File: file}); err != nil || len(src.ignore) != 0 {
 		t.Errorf("source %+v, %v", src, err)
 	}
 }

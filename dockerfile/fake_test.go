@@ -58,6 +58,10 @@ func (f *fake) Stage(ctx context.Context, from string, opts builder.StageOptions
 	return f.stage(opts.Name, config.Clone()), nil
 }
 
+func (f *fake) ReadFile(_ context.Context, _, name string, _ int) ([]byte, error) {
+	return nil, f.record("READ %s", name)
+}
+
 func (f *fake) stage(name string, config builder.Config) *fakeStage {
 	f.mu.Lock()
 	defer f.mu.Unlock()

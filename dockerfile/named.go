@@ -11,6 +11,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/foreign"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
@@ -97,7 +98,7 @@ func (w *worker) openContext(ctx context.Context, opts builder.StageOptions) (er
 		return err
 	}
 	dir := origin{dir: value}
-	if dir.ignore, err = ignoreOf(value); err != nil {
+	if _, dir.ignore, err = (tree{lib: w.lib, dir: value}).ignore(ctx, ".containerignore", ".dockerignore"); err != nil {
 		return err
 	}
 	if w.Index < 0 {
@@ -118,7 +119,7 @@ func layoutReference(value string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := os.ReadFile(filepath.Join(path, "index.json"))
+	text, err := foreign.ReadNamed(context.Background(), filepath.Join(path, "index.json"), foreign.MaxJSON)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package dockerfile_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -165,5 +166,64 @@ func TestBuildFails(t *testing.T) {
 	}
 	if images, err := b.Images(t.Context()); err != nil || len(images) != 0 {
 		t.Errorf("images %v, %v", images, err)
+	}
+}
+
+// Files that their owner may not read are read all the same, as COPY reads them: Dockerfiles,
+// ignore files and those of directories that may not be listed.
+func TestUnreadableFiles(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	dir, other, out := t.TempDir(), t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{
+		dir + "/Dockerfile":      "FROM scratch\nCOPY . /\nCOPY --from=other . /other/\n",
+		dir + "/.dockerignore":   "gone\n",
+		dir + "/gone":            "x",
+		dir + "/kept":            "x",
+		other + "/.dockerignore": "gone\n",
+		other + "/gone":          "x",
+		other + "/kept":          "x",
+		out + "/df":              "FROM scratch\nCOPY kept /named\n",
+		out + "/ignore":          "none\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o200); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := func(opts dockerfile.Options) string {
+		t.Helper()
+		img, err := dockerfile.Build(t.Context(), b, opts)
+		if err != nil {
+			t.Fatal(explained(err))
+		}
+		s, err := b.Stage(t.Context(), img.ID, builder.StageOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var there []string
+		for _, name := range []string{"kept", "gone", "other/kept", "other/gone", "named"} {
+			if _, err := s.ReadFile(t.Context(), name, 1); err == nil {
+				there = append(there, name)
+			}
+		}
+		return strings.Join(there, " ")
+	}
+	if got := list(dockerfile.Options{ContextDir: dir, Contexts: map[string]string{"other": other}}); got != "kept other/kept" {
+		t.Errorf("the image has %s", got)
+	}
+	if err := os.Chmod(dir, 0o300); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := list(dockerfile.Options{ContextDir: dir, File: out + "/df", IgnoreFile: out + "/ignore"}); got != "named" {
+		t.Errorf("the image has %s", got)
+	}
+	report, err := dockerfile.Check(t.Context(), dockerfile.Options{ContextDir: dir, Open: func(context.Context) (*builder.Builder, error) { return b, nil }})
+	if err != nil || len(report.Targets) != 1 {
+		t.Errorf("check: %+v, %v", report, err)
 	}
 }

@@ -370,7 +370,7 @@ func TestContextsThatCannotBe(t *testing.T) {
 	}{
 		"no repository":      {dockerfile.Options{ContextURL: url + "/none.git"}, "none.git: git ls-remote"},
 		"no file":            {dockerfile.Options{ContextURL: url + "/none"}, "404 Not Found"},
-		"no Dockerfile":      {dockerfile.Options{ContextURL: url + "/r.git"}, "no Dockerfile, dockerfile, Containerfile in the build context"},
+		"no Dockerfile":      {dockerfile.Options{ContextURL: url + "/r.git"}, "no Dockerfile, dockerfile or Containerfile in the build context"},
 		"empty archive":      {dockerfile.Options{ContextURL: url + "/empty.tgz"}, "no Dockerfile"},
 		"cut archive":        {dockerfile.Options{ContextURL: url + "/cut.tgz"}, "build context: "},
 		"bad Dockerfile":     {dockerfile.Options{ContextURL: url + "/bad"}, url + "/bad:2: "},

@@ -1,16 +1,23 @@
 package dockerfile
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
+
+	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/foreign"
+	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
 // defaultNames are where a context keeps its Dockerfile, in the order tried.
@@ -55,48 +62,70 @@ func (s source) place(line int) (name, text string, before int) {
 	return name, strings.Join(lines[:end], ""), 0
 }
 
-// readSource reads the Dockerfile, and the ignore file that goes with it, from this
+// localSource reads the Dockerfile, and the ignore file that goes with it, from this
 // machine.
-func readSource(o Options) (source, error) {
-	contextDir, file := o.ContextDir, o.File
-	if contextDir != "" {
-		info, err := os.Stat(contextDir)
+func localSource(ctx context.Context, lib backend, o Options) (source, error) {
+	in := tree{lib: lib, dir: o.ContextDir}
+	if in.dir != "" {
+		info, err := os.Stat(in.dir)
 		if err != nil {
 			return source{}, fmt.Errorf("build context: %w", err)
 		}
 		if !info.IsDir() {
-			return source{}, fmt.Errorf("build context: %s is not a directory", contextDir)
+			return source{}, fmt.Errorf("build context: %s is not a directory", in.dir)
 		}
 	}
-	if o.Dockerfile != nil {
-		return readStream(o)
-	}
-	path, name := file, file
-	if file == "" {
-		var err error
-		if name, err = findDockerfile(contextDir); err != nil {
-			return source{}, err
+	src := source{name: o.File}
+	beside, name := in, "Dockerfile" // where its own ignore files are
+	var err error
+	switch {
+	case o.Dockerfile != nil:
+		src.name = o.dockerfileName()
+		src.text, err = foreign.ReadAll(ctx, o.Dockerfile, src.name, foreign.MaxDockerfile)
+	case o.File == "":
+		src.name, src.text, err = in.dockerfile(ctx, "")
+		name = src.name
+	default:
+		src.text, err = in.readNamed(ctx, o.File, foreign.MaxDockerfile)
+		err = hinted(err, "name the file that it leads to by --file, if that is meant")
+		var isIn bool
+		if name, isIn = inside(in.dir, o.File); !isIn {
+			beside, name = tree{lib: lib, dir: filepath.Dir(o.File)}, filepath.Base(o.File)
 		}
-		path = filepath.Join(contextDir, name)
 	}
-	text, err := readLocal(path)
 	if err != nil {
-		return source{}, fmt.Errorf("reading the Dockerfile: %w", err)
+		return source{}, readingFault(err)
 	}
-	src := source{name: name, text: text}
-	src.ignore, err = readIgnore(contextDir, path, o.IgnoreFile)
+	src.ignore, err = readIgnore(ctx, in, beside, name, o.IgnoreFile)
 	return src, err
 }
 
-// readStream is readSource for a Dockerfile that is no file.
-func readStream(o Options) (source, error) {
-	src := source{name: o.dockerfileName()}
-	var err error
-	if src.text, err = readText(o.Dockerfile); err != nil {
-		return source{}, fmt.Errorf("reading the Dockerfile: %w", err)
+// stageSource reads the Dockerfile of a context that is a stage, which the source has on
+// an error, too.
+func stageSource(ctx context.Context, lib backend, s stage, opts Options) (src source, err error) {
+	in := tree{lib: lib, stage: s}
+	src = source{name: opts.File, context: s}
+	if opts.Dockerfile != nil {
+		src.name = opts.dockerfileName()
+		src.text, err = foreign.ReadAll(ctx, opts.Dockerfile, src.name, foreign.MaxDockerfile)
+	} else {
+		src.name, src.text, err = in.dockerfile(ctx, opts.File)
 	}
-	src.ignore, err = readIgnore(o.ContextDir, filepath.Join(o.ContextDir, "Dockerfile"), o.IgnoreFile)
+	if err != nil {
+		return src, readingFault(err)
+	}
+	src.ignore, err = readIgnore(ctx, in, in, src.name, opts.IgnoreFile)
 	return src, err
+}
+
+// readingFault says that it is the Dockerfile that cannot be read.
+func readingFault(err error) error {
+	var located *Error
+	if errors.As(err, &located) {
+		located.Err = fmt.Errorf("reading the Dockerfile: %w", located.Err)
+		return located
+	}
+	return fmt.Errorf("reading the Dockerfile: %w", err)
 }
 
 // add appends a further Dockerfile. Parser directives count in the first one only.
@@ -116,55 +145,65 @@ func (s *source) add(file string, text []byte) error {
 	return nil
 }
 
-// findDockerfile gives the name of the Dockerfile in a context.
-func findDockerfile(dir string) (string, error) {
-	for _, name := range defaultNames {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err == nil && !info.IsDir() {
-			return name, nil
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("looking for the Dockerfile: %w", err)
-		}
-	}
-	return "", fmt.Errorf("no Dockerfile, dockerfile or Containerfile in %s: %w", dir, fs.ErrNotExist)
-}
-
 // readIgnore reads the patterns of what the context leaves out: of the ignore file that
-// is given, else of the Dockerfile's own <name>.containerignore or <name>.dockerignore,
-// else of the context's .containerignore or .dockerignore, else none (Dockerfile
+// is given, else of the Dockerfile's own <name>.containerignore or <name>.dockerignore
+// beside it, else of the context's .containerignore or .dockerignore, else none (Dockerfile
 // reference, ".dockerignore file"; containerignore(5)).
-func readIgnore(contextDir, dockerfile, given string) ([]string, error) {
-	if contextDir == "" {
+func readIgnore(ctx context.Context, in, beside tree, name, given string) ([]string, error) {
+	if in.dir == "" && in.stage == nil {
 		return nil, nil
 	}
 	if given != "" {
-		text, err := os.ReadFile(given)
+		text, err := in.readNamed(ctx, given, foreign.MaxIgnoreFile)
 		if err != nil {
-			return nil, fmt.Errorf("reading the ignore file: %w", err)
+			return nil, ignoreFault(err)
 		}
 		return parseIgnore(given, text)
 	}
-	return firstIgnore(dockerfile+".containerignore", dockerfile+".dockerignore",
-		filepath.Join(contextDir, ".containerignore"), filepath.Join(contextDir, ".dockerignore"))
-}
-
-// ignoreOf reads the patterns of what a directory leaves out as a named context.
-func ignoreOf(dir string) ([]string, error) {
-	return firstIgnore(filepath.Join(dir, ".containerignore"), filepath.Join(dir, ".dockerignore"))
-}
-
-// firstIgnore reads the first ignore file that is there.
-func firstIgnore(paths ...string) ([]string, error) {
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the ignore file: %w", err)
-		}
-		return parseIgnore(path, text)
+	found, patterns, err := beside.ignore(ctx, name+".containerignore", name+".dockerignore")
+	if found || err != nil {
+		return patterns, err
 	}
-	return nil, nil
+	_, patterns, err = in.ignore(ctx, ".containerignore", ".dockerignore")
+	return patterns, err
+}
+
+// parseIgnore reads the text of an ignore file.
+func parseIgnore(name string, text []byte) ([]string, error) {
+	if encoding := plan.Encoding(text); encoding != "" {
+		return nil, fmt.Errorf("%s: %w: it is %s; save it as UTF-8", name, builder.ErrInvalid, encoding)
+	}
+	patterns, err := ignorefile.ReadAll(bytes.NewReader(text))
+	if errors.Is(err, bufio.ErrTooLong) {
+		err = &foreign.LimitError{What: "the length of a pattern", Limit: foreign.MaxPattern, Unit: "bytes"}
+	}
+	if err == nil {
+		err = checkPatterns(patterns)
+	}
+	if err == nil {
+		_, err = patternmatcher.New(patterns)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return patterns, nil
+}
+
+// checkPatterns keeps the patterns of what is left out to what can be compared with each
+// path of a context in a short time.
+func checkPatterns(patterns []string) error {
+	wildcards := 0
+	for _, p := range patterns {
+		if len(p) > foreign.MaxPattern {
+			return &foreign.LimitError{What: "the length of a pattern", Limit: foreign.MaxPattern, Unit: "bytes"}
+		}
+		wildcards += strings.Count(p, "*") + strings.Count(p, "?") + strings.Count(p, "[")
+	}
+	switch {
+	case len(patterns) > foreign.MaxPatterns:
+		return &foreign.LimitError{What: "the number of patterns", Limit: foreign.MaxPatterns, Unit: "patterns"}
+	case wildcards > foreign.MaxWildcards:
+		return &foreign.LimitError{What: "the number of wildcards in all patterns", Limit: foreign.MaxWildcards, Unit: "wildcards"}
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/foreign"
 )
 
 func TestSourceDateEpoch(t *testing.T) {
@@ -160,7 +161,7 @@ func TestFromOption(t *testing.T) {
 func TestLargeDockerfile(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "Dockerfile")
-	writeFile(t, name, "FROM scratch\n"+strings.Repeat("#\n", maxDockerfile/2))
+	writeFile(t, name, "FROM scratch\n"+strings.Repeat("#\n", foreign.MaxDockerfile/2))
 	for _, opts := range []Options{{ContextDir: dir}, {ContextDir: dir, File: "/dev/zero"}, {ContextDir: dir, Dockerfile: strings.NewReader("FROM scratch\n"), MoreFiles: []string{name}}} {
 		if _, err := build(t.Context(), &fake{}, opts); !errors.Is(err, builder.ErrInvalid) {
 			t.Errorf("error %v", err)
@@ -222,13 +223,13 @@ func TestIgnoreFiles(t *testing.T) {
 		if name == "other" {
 			opts.IgnoreFile = filepath.Join(dir, name)
 		}
-		src, err := readSource(opts)
+		src, err := localSource(t.Context(), &fake{}, opts)
 		if err != nil || len(src.ignore) != 1 || src.ignore[0] != name {
 			t.Errorf("read %q, %v; want %s", src.ignore, err, name)
 		}
 	}
 	opts.IgnoreFile = filepath.Join(dir, "none")
-	if _, err := readSource(opts); err == nil {
+	if _, err := localSource(t.Context(), &fake{}, opts); err == nil {
 		t.Error("a missing ignore file is no error")
 	}
 }

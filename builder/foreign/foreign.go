@@ -111,6 +111,9 @@ func explain(root *os.File, name string, resolve uint64, err error) error {
 	}
 	fd, linkErr := openat2(root, name, unix.O_PATH|unix.O_NOFOLLOW, resolve)
 	if linkErr != nil {
+		if errors.Is(err, unix.EXDEV) {
+			fault.Err = fmt.Errorf("it leads out of the directory that it must stay in (%w)", err)
+		}
 		return fault
 	}
 	defer unix.Close(fd)

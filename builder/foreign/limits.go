@@ -23,6 +23,8 @@ const (
 	MaxWildcards = 10_000
 	// MaxArgumentFile bounds a file of build arguments, in bytes.
 	MaxArgumentFile = 1 << 20
+	// MaxSecret bounds a secret, in bytes, as BuildKit does.
+	MaxSecret = 500 << 10
 	// MaxJSON bounds the index, a manifest or a configuration of an image, in bytes, as
 	// containers/image bounds those of a registry.
 	MaxJSON = 4 << 20

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/oakum-build/oakum/builder/foreign"
 	"github.com/oakum-build/oakum/dockerfile"
 )
 
@@ -85,7 +86,7 @@ func buildArgs(c *cli.Context) (map[string]*string, error) {
 		args[epochVariable] = &epoch
 	}
 	for _, name := range c.StringSlice("build-arg-file") {
-		lines, err := argumentLines(name)
+		lines, err := argumentLines(c.Context, name)
 		if err != nil {
 			return nil, err
 		}
@@ -102,22 +103,16 @@ func buildArgs(c *cli.Context) (map[string]*string, error) {
 
 // argumentLines reads the lines of a --build-arg-file that are neither blank nor
 // comments.
-func argumentLines(name string) ([]string, error) {
-	f, err := os.Open(name)
+func argumentLines(ctx context.Context, name string) ([]string, error) {
+	text, err := foreign.ReadNamed(ctx, name, foreign.MaxArgumentFile)
 	if err != nil {
 		return nil, fmt.Errorf("--build-arg-file: %w", err)
 	}
-	defer f.Close()
 	var lines []string
-	in := bufio.NewScanner(f)
-	for in.Scan() {
-		line := strings.TrimSpace(in.Text())
-		if line != "" && !strings.HasPrefix(line, "#") {
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 			lines = append(lines, line)
 		}
-	}
-	if err := in.Err(); err != nil {
-		return nil, fmt.Errorf("--build-arg-file %s: %w", name, err)
 	}
 	return lines, nil
 }

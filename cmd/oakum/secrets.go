@@ -4,15 +4,12 @@ import (
 	"context"
 	"encoding/csv"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
+	"github.com/oakum-build/oakum/builder/foreign"
 	"github.com/oakum-build/oakum/dockerfile"
 )
-
-// maxSecret bounds a secret, as BuildKit does.
-const maxSecret = 500 << 10
 
 // secret is where the value of --secret is: in a variable of the environment or in a file.
 type secret struct{ variable, file string }
@@ -21,7 +18,7 @@ type secret struct{ variable, file string }
 type secrets map[string]secret
 
 // Secret is that of dockerfile.Secrets.
-func (s secrets) Secret(_ context.Context, id string) ([]byte, error) {
+func (s secrets) Secret(ctx context.Context, id string) ([]byte, error) {
 	from, ok := s[id]
 	if !ok {
 		return nil, dockerfile.ErrNoSecret
@@ -29,16 +26,7 @@ func (s secrets) Secret(_ context.Context, id string) ([]byte, error) {
 	if from.file == "" {
 		return []byte(os.Getenv(from.variable)), nil
 	}
-	f, err := os.Open(from.file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	value, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err == nil && len(value) > maxSecret {
-		err = fmt.Errorf("%s is larger than %d bytes", from.file, maxSecret)
-	}
-	return value, err
+	return foreign.ReadNamed(ctx, from.file, foreign.MaxSecret)
 }
 
 // readSecrets reads --secret, in the forms of docker and buildah:

@@ -8,13 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oakum-build/oakum/builder/foreign"
 	"github.com/oakum-build/oakum/dockerfile"
 )
 
 func TestSecrets(t *testing.T) {
 	t.Chdir(t.TempDir())
 	t.Setenv("VARIABLE", "of the environment")
-	for name, content := range map[string]string{"file": "of a file", "large": strings.Repeat("x", maxSecret+1)} {
+	for name, content := range map[string]string{"file": "of a file", "large": strings.Repeat("x", foreign.MaxSecret+1)} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

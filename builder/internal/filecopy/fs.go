@@ -13,8 +13,6 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/oakum-build/oakum/builder/foreign"
 )
 
 // buffers are large, since each read and write of a file costs a system call.
@@ -201,26 +199,4 @@ func IsDir(root *os.File, name string) (bool, error) {
 		return false, nil
 	}
 	return false, &os.PathError{Op: "open", Path: name, Err: err}
-}
-
-// ReadFile reads the first max bytes of a regular file inside root, through links.
-func ReadFile(root *os.File, name string, max int) ([]byte, error) {
-	f, err := foreign.Open(root, name)
-	var link *foreign.LinkError
-	switch {
-	case errors.As(err, &link):
-		return nil, &InvalidError{link.Error()}
-	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
-		return nil, &NotFoundError{Path: name, Why: "no such file or directory"}
-	case errors.Is(err, unix.EISDIR) || errors.Is(err, foreign.ErrSpecial):
-		return nil, &InvalidError{name + " is not a regular file"}
-	case err != nil:
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, int64(max)))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
-	}
-	return data, nil
 }

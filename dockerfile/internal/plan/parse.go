@@ -74,6 +74,9 @@ func parseText(text []byte) (*file, error) {
 	if len(strings.TrimSpace(string(text))) == 0 {
 		return nil, &Fault{Err: errors.New("the Dockerfile is empty"), Hint: "it needs at least a FROM instruction"}
 	}
+	if f := encodingFault(text); f != nil {
+		return nil, f
+	}
 	tree, after, err := Tree(text)
 	if err != nil {
 		return nil, syntaxFault(err, text)

@@ -4,6 +4,7 @@ package builder_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder"
 )
@@ -220,4 +223,23 @@ func processes(t testing.TB, word string) string {
 		}
 	}
 	return strings.Join(found, "\n")
+}
+
+// Commands reach each other by abstract sockets and signals within one RUN, and nothing
+// of the machine, whose network they have.
+func TestAbstractSockets(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := probed(t, b)
+	name := "oakum-test-" + nap()
+	l, err := net.Listen("unix", "@"+name)
+	ok(t, err)
+	defer l.Close()
+	want := "ok\n" // a kernel that cannot keep them apart: docs/security.md says so
+	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno == 0 && abi >= 6 {
+		want = "Operation not permitted\n"
+	}
+	equal(t, sh(t, s, "probe connect "+name), want)
+	equal(t, sh(t, s, "probe listen "+name+"-own; probe connect "+name+"-own; sleep 60 & probe kill $!; su app -s /bin/sh -c 'probe listen of-app'; probe connect of-app"), strings.Repeat("ok\n", 5))
 }

@@ -95,7 +95,7 @@ func Run(ctx context.Context, c Command) (int, error) {
 	if c.Console == nil {
 		process.Stdin, process.Stdout, process.Stderr = c.Stdin, c.Stdout, c.Stderr
 	}
-	if err := container.Run(process); err != nil {
+	if err := start(container, process); err != nil {
 		return 0, startError(err)
 	}
 	ended := make(chan struct{})

@@ -28,6 +28,9 @@ var (
 	// ErrInvalid: an argument is not valid. With a *foreign.LimitError it is larger than what
 	// is taken.
 	ErrInvalid = foreign.ErrInvalid
+	// ErrUnfit: a step brings or leaves a file that a layer cannot hold, such as one whose name
+	// begins with ".wh." (OCI image layer specification, "Whiteouts").
+	ErrUnfit = errors.New("a layer cannot hold a file")
 	// ErrHost: this machine does not allow what was asked. The error is a *HostError.
 	ErrHost = errors.New("not possible on this host")
 	// ErrClosed: the Builder or Stage is closed, or its worker has died.

@@ -278,7 +278,7 @@ func fromWire(err error) error {
 	kinds := map[string]error{
 		worker.KindNotFound: ErrImageNotFound, worker.KindReference: ErrReference, worker.KindRegistry: ErrRegistry,
 		worker.KindInUse: ErrInUse, worker.KindNoFile: ErrNotFound, worker.KindNoUser: ErrUserNotFound, worker.KindInvalid: ErrInvalid,
-		worker.KindFetch: ErrFetch,
+		worker.KindFetch: ErrFetch, worker.KindUnfit: ErrUnfit,
 	}
 	if kind, ok := kinds[w.Kind]; ok {
 		return &kindError{kind, w.Message}

@@ -5,10 +5,7 @@ package storage
 import (
 	"bufio"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
-	"syscall"
 
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
@@ -17,8 +14,8 @@ import (
 )
 
 // digestLayer reads a finished upper directory once and gives what the store keeps of it as
-// a tar stream.
-func (s *Store) digestLayer(dir *os.File, parent *Layer) (graphdriver.DriverWithDifferOutput, error) {
+// a tar stream. attrs are the attributes that it keeps.
+func (s *Store) digestLayer(dir *os.File, parent *Layer, attrs layertar.Attributes) (graphdriver.DriverWithDifferOutput, error) {
 	var out graphdriver.DriverWithDifferOutput
 	lowers, err := parent.Lowers()
 	if err != nil {
@@ -30,11 +27,7 @@ func (s *Store) digestLayer(dir *os.File, parent *Layer) (graphdriver.DriverWith
 		return out, err
 	}
 	buf := bufio.NewWriterSize(split, 64<<10)
-	opaque := "trusted.overlay.opaque"
-	if s.rootless {
-		opaque = "user.overlay.opaque"
-	}
-	r, err := layertar.Digest(dir, lowers, opaque, buf)
+	r, err := layertar.Digest(dir, lowers, s.overlayAttr()+"opaque", attrs, buf)
 	if err = errors.Join(err, buf.Flush()); err != nil {
 		split.Close()
 		return out, err
@@ -43,18 +36,19 @@ func (s *Store) digestLayer(dir *os.File, parent *Layer) (graphdriver.DriverWith
 	return out, nil
 }
 
+// overlayAttr is how the names of the attributes begin in which the kernel's overlay keeps its
+// marks.
+func (s *Store) overlayAttr() string {
+	if s.rootless {
+		return "user.overlay."
+	}
+	return "trusted.overlay."
+}
+
 func memfile(name string) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
 	return os.NewFile(uintptr(fd), name), nil
-}
-
-func statOwner(info fs.FileInfo) (*syscall.Stat_t, error) {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return nil, fmt.Errorf("%s: no owner known", info.Name())
-	}
-	return st, nil
 }

@@ -28,6 +28,7 @@ type Layer struct {
 	dir     *os.File   // O_PATH: survives the rename into place; nil when the path is known
 	path    string
 	found   inode         // of the directory, once it was opened
+	notices []string      // set before MakeLayer returns
 	done    chan struct{} // closed when registered or failed
 	err     error
 	diffID  digest.Digest
@@ -73,6 +74,9 @@ func (l *Layer) Size() int64 { return l.size }
 
 // Created is when the layer was registered.
 func (l *Layer) Created() time.Time { return l.created }
+
+// Notices say what the files of a layer that MakeLayer made lost, for layers do not hold it.
+func (l *Layer) Notices() []string { return l.notices }
 
 // Lowers opens the layer's directories, the topmost first, as overlay's lower
 // directories. The caller closes them.
@@ -241,6 +245,9 @@ type Staging struct {
 // beside what the caller does next (Layer.Wait). When fill fails, or registering
 // does, nothing is left. When parent or a layer below has been removed meanwhile, it fails
 // with ErrRemoved, whatever fill says, for fill has not seen what it should.
+// does, nothing is left. What fill made is what every reader of the layer will see: a
+// file that a layer cannot hold is ErrUnfit, and what layers do not hold of a file is
+// undone and told by Layer.Notices.
 func (s *Store) MakeLayer(ctx context.Context, parent *Layer, fill func(Staging) error) (*Layer, error) {
 	l := &Layer{id: stringid.GenerateRandomID(), parent: parent, done: make(chan struct{})}
 	filled := make(chan error, 1)
@@ -326,10 +333,7 @@ type making struct {
 // make fills dir/diff and gives what containers/storage needs to take it over.
 func (m *making) make(dir string) (*graphdriver.DriverWithDifferOutput, error) {
 	upper, work := filepath.Join(dir, "diff"), filepath.Join(dir, "work")
-	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o700)); err != nil {
-		return nil, err
-	}
-	if err := m.inheritRoot(upper); err != nil {
+	if err := errors.Join(os.Mkdir(upper, rootMode), os.Mkdir(work, 0o700)); err != nil {
 		return nil, err
 	}
 	if err := m.fill(Staging{Upper: upper, Work: work}); err != nil {
@@ -339,6 +343,11 @@ func (m *making) make(dir string) (*graphdriver.DriverWithDifferOutput, error) {
 	if err != nil {
 		return nil, err
 	}
+	attrs, err := m.guard(opened)
+	if err != nil {
+		opened.Close()
+		return nil, err
+	}
 	m.layer.mu.Lock()
 	m.layer.dir = opened
 	m.layer.mu.Unlock()
@@ -346,44 +355,11 @@ func (m *making) make(dir string) (*graphdriver.DriverWithDifferOutput, error) {
 	if err := os.RemoveAll(work); err != nil {
 		return nil, err
 	}
-	info, err := os.Stat(upper)
-	if err != nil {
-		return nil, err
-	}
-	out, err := m.store.digestLayer(m.layer.dir, m.layer.parent)
+	out, err := m.store.digestLayer(opened, m.layer.parent, attrs)
 	if err != nil {
 		return nil, fmt.Errorf("digesting the layer: %w", err)
 	}
-	mode := info.Mode()
+	mode := rootMode
 	out.Target, out.RootDirMode = upper, &mode
 	return &out, nil
-}
-
-// inheritRoot gives the layer's root the attributes of the root below, for overlay
-// shows those of the uppermost layer.
-func (m *making) inheritRoot(dest string) error {
-	parent := m.layer.parent
-	if parent == nil {
-		return os.Chmod(dest, 0o755)
-	}
-	below, err := parent.open()
-	if err != nil {
-		return err
-	}
-	defer below.Close()
-	info, err := os.Stat(fmt.Sprintf("/proc/self/fd/%d", below.Fd()))
-	if err != nil {
-		return err
-	}
-	st, err := statOwner(info)
-	if err != nil {
-		return err
-	}
-	if err := os.Lchown(dest, int(st.Uid), int(st.Gid)); err != nil {
-		return err
-	}
-	if err := os.Chmod(dest, info.Mode()); err != nil {
-		return err
-	}
-	return os.Chtimes(dest, info.ModTime(), info.ModTime())
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
 // buffers are large, since each read and write of a file costs a system call.
@@ -134,7 +136,7 @@ func (e *entry) path() string {
 }
 
 // xattrs reads the attributes that a layer keeps: "user." ones and capabilities.
-// Overlay's own and those of the host's security modules are left out.
+// Those of storage drivers and of the host's security modules are left out.
 func (e *entry) xattrs() ([]xattr, error) {
 	if e.attrsRead {
 		return e.attrs, nil
@@ -160,7 +162,7 @@ func readXattrs(e *entry) ([]xattr, error) {
 	}
 	var out []xattr
 	for name := range strings.SplitSeq(strings.TrimRight(string(names[:size]), "\x00"), "\x00") {
-		if !keptXattr(name) {
+		if !tarfilter.Keeps(name) {
 			continue
 		}
 		value := make([]byte, 65536)
@@ -175,11 +177,6 @@ func readXattrs(e *entry) ([]xattr, error) {
 	}
 	slices.SortFunc(out, func(a, b xattr) int { return strings.Compare(a.name, b.name) })
 	return out, nil
-}
-
-func keptXattr(name string) bool {
-	return name == "security.capability" ||
-		(strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay."))
 }
 
 func ignoreUnsupported(e *entry, err error) error {

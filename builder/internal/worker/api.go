@@ -174,6 +174,7 @@ const (
 	KindNoUser    = "no-user"
 	KindInvalid   = "invalid"
 	KindLimit     = "limit" // with a foreign.LimitError
+	KindUnfit     = "unfit"
 	KindFetch     = "fetch"
 	KindExit      = "exit"
 	KindHost      = "host"

@@ -65,6 +65,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	defer sums.save()
 	op := operation{
 		what: what,
+		note: noting(call),
 		content: func(ctx context.Context) (string, error) {
 			if content, ok := w.store.Content(memo); ok {
 				return content, nil

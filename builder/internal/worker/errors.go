@@ -65,7 +65,7 @@ func wireError(err error) error {
 	}{
 		{storage.ErrNotFound, KindNotFound}, {storage.ErrReference, KindReference},
 		{storage.ErrRegistry, KindRegistry}, {storage.ErrInUse, KindInUse},
-		{storage.ErrDriver, KindInvalid}, {sandbox.ErrNoUser, KindNoUser}, {errInvalid, KindInvalid},
+		{storage.ErrUnfit, KindUnfit}, {storage.ErrDriver, KindInvalid}, {sandbox.ErrNoUser, KindNoUser}, {errInvalid, KindInvalid},
 	}
 	for _, k := range kinds {
 		if errors.Is(err, k.err) {

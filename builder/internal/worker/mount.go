@@ -90,7 +90,8 @@ func (w *worker) mountDirs(dirs, upper []*os.File) (*mounted, error) {
 	if w.rootless {
 		opts = append(opts, "userxattr")
 	} else {
-		opts = append(opts, "redirect_dir=off", "metacopy=off", "index=off")
+		// A layer must not say that one of its directories is another one.
+		opts = append(opts, "redirect_dir=nofollow", "metacopy=off", "index=off")
 	}
 	var flags uintptr = unix.MS_NODEV
 	if upper == nil {

@@ -35,7 +35,7 @@ func (w *worker) run(ctx context.Context, call *wire.Call, p Run) (Stepped, erro
 	what.Stage, what.UncachedEnv, what.Lookup = "", nil, false
 	op := operation{what: what, do: func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
 		return "", w.command(ctx, call, p, below, staging)
-	}}
+	}, note: noting(call)}
 	if p.Lookup {
 		return w.known(ctx, s, op)
 	}

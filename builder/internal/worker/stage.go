@@ -207,7 +207,7 @@ func (w *worker) wantPull(ctx context.Context, call *wire.Call, p Open, have boo
 }
 
 // stepKeyVersion changes when the same operation gives another result than before.
-const stepKeyVersion = "oakum step 2"
+const stepKeyVersion = "oakum step 3"
 
 // operation is one step on a stage.
 type operation struct {
@@ -220,6 +220,14 @@ type operation struct {
 	skip func(below *storage.Layer) (bool, error)
 	// do makes the layer in staging and gives the content's digest.
 	do func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error)
+	// note is told what the files that were made lost, for layers do not hold it; nil
+	// tells nobody.
+	note func(string)
+}
+
+// noting tells a call's caller.
+func noting(call *wire.Call) func(string) {
+	return func(text string) { call.Event(Event{Warning: text}) }
 }
 
 // timed is what goes into the key of a step whose files get other times.
@@ -358,6 +366,11 @@ func (w *worker) do(ctx context.Context, s *stage, below *storage.Layer, key str
 	if err != nil {
 		release()
 		return Stepped{}, err
+	}
+	for _, text := range l.Notices() {
+		if op.note != nil {
+			op.note(text)
+		}
 	}
 	s.set(l)
 	w.recordLater(key, content, l, release)

@@ -18,7 +18,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
@@ -40,10 +39,11 @@ const (
 
 // Digest reads the upper directory dir. lowers are the layers below it, in which an
 // opaque directory must exist to matter. opaque is the attribute by which overlay marked
-// one: the other mode's is any file's to set. The tar-split records go to split.
-func Digest(dir *os.File, lowers []*os.File, opaque string, split io.Writer) (Result, error) {
+// one: the other mode's is any file's to set. attrs are what Guard found. The tar-split
+// records go to split.
+func Digest(dir *os.File, lowers []*os.File, opaque string, attrs Attributes, split io.Writer) (Result, error) {
 	out := newStream(tarsplit.NewJSONPacker(split))
-	w := &walker{lowers: lowers, opaque: opaque, out: out, tw: tar.NewWriter(out), links: map[uint64]string{},
+	w := &walker{lowers: lowers, opaque: opaque, attrs: attrs, out: out, tw: tar.NewWriter(out), links: map[uint64]string{},
 		uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{}}
 	root, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err == nil {
@@ -63,6 +63,7 @@ func Digest(dir *os.File, lowers []*os.File, opaque string, split io.Writer) (Re
 type walker struct {
 	lowers     []*os.File
 	opaque     string
+	attrs      Attributes
 	out        *stream
 	tw         *tar.Writer
 	links      map[uint64]string // the first name of each inode with several
@@ -198,7 +199,13 @@ func (w *walker) header(dir *os.File, name, rel string, st *unix.Stat_t) (*tar.H
 		}
 		hdr.Devmajor, hdr.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
 	}
-	return hdr, addXattrs(hdr, dir, name)
+	for attr, value := range w.attrs[rel] {
+		if hdr.PAXRecords == nil {
+			hdr.PAXRecords = map[string]string{}
+		}
+		hdr.PAXRecords["SCHILY.xattr."+attr] = value
+	}
+	return hdr, nil
 }
 
 func mtime(st *unix.Stat_t) time.Time { return time.Unix(st.Mtim.Sec, 0) }
@@ -210,38 +217,6 @@ func readlink(dir *os.File, name string) (string, error) {
 		return "", &os.PathError{Op: "readlink", Path: name, Err: err}
 	}
 	return string(buf[:n]), nil
-}
-
-// addXattrs keeps capabilities and "user." attributes, except overlay's own.
-func addXattrs(hdr *tar.Header, dir *os.File, name string) error {
-	file := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
-	list := make([]byte, 4096)
-	n, err := unix.Llistxattr(file, list)
-	if errors.Is(err, unix.ERANGE) {
-		list = make([]byte, 65536)
-		n, err = unix.Llistxattr(file, list)
-	}
-	if err != nil && !errors.Is(err, unix.ENOTSUP) {
-		return &os.PathError{Op: "listxattr", Path: hdr.Name, Err: err}
-	}
-	for attr := range strings.SplitSeq(string(list[:max(n, 0)]), "\x00") {
-		if attr != "security.capability" && (!strings.HasPrefix(attr, "user.") || strings.HasPrefix(attr, "user.overlay.")) {
-			continue
-		}
-		if strings.Contains(attr, "=") {
-			continue // a PAX record cannot name it
-		}
-		value := make([]byte, 65536)
-		n, err := unix.Lgetxattr(file, attr, value)
-		if err != nil {
-			return &os.PathError{Op: "getxattr " + attr, Path: hdr.Name, Err: err}
-		}
-		if hdr.PAXRecords == nil {
-			hdr.PAXRecords = map[string]string{}
-		}
-		hdr.PAXRecords["SCHILY.xattr."+attr] = string(value[:n])
-	}
-	return nil
 }
 
 func openAt(dir *os.File, name string, flags int) (*os.File, error) {

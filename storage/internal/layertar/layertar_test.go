@@ -29,7 +29,7 @@ func TestOpaque(t *testing.T) {
 		want bool
 	}{{attr, true}, {"trusted.overlay.opaque", false}} {
 		var split bytes.Buffer
-		if _, err := Digest(open(t, upper), []*os.File{open(t, lower)}, test.attr, &split); err != nil {
+		if _, err := Digest(open(t, upper), []*os.File{open(t, lower)}, test.attr, nil, &split); err != nil {
 			t.Fatal(err)
 		}
 		if got := bytes.Contains(split.Bytes(), []byte(`"d/`+whiteoutOpaque+`"`)); got != test.want {

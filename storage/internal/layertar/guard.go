@@ -1,0 +1,153 @@
+//go:build linux
+
+package layertar
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/tarfilter"
+)
+
+// Attributes are the extended attributes that a layer keeps, by path and name.
+type Attributes map[string]map[string]string
+
+// Guarded is what Guard found.
+type Guarded struct {
+	Attributes Attributes
+	// Stripped are paths, with the attribute, of what was taken away; at most a few.
+	Stripped []string
+	// StrippedFiles is how many files lost an attribute.
+	StrippedFiles int
+}
+
+// Guard makes sure that a finished upper directory has nothing that a layer cannot hold, so that
+// it is the same in this store and for all who get it from here. A name that means
+// something else in a layer is a *tarfilter.NameError. Attributes in which storage drivers keep
+// book are removed unless the kernel's overlay put them there itself; own is the
+// beginning of their names.
+func Guard(dir *os.File, own string) (Guarded, error) {
+	g := &guard{own: own, Guarded: Guarded{Attributes: Attributes{}}}
+	root, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return Guarded{}, &os.PathError{Op: "open", Path: dir.Name(), Err: err}
+	}
+	defer root.Close()
+	err = g.children(root, "")
+	return g.Guarded, err
+}
+
+type guard struct {
+	own string
+	Guarded
+}
+
+func (g *guard) children(dir *os.File, rel string) error {
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return fmt.Errorf("reading /%s: %w", rel, err)
+	}
+	for _, e := range entries {
+		at := path.Join(rel, e.Name())
+		if err := tarfilter.CheckName(at); err != nil {
+			return err
+		}
+		if !e.IsDir() {
+			// No other kind of file has attributes of the user's.
+			if e.Type().IsRegular() {
+				err = g.attributes(dir, e.Name(), at)
+			}
+		} else if err = g.attributes(dir, e.Name(), at); err == nil {
+			err = g.directory(dir, e.Name(), at)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *guard) directory(dir *os.File, name, rel string) error {
+	sub, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: rel, Err: err}
+	}
+	defer sub.Close()
+	return g.children(sub, rel)
+}
+
+// attributes sorts those of one file.
+func (g *guard) attributes(dir *os.File, name, rel string) error {
+	file := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
+	names, err := Xattrs(file)
+	if err != nil {
+		return &os.PathError{Op: "listxattr", Path: rel, Err: err}
+	}
+	stripped := false
+	for _, attr := range names {
+		switch {
+		case IsMark(attr, g.own):
+		case tarfilter.StoresOwn(attr):
+			if err := unix.Lremovexattr(file, attr); err != nil {
+				return &os.PathError{Op: "removexattr " + attr, Path: rel, Err: err}
+			}
+			if len(g.Stripped) < maxStripped {
+				g.Stripped = append(g.Stripped, fmt.Sprintf("%s of /%s", strings.Replace(attr, g.own+"overlay.", g.own, 1), rel))
+			}
+			stripped = true
+		case tarfilter.Keeps(attr) && !strings.Contains(attr, "="): // which a PAX record cannot name
+			if err := g.keep(file, attr, rel); err != nil {
+				return err
+			}
+		}
+	}
+	if stripped {
+		g.StrippedFiles++
+	}
+	return nil
+}
+
+// IsMark says whether an attribute on the disk is one that the kernel's overlay has set itself; the
+// names of its marks begin with own. What a command calls so has another name there.
+func IsMark(attr, own string) bool {
+	return strings.HasPrefix(attr, own) && !strings.HasPrefix(attr, own+"overlay.")
+}
+
+// maxStripped is how many are named in a notice.
+const maxStripped = 3
+
+func (g *guard) keep(file, attr, rel string) error {
+	value := make([]byte, 65536)
+	n, err := unix.Lgetxattr(file, attr, value)
+	if err != nil {
+		return &os.PathError{Op: "getxattr " + attr, Path: rel, Err: err}
+	}
+	if g.Attributes[rel] == nil {
+		g.Attributes[rel] = map[string]string{}
+	}
+	g.Attributes[rel][attr] = string(value[:n])
+	return nil
+}
+
+// Xattrs names a file's attributes, or none where the file system has none.
+func Xattrs(file string) ([]string, error) {
+	var few [512]byte
+	list := few[:]
+	n, err := unix.Llistxattr(file, list)
+	if errors.Is(err, unix.ERANGE) {
+		list = make([]byte, 65536)
+		n, err = unix.Llistxattr(file, list)
+	}
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil, nil
+	}
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	return strings.Split(strings.TrimRight(string(list[:n]), "\x00"), "\x00"), nil
+}

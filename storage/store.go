@@ -18,6 +18,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -105,6 +106,12 @@ func override(o *storagetypes.StoreOptions, opts Options) {
 	if len(opts.DriverOptions) > 0 {
 		o.GraphDriverOptions = opts.DriverOptions
 	}
+	// Layers that are not unpacked as streams would not be looked at (Helper).
+	o.PullOptions = maps.Clone(o.PullOptions)
+	if o.PullOptions == nil {
+		o.PullOptions = map[string]string{}
+	}
+	o.PullOptions["enable_partial_images"], o.PullOptions["convert_images"] = "false", "false"
 }
 
 func storeExists(root, driver string) bool {

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
-	"go.podman.io/storage/pkg/reexec"
 )
 
 // usernsEnv is set where an ordinary user's tests run as root of a user namespace, for
@@ -23,7 +22,7 @@ import (
 const usernsEnv = "OAKUM_TEST_USERNS"
 
 func TestMain(m *testing.M) {
-	if reexec.Init() {
+	if Helper() {
 		return
 	}
 	if os.Geteuid() == 0 {

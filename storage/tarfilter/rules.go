@@ -5,6 +5,7 @@
 package tarfilter
 
 import (
+	"bytes"
 	"fmt"
 	"path"
 	"strings"
@@ -59,6 +60,17 @@ func StoresOwn(attr string) bool {
 		}
 	}
 	return false
+}
+
+// StoresOwnIn gives an attribute of storage drivers that stands in headers of a tar, "" when there is none.
+func StoresOwnIn(headers []byte) string {
+	for _, s := range stores {
+		if _, after, found := bytes.Cut(headers, []byte(xattrRecord+s)); found {
+			name, _, _ := bytes.Cut(after, []byte("="))
+			return s + string(name[:min(len(name), 64)])
+		}
+	}
+	return ""
 }
 
 // Keeps says whether layers made here hold an attribute: capabilities, and the user's own.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -115,51 +114,4 @@ func FuzzIsTar(f *testing.F) {
 			t.Errorf("left at %d: %v", at, err)
 		}
 	})
-}
-
-// TestWithoutRoot: only entries for the root itself that are no directories are left out;
-// all else stays as it is, to the byte.
-func TestWithoutRoot(t *testing.T) {
-	long := strings.Repeat("long/", 60)
-	write := func(names ...string) []byte {
-		var buf bytes.Buffer
-		w := tar.NewWriter(&buf)
-		for _, name := range names {
-			h := &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(name))}
-			if strings.HasSuffix(name, "/") {
-				h.Typeflag, h.Size = tar.TypeDir, 0
-			}
-			if err := w.WriteHeader(h); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := w.Write([]byte(name)[:h.Size]); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return append(buf.Bytes(), make([]byte, 1000)...)
-	}
-	kept := write("./", "a", long+"f", "b")
-	tests := map[string]struct{ in, want []byte }{
-		"nothing to leave out": {kept, kept},
-		"some":                 {write("", "./", "a", "./.", long+"f", "x/..", "b"), kept},
-		"no archive":           {[]byte("text"), []byte("text")},
-		"cut short":            {kept[:700], kept[:700]},
-		"empty":                {nil, nil},
-	}
-	for name, test := range tests {
-		r := WithoutRoot(bytes.NewReader(test.in))
-		got, err := io.ReadAll(r)
-		if err != nil || !bytes.Equal(got, test.want) {
-			t.Errorf("%s: %d bytes, %v, want %d", name, len(got), err, len(test.want))
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if err := WithoutRoot(bytes.NewReader(kept)).Close(); err != nil {
-		t.Errorf("unread: %v", err)
-	}
 }

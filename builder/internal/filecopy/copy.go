@@ -27,6 +27,9 @@ type Target struct {
 	// Unpack, when not nil, unpacks each selected single file that is a tar archive
 	// into the directory Dest, with the archive's owners when owner is nil.
 	Unpack func(file, dir *os.File, owner *IDs) error
+	// LeftOut, when not nil, is told the path of each device node that this process may
+	// not make; without it that is an error.
+	LeftOut func(path string)
 }
 
 // Copy copies sources to a target and gives the digest of what it read, the same that
@@ -415,7 +418,16 @@ func (c *copier) symlink(src *Source, e *entry, dir *os.File, name string) error
 }
 
 func (c *copier) special(src *Source, e *entry, dir *os.File, name string) error {
-	if err := unix.Mknodat(int(dir.Fd()), name, e.st.Mode, int(e.st.Rdev)); err != nil {
+	err := unix.Mknodat(int(dir.Fd()), name, e.st.Mode, int(e.st.Rdev))
+	if errors.Is(err, unix.EPERM) && e.kind() != unix.S_IFIFO && c.to.LeftOut != nil {
+		target := path.Join(c.base, e.rel)
+		if e.rel == "" {
+			target = path.Join(c.base, name)
+		}
+		c.to.LeftOut(target)
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("copying the special file %s: %w", e.label(), err)
 	}
 	if err := c.plainAttributes(src, e, dir, name); err != nil {

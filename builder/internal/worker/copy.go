@@ -10,11 +10,6 @@ import (
 	"fmt"
 	"os"
 
-	"go.podman.io/storage/pkg/archive"
-	"go.podman.io/storage/pkg/chrootarchive"
-	"go.podman.io/storage/pkg/idtools"
-	"golang.org/x/sys/unix"
-
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
 	"github.com/oakum-build/oakum/builder/internal/wire"
@@ -82,7 +77,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 			if err != nil {
 				return "", err
 			}
-			content, err := w.copyInto(ctx, p, sources, sums, below, staging)
+			content, err := w.copyInto(ctx, call, p, sources, sums, below, staging)
 			return content, t.remember(memo, content, err)
 		},
 	}
@@ -125,13 +120,15 @@ func (t *trees) remember(memo, content string, err error) error {
 	return t.w.store.RememberContent(memo, content)
 }
 
-func (w *worker) copyInto(ctx context.Context, p Copy, sources []filecopy.Source, sums filecopy.FileSums, below *storage.Layer, staging storage.Staging) (content string, err error) {
+func (w *worker) copyInto(ctx context.Context, call *wire.Call, p Copy, sources []filecopy.Source, sums filecopy.FileSums, below *storage.Layer, staging storage.Staging) (content string, err error) {
 	m, err := w.mount(below, &staging, false)
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
-	to := filecopy.Target{Root: m.root, Dest: p.Dest, Dir: p.Dir}
+	left := &leftOut{}
+	defer left.tell(call)
+	to := filecopy.Target{Root: m.root, Dest: p.Dest, Dir: p.Dir, LeftOut: left.add}
 	for i, src := range p.Sources {
 		if src.Chown == "" {
 			continue
@@ -144,7 +141,7 @@ func (w *worker) copyInto(ctx context.Context, p Copy, sources []filecopy.Source
 		sources[i].Owner, sources[i].Chowned = &filecopy.IDs{UID: uid, GID: gid}, true
 	}
 	if p.Unpack {
-		to.Unpack = func(f, dir *os.File, owner *filecopy.IDs) error { return unpack(ctx, f, dir, owner) }
+		to.Unpack = func(f, dir *os.File, owner *filecopy.IDs) error { return w.unpack(ctx, call, f, dir, owner) }
 	}
 	return filecopy.Copy(ctx, to, sources, sums)
 }
@@ -226,65 +223,4 @@ func (t *trees) root(src CopySource) (*os.File, error) {
 		return nil, fmt.Errorf("%w: %s is not a directory", errInvalid, src.Dir)
 	}
 	return f, nil
-}
-
-// stream unpacks a tar stream: one of a file system that the caller holds in memory, or
-// a foreign one, which may be large and goes to disk.
-func (t *trees) stream(n int, foreign bool) (*os.File, error) {
-	if n > len(t.call.Files) {
-		return nil, fmt.Errorf("%w: no file %d", errInvalid, n)
-	}
-	dir, untar := t.w.mnt+"/trees", chrootarchive.UntarUncompressed
-	if foreign {
-		var err error
-		if dir, err = t.w.store.Scratch(); err != nil {
-			return nil, err
-		}
-		untar = chrootarchive.Untar
-	}
-	path := fmt.Sprintf("%s/%d", dir, t.w.next())
-	if err := os.Mkdir(path, 0o755); err != nil {
-		return nil, err
-	}
-	t.closers = append(t.closers, func() error { return os.RemoveAll(path) })
-	if err := untar(filecopy.Reader(t.ctx, t.call.Files[n-1]), path, &archive.TarOptions{}); err != nil {
-		if foreign {
-			err = fmt.Errorf("%w: %w", errInvalid, err)
-		}
-		return nil, fmt.Errorf("reading the source's files: %w", err)
-	}
-	f, err := os.Open(path)
-	if err == nil {
-		t.closers = append(t.closers, f.Close)
-	}
-	return f, err
-}
-
-// unpack extracts the tar archive f into dir, in a process that has dir as its root.
-// Owners are those of the archive without another. An entry for the archive's root does
-// not change dir, as in BuildKit.
-func unpack(ctx context.Context, f, dir *os.File, owner *filecopy.IDs) error {
-	var before unix.Stat_t
-	if err := unix.Fstat(int(dir.Fd()), &before); err != nil {
-		return &os.PathError{Op: "stat", Path: dir.Name(), Err: err}
-	}
-	dest, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
-	if err != nil {
-		return err
-	}
-	opts := &archive.TarOptions{}
-	if owner != nil {
-		opts.ChownOpts = &idtools.IDPair{UID: owner.UID, GID: owner.GID}
-	}
-	plain, err := archive.DecompressStream(filecopy.Reader(ctx, f))
-	if err != nil {
-		return fmt.Errorf("unpacking: %w", err)
-	}
-	defer plain.Close()
-	entries := filecopy.WithoutRoot(plain)
-	defer entries.Close()
-	if err := chrootarchive.Untar(entries, dest, opts); err != nil {
-		return fmt.Errorf("unpacking: %w", err)
-	}
-	return errors.Join(dir.Chown(int(before.Uid), int(before.Gid)), unix.Fchmod(int(dir.Fd()), before.Mode&0o7777))
 }

@@ -5,10 +5,9 @@ package worker
 import (
 	"os"
 
-	"go.podman.io/storage/pkg/reexec"
-
 	"github.com/oakum-build/oakum/builder/internal/nsenter"
 	_ "github.com/oakum-build/oakum/builder/internal/runinit" // containers' first processes
+	"github.com/oakum-build/oakum/storage"
 )
 
 // init turns a re-executed binary into what it was started for and never returns
@@ -18,10 +17,10 @@ import (
 func init() {
 	switch {
 	case os.Getenv(nsenter.EnvMode) != "":
-		reexec.Init() // containers/storage refuses to start subprocesses without it
+		storage.Helper() // containers/storage refuses to start subprocesses without it
 		os.Exit(Main())
 	case os.Getenv(nsenter.EnvChild) != "":
-		if reexec.Init() {
+		if storage.Helper() {
 			os.Exit(0)
 		}
 	}

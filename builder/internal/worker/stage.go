@@ -182,6 +182,9 @@ func (w *worker) pulling(call *wire.Call, ref string, pull func() (storage.Image
 		e.Failed = err.Error()
 	}
 	call.Event(e)
+	if err == nil {
+		tell(call, w.store.PulledNotice(img, start))
+	}
 	return img, err
 }
 

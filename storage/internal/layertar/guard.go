@@ -96,7 +96,7 @@ func (g *guard) attributes(dir *os.File, name, rel string) error {
 			if err := unix.Lremovexattr(file, attr); err != nil {
 				return &os.PathError{Op: "removexattr " + attr, Path: rel, Err: err}
 			}
-			if len(g.Stripped) < maxStripped {
+			if len(g.Stripped) < MaxNamed {
 				g.Stripped = append(g.Stripped, fmt.Sprintf("%s of /%s", strings.Replace(attr, g.own+"overlay.", g.own, 1), rel))
 			}
 			stripped = true
@@ -118,8 +118,8 @@ func IsMark(attr, own string) bool {
 	return strings.HasPrefix(attr, own) && !strings.HasPrefix(attr, own+"overlay.")
 }
 
-// maxStripped is how many are named in a notice.
-const maxStripped = 3
+// MaxNamed is how many are named in a notice.
+const MaxNamed = 3
 
 func (g *guard) keep(file, attr, rel string) error {
 	value := make([]byte, 65536)

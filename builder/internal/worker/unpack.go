@@ -1,0 +1,181 @@
+//go:build linux
+
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"go.podman.io/storage/pkg/archive"
+	"go.podman.io/storage/pkg/chrootarchive"
+	"go.podman.io/storage/pkg/idtools"
+	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/builder/internal/filecopy"
+	"github.com/oakum-build/oakum/builder/internal/wire"
+	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/tarfilter"
+)
+
+// stream unpacks a tar stream: one of a file system that the caller holds in memory, or
+// a foreign one, which may be large and goes to disk.
+func (t *trees) stream(n int, foreign bool) (*os.File, error) {
+	if n > len(t.call.Files) {
+		return nil, fmt.Errorf("%w: no file %d", errInvalid, n)
+	}
+	dir := t.w.mnt + "/trees"
+	if foreign {
+		var err error
+		if dir, err = t.w.store.Scratch(); err != nil {
+			return nil, err
+		}
+	}
+	path := fmt.Sprintf("%s/%d", dir, t.w.next())
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return nil, err
+	}
+	t.closers = append(t.closers, func() error { return os.RemoveAll(path) })
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	t.closers = append(t.closers, f.Close)
+	in := filecopy.Reader(t.ctx, t.call.Files[n-1])
+	if !foreign {
+		err = chrootarchive.UntarUncompressed(in, path, &archive.TarOptions{})
+	} else {
+		// What of it is taken is looked at when it is copied, and gets another owner.
+		judge := &tarfilter.Archive{AnyName: true, Devices: storage.MayMakeDevices()}
+		err = untar(in, f, judge, &idtools.IDPair{})
+		tell(t.call, judge.Notice())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the source's files: %w", err)
+	}
+	return f, nil
+}
+
+// tell gives a notice to the caller; "" is none.
+func tell(call *wire.Call, text string) {
+	if text != "" {
+		call.Event(Event{Warning: text})
+	}
+}
+
+// leftOut are the device nodes that a copy leaves out.
+type leftOut struct {
+	count int
+	some  []string
+}
+
+func (l *leftOut) add(path string) {
+	if l.count++; l.count <= tarfilter.MaxNamed {
+		l.some = append(l.some, path)
+	}
+}
+
+func (l *leftOut) tell(call *wire.Call) {
+	if l.count > 0 {
+		tell(call, tarfilter.DeviceNotice(l.count, l.some))
+	}
+}
+
+// unpack extracts the tar archive f into dir. Owners are those of the archive without another. An
+// entry for the archive's root does not change dir, as in BuildKit.
+func (w *worker) unpack(ctx context.Context, call *wire.Call, f, dir *os.File, owner *filecopy.IDs) error {
+	judge := &tarfilter.Archive{Devices: storage.MayMakeDevices()}
+	var ids *idtools.IDPair
+	if owner != nil {
+		ids = &idtools.IDPair{UID: owner.UID, GID: owner.GID}
+	} else {
+		mapped, err := mappedIDs()
+		if err != nil {
+			return err
+		}
+		judge.Mapped = mapped
+	}
+	err := untar(filecopy.Reader(ctx, f), dir, judge, ids)
+	tell(call, judge.Notice())
+	return err
+}
+
+// untar extracts a tar archive, compressed or not, into dir, in a process that has dir as its root.
+func untar(in io.Reader, dir *os.File, judge *tarfilter.Archive, owner *idtools.IDPair) error {
+	judge.Free = func() uint64 { return freeBytes(dir) }
+	dest, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+	if err != nil {
+		return err
+	}
+	plain, err := archive.DecompressStream(in)
+	if err != nil {
+		return fmt.Errorf("%w: unpacking: %w", errInvalid, err)
+	}
+	defer plain.Close()
+	entries := tarfilter.NewEntries(plain, judge.Judge)
+	err = chrootarchive.UntarUncompressed(entries, dest, &archive.TarOptions{ChownOpts: owner})
+	cause := entries.Close()
+	var name *tarfilter.NameError
+	switch {
+	case errors.As(cause, &name):
+		return fmt.Errorf("%w: %w", storage.ErrUnfit, cause)
+	case cause != nil:
+		return fmt.Errorf("%w: unpacking: %w", errInvalid, cause)
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("unpacking: %w", err)
+	case err != nil && judge.Loose() != "":
+		return fmt.Errorf("%w: unpacking: %s: %w", errInvalid, judge.Loose(), err)
+	case err != nil:
+		return fmt.Errorf("%w: unpacking: %w", errInvalid, err)
+	}
+	return nil
+}
+
+// freeBytes is how much room a file system has for this process.
+func freeBytes(dir *os.File) uint64 {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
+		return 0
+	}
+	return st.Bavail * uint64(st.Bsize)
+}
+
+// mappedIDs says which owners files can have in this user namespace.
+func mappedIDs() (func(uid, gid int) bool, error) {
+	uids, err := readIDMap("/proc/self/uid_map")
+	if err != nil {
+		return nil, err
+	}
+	gids, err := readIDMap("/proc/self/gid_map")
+	if err != nil {
+		return nil, err
+	}
+	return func(uid, gid int) bool { return uids.has(uid) && gids.has(gid) }, nil
+}
+
+// idMap is the ids inside that a user namespace has: first ids and counts.
+type idMap [][2]int
+
+func readIDMap(path string) (idMap, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var m idMap
+	for line := range strings.Lines(string(data)) {
+		var first, outside, count int
+		if _, err := fmt.Sscan(line, &first, &outside, &count); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		m = append(m, [2]int{first, count})
+	}
+	return m, nil
+}
+
+func (m idMap) has(id int) bool {
+	return slices.ContainsFunc(m, func(r [2]int) bool { return id >= r[0] && id-r[0] < r[1] })
+}

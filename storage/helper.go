@@ -1,0 +1,63 @@
+//go:build linux
+
+package storage
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+
+	"go.podman.io/storage/pkg/reexec"
+	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/tarfilter"
+)
+
+// Helper makes the process what the storage library started it for, and says whether it
+// did; it takes the place of the library's reexec.Init in every program that opens a
+// Store. One that unpacks a layer or an archive gets it without what a tarfilter.Layer leaves out.
+func Helper() bool {
+	if os.Args[0] == "storage-untar" || os.Args[0] == "storage-applyLayer" {
+		if in, err := filtered(os.Stdin); err == nil {
+			os.Stdin = in
+		} else {
+			os.Stdin = nil // rather nothing than what was not looked at
+		}
+	}
+	return reexec.Init()
+}
+
+// filtered gives a layer's stream as it is to be unpacked.
+func filtered(layer *os.File) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	const size = 1 << 20
+	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, size) // only faster
+	judge := &tarfilter.Layer{Devices: MayMakeDevices()}  // asked before there is another root
+	go func() {
+		defer w.Close()
+		out := bufio.NewWriterSize(w, size)
+		if err := tarfilter.Copy(out, bufio.NewReaderSize(layer, size), judge.Judge); err != nil {
+			// The end of a stream between two entries would look like the layer's end.
+			fmt.Fprintln(os.Stderr, err)
+			_, _ = out.Write(bytes.Repeat([]byte{0xff}, 512))
+		}
+		_ = out.Flush() // who has stopped to read knows why
+	}()
+	return r, nil
+}
+
+// MayMakeDevices says whether this process can make device nodes, which in a user namespace nobody
+// can.
+func MayMakeDevices() bool {
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil || !bytes.Contains(ids, []byte(" 4294967295")) {
+		return false
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_MKNOD) != 0
+}

@@ -1,0 +1,148 @@
+//go:build linux
+
+package tarfilter
+
+import (
+	"archive/tar"
+	"fmt"
+	"path"
+	"strings"
+)
+
+// EntryError is an entry of an archive that cannot be unpacked.
+type EntryError struct{ Name, Why string }
+
+func (e *EntryError) Error() string { return fmt.Sprintf("%q in the archive %s", e.Name, e.Why) }
+
+// Archive judges the entries of a foreign archive that is unpacked into a directory, so that all that
+// tar(1) would make of it, and that a layer can hold, comes out.
+type Archive struct {
+	// Devices says that device nodes can be made; else they are left out.
+	Devices bool
+	// AnyName lets names pass that layers cannot hold, when not all is to go into one.
+	AnyName bool
+	// Mapped says whether files can have an owner; nil when they get another one.
+	Mapped func(uid, gid int) bool
+	// Free gives the bytes that are left where the files go.
+	Free func() uint64
+
+	left  leftOut
+	seen  map[string]bool
+	loose string // see Loose
+}
+
+// Loose says which hard link of the archive leads to a file that is not before it there, "" when none
+// does: a reason to look for when unpacking has failed, and none when the file was where
+// the archive goes to.
+func (a *Archive) Loose() string { return a.loose }
+
+// leftOut are device nodes that were left out.
+type leftOut struct {
+	paths map[string]bool
+	some  []string // the first of them
+}
+
+func (l *leftOut) add(name string) Verdict {
+	name = path.Clean("/" + name)
+	if l.paths == nil {
+		l.paths = map[string]bool{}
+	}
+	if !l.paths[name] && len(l.some) < MaxNamed {
+		l.some = append(l.some, name)
+	}
+	l.paths[name] = true
+	return Drop
+}
+
+// has says whether a path is that of a node which was left out.
+func (l *leftOut) has(name string) bool { return l.paths[path.Clean("/"+name)] }
+
+// replaced says that something else has come to a path.
+func (l *leftOut) replaced(name string) { delete(l.paths, path.Clean("/"+name)) }
+
+// Notice says what was left out; "" is nothing.
+func (a *Archive) Notice() string {
+	if len(a.left.paths) == 0 {
+		return ""
+	}
+	return DeviceNotice(len(a.left.paths), a.left.some)
+}
+
+// DeviceNotice says that device nodes were left out: how many, and the first of them.
+func DeviceNotice(count int, some []string) string {
+	names := strings.Join(some, ", ")
+	if count > len(some) {
+		names += fmt.Sprintf(" and %d more", count-len(some))
+	}
+	return "left out device nodes, which an ordinary user cannot make: " + names
+}
+
+// MaxNamed is how many device nodes a notice names.
+const MaxNamed = 3
+
+// Judge is the Judge of the archive's entries, one after the other.
+func (a *Archive) Judge(h *tar.Header) (Verdict, error) {
+	if h.Typeflag == tar.TypeXGlobalHeader || h.Typeflag == typeVolume || isRoot(h.Name) {
+		return Drop, nil
+	}
+	if !a.AnyName {
+		if err := CheckName(h.Name); err != nil {
+			return Drop, err
+		}
+	}
+	verdict := Keep
+	if a.seen == nil {
+		a.seen = map[string]bool{}
+	}
+	a.seen[path.Clean("/"+h.Name)] = true
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeFifo:
+	case tar.TypeLink:
+		if a.left.has(h.Linkname) {
+			return a.left.add(h.Name), nil
+		}
+		if a.loose == "" && !a.seen[path.Clean("/"+h.Linkname)] {
+			a.loose = fmt.Sprintf("the hard link %q leads to %q, which is not before it in the archive", h.Name, h.Linkname)
+		}
+	case tar.TypeChar, tar.TypeBlock:
+		if !a.Devices || isWhiteout(h) {
+			return a.left.add(h.Name), nil
+		}
+	case tar.TypeGNUSparse, tar.TypeCont: // which differ from others in the archive alone
+		h.Typeflag, verdict = tar.TypeReg, Rewrite
+	case typeDumpDir: // its content is a list of names
+		h.Typeflag, h.Size, verdict = tar.TypeDir, 0, Rewrite
+	default:
+		return Drop, &EntryError{h.Name, fmt.Sprintf("is of the type %q, which only some programs know; make the archive by another, or unpack it before it is added", h.Typeflag)}
+	}
+	if a.Mapped != nil && !a.Mapped(h.Uid, h.Gid) {
+		return Drop, &EntryError{h.Name, fmt.Sprintf("belongs to %d:%d, which is not mapped: more subordinate ids are needed in /etc/subuid and /etc/subgid, or another owner (--chown)", h.Uid, h.Gid)}
+	}
+	// What is in holes costs nothing in the archive, and as much as other bytes on the disk.
+	if a.Free != nil && h.Typeflag == tar.TypeReg && h.Size > maxUnasked && uint64(h.Size) > a.Free() {
+		return Drop, &EntryError{h.Name, fmt.Sprintf("has %d bytes, more than there is room for", h.Size)}
+	}
+	a.left.replaced(h.Name)
+	if dropXattrs(h, keptBy(h.Typeflag)) {
+		verdict = Rewrite
+	}
+	return verdict, nil
+}
+
+// Types that GNU tar writes for itself alone.
+const (
+	typeVolume  = 'V' // the archive's label
+	typeDumpDir = 'D' // a directory of an incremental backup
+)
+
+// maxUnasked is the size up to which the file system itself says that it is full.
+const maxUnasked = 1 << 30
+
+// keptBy says which attributes a file of a type can have: the user's are for files and
+// directories alone.
+func keptBy(kind byte) func(string) bool {
+	if kind == tar.TypeReg || kind == tar.TypeDir {
+		return Keeps
+	}
+	return func(string) bool { return false }
+}

@@ -86,9 +86,12 @@ func buildArgs(c *cli.Context) (map[string]*string, error) {
 		args[epochVariable] = &epoch
 	}
 	for _, name := range c.StringSlice("build-arg-file") {
-		lines, err := argumentLines(c.Context, name)
+		lines, err := fileLines(c.Context, "--build-arg-file", name)
 		if err != nil {
 			return nil, err
+		}
+		for i, line := range lines {
+			lines[i] = strings.TrimSpace(line)
 		}
 		more, err := keyValues("build-arg-file "+name, lines)
 		if err != nil {
@@ -101,16 +104,17 @@ func buildArgs(c *cli.Context) (map[string]*string, error) {
 	return args, err
 }
 
-// argumentLines reads the lines of a --build-arg-file that are neither blank nor
-// comments.
-func argumentLines(ctx context.Context, name string) ([]string, error) {
+// fileLines reads the lines of a flag's file that are neither blank nor comments, without
+// the space before them.
+func fileLines(ctx context.Context, flag, name string) ([]string, error) {
 	text, err := foreign.ReadNamed(ctx, name, foreign.MaxArgumentFile)
 	if err != nil {
-		return nil, fmt.Errorf("--build-arg-file: %w", err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	var lines []string
-	for line := range strings.Lines(string(text)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
+		line = strings.TrimRight(strings.TrimLeft(line, " \t"), "\r\n")
+		if line != "" && !strings.HasPrefix(line, "#") {
 			lines = append(lines, line)
 		}
 	}

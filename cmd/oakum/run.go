@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -25,11 +26,14 @@ func runCommand(std streams) *cli.Command {
 		Flags: withStore([]cli.Flag{
 			&cli.StringFlag{Name: "entrypoint", Usage: "replace the image's entrypoint, and drop its command: `COMMAND` or a JSON array"},
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "set the variable `NAME=VALUE`, or NAME to take it from the environment; repeatable"},
+			&cli.StringSliceFlag{Name: "env-file", Usage: "set the variables in `FILE`, one NAME=VALUE or NAME a line, # starting a comment; those of --env count more; repeatable"},
+			&cli.StringFlag{Name: "pull", Value: "missing", Usage: "`always|missing|never|newer` when to pull the image"},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "do not tell of pulls"},
 			&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "run in `DIR`"},
 			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "run as `USER[:GROUP]`"},
 			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "pass standard input on, also when it is a terminal (other input always is, unless =false)"},
 			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the command a terminal, with standard output and error in one"},
-		}, registryFlags()),
+		}, platformFlags("run the image for"), registryFlags()),
 		Action: func(c *cli.Context) error { return runImage(c, std) },
 	}
 }
@@ -45,16 +49,20 @@ func runImage(c *cli.Context, std streams) (err error) {
 	if reg, err = forOne(reg, []string{c.Args().First()}, "write IMAGE with its registry"); err != nil {
 		return err
 	}
-	env, err := environment(c.StringSlice("env"))
+	env, err := runEnvironment(c)
 	if err != nil {
 		return err
 	}
-	b, err := open(c, builder.Options{Registry: reg, Events: newProgress(std.err, false).event})
+	opts, err := runStage(c)
+	if err != nil {
+		return err
+	}
+	b, err := open(c, builder.Options{Registry: reg, Events: newProgress(std.err, c.Bool("quiet")).event})
 	if err != nil {
 		return err
 	}
 	defer closeBuilder(b, &err)
-	stage, err := b.Stage(c.Context, c.Args().First(), builder.StageOptions{})
+	stage, err := b.Stage(c.Context, c.Args().First(), opts)
 	if err != nil {
 		return err
 	}
@@ -66,6 +74,40 @@ func runImage(c *cli.Context, std streams) (err error) {
 	return runAttached(c, stage, std, builder.Cmd{
 		Args: args, Env: env, Dir: c.String("workdir"), User: c.String("user"), Ephemeral: true,
 	})
+}
+
+// runStage reads which image is meant.
+func runStage(c *cli.Context) (opts builder.StageOptions, err error) {
+	var policy pullPolicy
+	if err := policy.Set(c.String("pull")); err != nil {
+		return opts, usagef("--pull %s: it %v", printable(c.String("pull")), err)
+	}
+	opts.Pull = builder.PullPolicy(policy)
+	opts.Platform, err = platform(c)
+	return opts, err
+}
+
+// runEnvironment reads --env-file and --env, which counts more.
+func runEnvironment(c *cli.Context) ([]string, error) {
+	var env []string
+	for _, name := range c.StringSlice("env-file") {
+		lines, err := fileLines(c.Context, "--env-file", name)
+		if err != nil {
+			return nil, err
+		}
+		for _, line := range lines {
+			if key, _, _ := strings.Cut(line, "="); strings.ContainsAny(key, " \t") {
+				return nil, usagef("--env-file %s: %q has a space in the name of a variable; it is NAME=VALUE, without quotes and export", name, line)
+			}
+		}
+		more, err := environment(lines)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, more...)
+	}
+	more, err := environment(c.StringSlice("env"))
+	return append(env, more...), err
 }
 
 // runAttached runs a command with the standard streams, and turns its failure into a

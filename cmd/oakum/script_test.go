@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -53,6 +54,7 @@ func setUpScript(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("CONTAINERS_STORAGE_CONF", conf)
+	env.Setenv("GOARCH", runtime.GOARCH)
 	env.Setenv("BUILDKIT_PROGRESS", "")
 	env.Setenv("GORACE", "atexit_sleep_ms=0 halt_on_error=1") // else each process lasts a second longer
 	env.Setenv("REGISTRY", serve(env, fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0)))))

@@ -59,6 +59,10 @@ const (
 type StageOptions struct {
 	// Name labels the stage's events; it has no other meaning.
 	Name string
+	// Below, when not nil, is where the path of an archive or layout in from is looked up: a
+	// Dir, or the Path of a stage, out of which neither it nor a link leads. The zero Source
+	// has nothing. nil is this machine.
+	Below *Source
 	// Pull says when a base image is pulled.
 	Pull PullPolicy
 	// Platform, OS/ARCH[/VARIANT] or "local", is what the stage is made for. A base image

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,7 +49,8 @@ type baseImage struct {
 }
 
 // Stage starts a filesystem and a configuration from an image of the store or a
-// registry, from one with a transport as in Pull, or from Scratch. The stage must be closed.
+// registry, from one with a transport as in Pull, or from Scratch. What an archive or layout
+// calls its image is no name of it here. The stage must be closed.
 func (b *Builder) Stage(ctx context.Context, from string, opts StageOptions) (*Stage, error) {
 	wanted, err := platform(opts.Platform)
 	if err != nil {
@@ -60,6 +62,9 @@ func (b *Builder) Stage(ctx context.Context, from string, opts StageOptions) (*S
 		open.From = ""
 	} else if from == "" {
 		return nil, fmt.Errorf("%w: it is empty", ErrReference)
+	}
+	if open.Below, err = b.below(opts.Below); err != nil {
+		return nil, err
 	}
 	var opened worker.Opened
 	if err := b.call(ctx, "open", open, &opened, nil); err != nil {
@@ -75,6 +80,24 @@ func (b *Builder) Stage(ctx context.Context, from string, opts StageOptions) (*S
 	}
 	s.config, s.history = s.image.Config, s.image.History
 	return s, nil
+}
+
+// below gives StageOptions.Below to the worker.
+func (b *Builder) below(src *Source) (*worker.Below, error) {
+	switch {
+	case src == nil:
+		return nil, nil
+	case src.stage != nil && src.stage.b != b:
+		return nil, fmt.Errorf("%w: a stage of another Builder", ErrInvalid)
+	case src.stage != nil && src.stage.closed:
+		return nil, ErrClosed
+	case src.stage != nil:
+		return &worker.Below{Stage: src.stage.id}, nil
+	case src.dir != "":
+		dir, err := filepath.Abs(src.dir)
+		return &worker.Below{Dir: dir}, err
+	}
+	return &worker.Below{}, nil
 }
 
 func (b *Builder) newStage(opts StageOptions) *Stage {

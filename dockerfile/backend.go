@@ -45,6 +45,18 @@ type origin struct {
 	ownedByRoot bool     // without chown; else files of a stage keep their owners
 }
 
+// below is where the archives and layouts that a Dockerfile names are: in its context, and
+// nowhere without one.
+func (s source) below(o Options) *builder.Source {
+	src := builder.Source{}
+	if in, ok := s.context.(*libraryStage); ok {
+		src = in.paths(nil)
+	} else if o.ContextDir != "" {
+		src = builder.Dir(o.ContextDir)
+	}
+	return &src
+}
+
 // files is one COPY or ADD.
 type files struct {
 	origin

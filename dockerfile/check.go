@@ -84,7 +84,7 @@ type Mount struct {
 // nevertheless. What a base image may set, and no opts.Open tells, is not reported.
 func Check(ctx context.Context, opts Options) (Report, error) {
 	lib := &lateLibrary{open: opts.Open}
-	return reportOn(ctx, lib, opts, asking(ctx, lib, opts.Pull))
+	return reportOn(ctx, lib, opts, asking(ctx, lib, opts))
 }
 
 // Describe is Check without the checks: the report has no Findings, and no base image is
@@ -166,13 +166,13 @@ func reportOn(ctx context.Context, lib backend, opts Options, base baseOfImage) 
 }
 
 // asking asks for the configuration of each base image once, when it is needed.
-func asking(ctx context.Context, lib backend, pull builder.PullPolicy) baseOfImage {
+func asking(ctx context.Context, lib backend, opts Options) baseOfImage {
 	known, asked := map[string]lint.Base{}, map[string]bool{}
 	return func(image, platform string, ask bool) (lint.Base, bool) {
 		key := image + " " + platform
 		if ask && !asked[key] {
 			asked[key] = true
-			if s, err := lib.Stage(ctx, image, builder.StageOptions{Pull: pull, Platform: platform}); err == nil {
+			if s, err := lib.Stage(ctx, image, builder.StageOptions{Pull: opts.Pull, Platform: platform, Below: source{}.below(opts)}); err == nil {
 				known[key] = lint.Base{Env: s.Config().Env, Shell: s.Config().Shell, OnBuild: s.Config().OnBuild}
 				_ = s.Close() // it has changed nothing
 			}

@@ -149,7 +149,7 @@ func TestCheckBase(t *testing.T) {
 		t.Errorf("unknown: %v, %+v", err, report.Findings)
 	}
 	lib := &fake{images: map[string]builder.Config{"base": {Env: []string{"OWN=1"}}}}
-	report, err = reportOn(t.Context(), lib, opts, asking(t.Context(), lib, opts.Pull))
+	report, err = reportOn(t.Context(), lib, opts, asking(t.Context(), lib, opts))
 	if err != nil || len(report.Findings) != 1 || report.Findings[0].Detail != "Usage of undefined variable '$OTHER'" {
 		t.Errorf("known: %v, %+v", err, report.Findings)
 	}
@@ -162,7 +162,7 @@ func TestCheckNamedContext(t *testing.T) {
 	lib := &fake{images: map[string]builder.Config{"instead": {Env: []string{"OWN=1"}}}}
 	for value, want := range map[string]string{"docker-image://instead": "'$OTHER'", t.TempDir(): "'$OWN' '$OTHER'"} {
 		opts := Options{File: file, Contexts: map[string]string{"docker.io/library/base:latest": value}}
-		report, err := reportOn(t.Context(), lib, opts, asking(t.Context(), lib, opts.Pull))
+		report, err := reportOn(t.Context(), lib, opts, asking(t.Context(), lib, opts))
 		var details []string
 		for _, f := range report.Findings {
 			details = append(details, strings.TrimPrefix(f.Detail, "Usage of undefined variable "))

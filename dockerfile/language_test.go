@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -83,7 +84,43 @@ func TestPullAndCacheOptions(t *testing.T) {
 		t.Error("NoCacheStages are not the stages without cache")
 	}
 	want := builder.StageOptions{Name: "a", Pull: builder.PullAlways, NoCache: true}
+	f.got[0].Below = nil // see TestBelowTheContext
 	if len(f.got) != 2 || f.got[0] != want || f.got[1].Pull != builder.PullAlways {
 		t.Errorf("stages opened with %+v", f.got)
+	}
+}
+
+// What a Dockerfile names is looked up in its context, and what the options name is not.
+func TestBelowTheContext(t *testing.T) {
+	dir := t.TempDir()
+	const file = "oci-archive:x.tar"
+	images := map[string]builder.Config{file: {OnBuild: []string{"COPY --from=oci:trigger / /"}}, "oci:trigger": {}, "oci-archive:/given.tar": {}, "base": {}}
+	for text, test := range map[string]struct {
+		opts  Options
+		below []any // of each image: what Below is
+	}{
+		"FROM " + file + "\n":                                   {Options{ContextDir: dir}, []any{builder.Dir(dir), builder.Dir(dir)}}, // and the trigger's
+		"FROM base\nCOPY --from=" + file + " / /\n":             {Options{ContextDir: dir}, []any{builder.Dir(dir), builder.Dir(dir)}},
+		"ARG B=x.tar\nFROM oci-archive:$B AS b\n":               {Options{}, []any{builder.Source{}, builder.Source{}}},
+		"FROM whatever\n":                                       {Options{ContextDir: dir, From: "oci-archive:/given.tar"}, []any{nil}},
+		"FROM x\n":                                              {Options{ContextDir: dir, Contexts: map[string]string{"x": "docker-image://oci-archive:/given.tar"}}, []any{nil}},
+		"FROM x AS y\nFROM base\nCOPY --from=oci:trigger / /\n": {Options{ContextDir: dir, Jobs: 1}, []any{builder.Dir(dir), builder.Dir(dir)}},
+	} {
+		f := &optionsFake{fake: fake{images: images}}
+		test.opts.Jobs, test.opts.Dockerfile = 1, strings.NewReader(text)
+		if _, err := build(t.Context(), f, test.opts); err != nil && !strings.Contains(err.Error(), "no build context") {
+			t.Errorf("%q: %v", text, err)
+		}
+		var got []any
+		for _, o := range f.got {
+			if o.Below == nil {
+				got = append(got, nil)
+			} else {
+				got = append(got, *o.Below)
+			}
+		}
+		if !reflect.DeepEqual(got, test.below) {
+			t.Errorf("%q: images are looked up below %+v, want %+v", text, got, test.below)
+		}
 	}
 }

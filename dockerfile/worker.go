@@ -147,6 +147,9 @@ func (w *worker) open(ctx context.Context, opts builder.StageOptions) error {
 		err = w.openContext(ctx, opts)
 		return w.src.locate(err, w.Line, w.End, "")
 	}
+	if !w.Given {
+		opts.Below = w.src.below(w.opts)
+	}
 	w.fs, err = w.lib.Stage(ctx, w.Image, opts)
 	if err == nil {
 		return nil

@@ -204,6 +204,27 @@ func HasTransport(ref string) bool {
 	return found && slices.Contains(allowedTransports, name)
 }
 
+// File is a reference to an archive or layout of this machine: Transport ":" Path Rest,
+// where Rest chooses the image.
+type File struct{ Transport, Path, Rest string }
+
+// FileOf takes such a reference apart.
+func FileOf(ref string) (f File, ok bool) {
+	if !HasTransport(ref) || strings.HasPrefix(ref, docker.Transport.Name()+":") {
+		return f, false
+	}
+	f.Transport, f.Path, _ = strings.Cut(ref, ":")
+	if path, rest, found := strings.Cut(f.Path, ":"); found && f.Transport != "dir" {
+		f.Path, f.Rest = path, ":"+rest
+	}
+	return f, true
+}
+
+func (f File) String() string { return f.Transport + ":" + f.Path + f.Rest }
+
+// IsDir says that it is a directory.
+func (f File) IsDir() bool { return f.Transport == "oci" || f.Transport == "dir" }
+
 func (s *Store) reference(name string) (types.ImageReference, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {

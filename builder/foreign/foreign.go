@@ -47,6 +47,16 @@ func OpenDir(path string) (*os.File, error) {
 	return os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
 }
 
+// OpenDirIn opens a directory inside root, as Open does files.
+func OpenDirIn(root *os.File, name string) (*os.File, error) {
+	const resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	fd, err := openat2(root, name, unix.O_PATH|unix.O_DIRECTORY, resolve)
+	if err != nil {
+		return nil, explain(root, name, resolve, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // Open opens a regular file inside root as if root were /: links, absolute ones too, and
 // ".." lead to what is inside. The error is a *fs.PathError, whose cause is ErrSpecial,
 // EISDIR or of the system, or a *LinkError.

@@ -20,6 +20,7 @@ type Hello struct {
 type Open struct {
 	Stage   string // the caller's choice, unique
 	From    string // an image, or "" for the empty root
+	Below   *Below // of From's path; nil is this machine
 	Fork    string // a stage to start from instead
 	NoCache bool
 	Times   *Times

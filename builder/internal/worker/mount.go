@@ -113,12 +113,43 @@ func (w *worker) bind(dir *os.File) (*mounted, error) {
 	return w.mountAt(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()), "", unix.MS_BIND, "")
 }
 
+// bindFixed mounts a file or directory where its path stays what it is, and where no link
+// below it is followed, which kernels before 5.14 do not know.
+func (w *worker) bindFixed(f *os.File) (*mounted, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		m, err := w.bind(f)
+		if err != nil {
+			return nil, err
+		}
+		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSYMFOLLOW}
+		err = unix.MountSetattr(unix.AT_FDCWD, m.path, 0, &attr)
+		if err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
+			return nil, errors.Join(&os.PathError{Op: "mount_setattr", Path: m.path, Err: err}, m.close())
+		}
+		return m, nil
+	}
+	path := filepath.Join(w.mnt, fmt.Sprintf("f%d", w.next()))
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return nil, err
+	}
+	return w.mountOn(path, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), "", unix.MS_BIND, "")
+}
+
 // mountAt mounts something at a new place.
 func (w *worker) mountAt(source, kind string, flags uintptr, data string) (*mounted, error) {
 	path := filepath.Join(w.mnt, fmt.Sprintf("m%d", w.next()))
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return nil, err
 	}
+	return w.mountOn(path, source, kind, flags, data)
+}
+
+// mountOn mounts something on what was made for it.
+func (w *worker) mountOn(path, source, kind string, flags uintptr, data string) (*mounted, error) {
 	if err := unix.Mount(source, path, kind, flags, data); err != nil {
 		os.Remove(path)
 		return nil, fmt.Errorf("mounting %s (%s): %w", source, data, err)

@@ -132,7 +132,7 @@ func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Det
 		choice = storage.Platform{} // what is pulled without a choice, and so gets its name
 	}
 	if storage.HasTransport(p.From) { // the file may have changed
-		return w.pull(ctx, call, p.From, choice, p.Access)
+		return w.pullFile(ctx, call, p, choice)
 	}
 	local, err := w.store.Inspect(p.From)
 	have := err == nil

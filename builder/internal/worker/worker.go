@@ -198,7 +198,11 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 		})
 	case "pull":
 		return with(call, func(p Ref) (any, error) {
-			return w.pulling(call, p.Ref, func() (storage.Image, error) { return w.store.Pull(ctx, p.Ref, p.Platform, access(call, p.Access)) })
+			return w.pulling(call, p.Ref, func() (storage.Image, error) {
+				return w.withFile(ctx, p.Ref, nil, func(ref string) (storage.Image, error) {
+					return w.store.Pull(ctx, ref, p.Platform, access(call, p.Access))
+				})
+			})
 		})
 	case "push":
 		return with(call, func(p Ref) (any, error) {

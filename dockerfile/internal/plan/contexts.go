@@ -73,4 +73,5 @@ func (p *Plan) Instead(image, platform string) (instead, context string) {
 // there is one.
 func (p *Plan) substitute(s *Stage, image string) {
 	s.Image, s.Context = p.Instead(image, s.Platform)
+	s.Given = s.Given || s.Image != image
 }

@@ -80,8 +80,10 @@ type Stage struct {
 	Base *Stage
 	// After are the stages that are built before its image is looked for.
 	After []*Stage
-	// Image is the reference of the base image, or "scratch".
+	// Image is the reference of the base image, or "scratch". Given says that the options
+	// name it, and not the Dockerfile.
 	Image string
+	Given bool
 	// Platform is what its image is taken for: that of its --platform, else of the options,
 	// or "".
 	Platform string

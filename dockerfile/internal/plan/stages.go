@@ -33,7 +33,7 @@ func (p *Plan) addStage(st *instructions.Stage, after []string) error {
 	lex := p.lexer()
 	base, _, err := lex.ProcessWord(st.BaseName, p.globals)
 	if s.Index == 0 && p.opts.From != "" {
-		base, err = p.opts.From, nil
+		base, err, s.Given = p.opts.From, nil, true
 	}
 	if err != nil {
 		return &Fault{Line: s.Line, End: s.End, Err: err}

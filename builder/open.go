@@ -3,18 +3,17 @@
 package builder
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oakum-build/oakum/builder/foreign"
@@ -30,6 +29,8 @@ type Builder struct {
 	log    *slog.Logger
 	proc   *nsenter.Process
 	client *wire.Client
+
+	cancelled atomic.Bool // a call was
 
 	mu     sync.Mutex // guards the following and serialises events
 	closed bool
@@ -105,13 +106,6 @@ func workerEnv() []string {
 	return env
 }
 
-// forwardLog turns what the worker's libraries write into log records.
-func (b *Builder) forwardLog(r io.Reader) {
-	for sc := bufio.NewScanner(r); sc.Scan(); {
-		b.log.Info(sc.Text(), "from", "worker")
-	}
-}
-
 // hostsFile is this machine's, since commands use its network; the worker adds the
 // sandbox's own name.
 func hostsFile() string {
@@ -141,15 +135,24 @@ func (b *Builder) Close() error {
 	b.closed = true
 	b.mu.Unlock()
 	// The worker finishes registering layers when the control socket ends.
+	limit := time.Minute
+	if b.cancelled.Load() {
+		limit = undoing
+	}
 	_ = b.client.Close()
 	select {
 	case <-b.proc.Done():
-	case <-time.After(time.Minute):
+	case <-time.After(limit):
 	}
 	b.proc.Kill()
 	b.calls.Wait()
 	return nil
 }
+
+// undoing is how long the worker has to undo a call that was cancelled. One that takes
+// longer hangs, and is killed with all that it does; the next to open the store removes
+// what it leaves there.
+const undoing = 10 * time.Second
 
 // call does one call of the worker and gives errors of this package.
 func (b *Builder) call(ctx context.Context, method string, params, result any, files []*os.File) error {
@@ -161,6 +164,9 @@ func (b *Builder) call(ctx context.Context, method string, params, result any, f
 	b.calls.Add(1)
 	b.mu.Unlock()
 	defer b.calls.Done()
+	done := make(chan struct{})
+	defer close(done)
+	defer context.AfterFunc(ctx, func() { b.expectEnd(done) })()
 	err := b.client.Call(ctx, method, params, result, files, b.workerEvent)
 	var w *wire.Error
 	if errors.As(err, &w) && w.Kind == "" && b.isClosed() {
@@ -176,6 +182,18 @@ func answer(ctx context.Context, question json.RawMessage) (any, error) {
 		return nil, err
 	}
 	return storage.FindLogins(ctx, ask.AuthFile, ask.Repositories)
+}
+
+// expectEnd waits until a call that was cancelled is done, and kills the worker when that
+// takes too long.
+func (b *Builder) expectEnd(done <-chan struct{}) {
+	b.cancelled.Store(true)
+	select {
+	case <-done:
+	case <-time.After(undoing):
+		_ = b.client.Close()
+		b.proc.Kill()
+	}
 }
 
 func (b *Builder) isClosed() bool {

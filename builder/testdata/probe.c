@@ -32,6 +32,10 @@ static long i386(long nr, long a, long b, long c)
 	return (int)result;
 }
 
+#ifndef MAP_32BIT
+#define MAP_32BIT 0
+#endif
+
 static long i386_socketcall(int call, int a, int b, int c)
 {
 	int *args = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);

@@ -20,7 +20,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/moby/profiles/seccomp"
 	_ "github.com/opencontainers/cgroups/devices" // libcontainer needs it registered
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -50,6 +49,8 @@ type Command struct {
 	// is the command's three standard files. It has Rows and Columns unless they are 0.
 	Console       *os.File
 	Rows, Columns uint16
+	// I386 lets 32-bit programs run on x86-64; elsewhere it changes nothing.
+	I386 bool
 	// Userns is the command's user namespace.
 	Userns Userns
 }
@@ -95,7 +96,7 @@ func Run(ctx context.Context, c Command) (int, error) {
 	if c.Console == nil {
 		process.Stdin, process.Stdout, process.Stderr = c.Stdin, c.Stdout, c.Stderr
 	}
-	if err := start(container, process); err != nil {
+	if err := start(container, process, c.I386); err != nil {
 		return 0, startError(err)
 	}
 	ended := make(chan struct{})
@@ -176,14 +177,9 @@ func config(c Command) (*configs.Config, error) {
 		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		spec.Linux.UIDMappings, spec.Linux.GIDMappings = c.Userns.uids, c.Userns.gids
 	}
-	profile, err := seccomp.GetDefaultProfile(spec)
-	if err != nil {
-		return nil, fmt.Errorf("seccomp profile: %w", err)
+	if spec.Linux.Seccomp, err = filter(spec, c.I386); err != nil {
+		return nil, err
 	}
-	// The x32 ABI is off in distributions' kernels; compiling its rules would cost each
-	// command a third more.
-	profile.Architectures = slices.DeleteFunc(profile.Architectures, func(a specs.Arch) bool { return a == specs.ArchX32 })
-	spec.Linux.Seccomp = profile
 	// RootlessCgroups: no cgroup is made, so none is left behind when we are killed;
 	// the PID namespace is what ends the processes.
 	conf, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{

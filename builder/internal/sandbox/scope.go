@@ -14,11 +14,14 @@ import (
 
 // start starts a container's first process from a thread that is then thrown away,
 // because what a thread may no longer do holds for the processes that it starts.
-func start(container *libcontainer.Container, process *libcontainer.Process) error {
+func start(container *libcontainer.Container, process *libcontainer.Process, i386 bool) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for ever
 		err := scope()
+		if err == nil && i386 {
+			err = i386Sockets()
+		}
 		if err == nil {
 			err = container.Run(process)
 		}

@@ -90,6 +90,7 @@ type Run struct {
 	Dir, User   string
 	Ephemeral   bool
 	Terminal    *Terminal `json:",omitempty"`
+	I386        bool      `json:",omitempty"` // the image is for this architecture
 }
 
 // Terminal is a terminal of a command's own, and its size at first.

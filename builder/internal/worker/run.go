@@ -32,7 +32,7 @@ func (w *worker) run(ctx context.Context, call *wire.Call, p Run) (Stepped, erro
 		return Stepped{}, fmt.Errorf("%w: a command needs arguments and %d files", errInvalid, files)
 	}
 	what := p
-	what.Stage, what.UncachedEnv, what.Lookup = "", nil, false
+	what.Stage, what.UncachedEnv, what.Lookup, what.I386 = "", nil, false, false
 	op := operation{what: what, do: func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
 		return "", w.command(ctx, call, p, below, staging)
 	}, note: noting(call)}
@@ -101,7 +101,7 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 	command := sandbox.Command{
 		ID: id, StateDir: filepath.Join(w.mnt, "containers"), Rootfs: m.path,
 		Args: p.Args, Env: environment(p, u), Dir: p.Dir, User: u, Files: files, Pipes: pipes, Hostname: p.Hostname,
-		Userns: userns,
+		Userns: userns, I386: p.I386 || sandbox.Has32Bit(m.root),
 	}
 	if t := p.Terminal; t != nil {
 		command.Console, command.Rows, command.Columns = call.Files[0], t.Rows, t.Columns

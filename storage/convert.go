@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -18,6 +20,7 @@ import (
 	oci "go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
+	cs "go.podman.io/storage"
 )
 
 // send copies an image of the store, and converts its manifest where opts or the
@@ -144,4 +147,15 @@ func ociManifest(raw []byte) ([]byte, error) {
 		m.Layers = append(m.Layers, v1.Descriptor{MediaType: kind, Digest: l.Digest, Size: l.Size, URLs: l.URLs})
 	}
 	return json.Marshal(m)
+}
+
+// noticeAnnotations tells what an image loses in Docker's format, whose manifests have no
+// annotations.
+func (s *Store) noticeAnnotations(img *cs.Image, a Access) {
+	raw, err := s.cs.ImageBigData(img.ID, cs.ImageDigestBigDataKey)
+	var m v1.Manifest
+	if err == nil && json.Unmarshal(raw, &m) == nil && len(m.Annotations) > 0 {
+		names := slices.Sorted(maps.Keys(m.Annotations))
+		a.notice("Docker's format has no annotations, so that these are not sent: %q", names)
+	}
 }

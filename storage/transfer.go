@@ -15,6 +15,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker"
+	dockerarchive "go.podman.io/image/v5/docker/archive"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	ociarchive "go.podman.io/image/v5/oci/archive"
@@ -334,6 +335,9 @@ func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (M
 		opts.ForceManifestMIMEType = manifest.DockerV2Schema2MediaType
 	default:
 		return Manifest{}, fmt.Errorf("unknown image format %q: oci or docker", format)
+	}
+	if opts.ForceManifestMIMEType == manifest.DockerV2Schema2MediaType || to.Transport().Name() == dockerarchive.Transport.Name() {
+		s.noticeAnnotations(img, a)
 	}
 	raw, err := send(ctx, pc, to, src, opts)
 	if err != nil {

@@ -32,7 +32,21 @@ func arrange(app *cli.App, args []string) (line, warnings []string, err error) {
 	case len(global.arguments) == 0:
 		return []string{"help"}, nil, nil
 	}
-	cmd, rest, err := findCommand(app, global.arguments)
+	words := global.arguments
+	if len(words) > 1 && isGroup(app, words[0]) {
+		// docker buildx --builder NAME build
+		group := scanner{flags: app.Flags, command: "build", where: app.Name + " " + words[0], stopAtArgument: true}
+		if err := group.scan(words[1:]); err != nil {
+			return nil, nil, err
+		}
+		if group.help {
+			return []string{"help"}, nil, nil
+		}
+		words = append(words[:1:1], group.arguments...)
+		global.options = append(global.options, group.options...)
+		global.foreign = append(global.foreign, group.foreign...)
+	}
+	cmd, rest, err := findCommand(app, words)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -43,7 +57,11 @@ func arrange(app *cli.App, args []string) (line, warnings []string, err error) {
 	if own.help {
 		return []string{"help", cmd.Name}, nil, nil
 	}
-	more, err := variableWarnings(cmd, own.foreign, os.LookupEnv)
+	more, err := variableUses(cmd.Name, own.foreign, os.LookupEnv)
+	if err != nil {
+		return nil, nil, err
+	}
+	warnings, err = foreignWarnings(slices.Concat(global.foreign, own.foreign, more), own.options)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -56,7 +74,7 @@ func arrange(app *cli.App, args []string) (line, warnings []string, err error) {
 	for _, f := range own.options {
 		line = append(line, f.text)
 	}
-	return append(append(line, "--"), own.arguments...), slices.Concat(global.warnings, own.warnings, more), nil
+	return append(append(line, "--"), own.arguments...), warnings, nil
 }
 
 // findCommand finds the command that words begin with, which is one or, as in
@@ -90,8 +108,7 @@ type scanner struct {
 	options       []option
 	arguments     []string
 	help, version bool
-	warnings      []string
-	foreign       map[string]bool // the first names of the foreign flags
+	foreign       []foreignUse
 }
 
 func (s *scanner) scan(args []string) error {
@@ -234,21 +251,12 @@ func (s *scanner) shortForeign(f foreignFlag, name, rest string, next []string) 
 	return false, 1, s.addForeign(f, typed, next[0])
 }
 
-// addForeign carries out the verdict on a flag, and warns of each flag once.
 func (s *scanner) addForeign(f foreignFlag, typed, value string) error {
-	warning, err := f.apply(typed, value)
-	if err != nil {
-		return err
+	use, err := f.use(typed, value)
+	if err == nil {
+		s.foreign = append(s.foreign, use)
 	}
-	name := f.list()[0]
-	if s.foreign == nil {
-		s.foreign = map[string]bool{}
-	}
-	if warning != "" && !s.foreign[typed] {
-		s.warnings = append(s.warnings, warning)
-	}
-	s.foreign[typed], s.foreign[name] = true, true
-	return nil
+	return err
 }
 
 // unknownShort is the error for the letter name of arg. A long flag may have been
@@ -291,15 +299,21 @@ func (s *scanner) unknownFlag(text string) *usageError {
 	return err
 }
 
+// isGroup says that commands of two words begin with word.
+func isGroup(app *cli.App, word string) bool {
+	return slices.ContainsFunc(app.Commands, func(cmd *cli.Command) bool {
+		return slices.ContainsFunc(cmd.Names(), func(name string) bool { return strings.HasPrefix(name, word+" ") })
+	})
+}
+
 // unknownCommand is the error for words that begin with no command.
 func unknownCommand(app *cli.App, words []string) error {
-	name, known, group := words[0], []string{}, false
+	name, known := words[0], []string{}
 	for _, cmd := range app.Commands {
 		known = append(known, cmd.Names()...)
-		group = group || slices.ContainsFunc(cmd.Names(), func(n string) bool { return strings.HasPrefix(n, name+" ") })
 	}
 	last := name
-	if group && len(words) > 1 {
+	if isGroup(app, name) && len(words) > 1 {
 		last = words[1]
 		name += " " + last
 	}

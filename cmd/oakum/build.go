@@ -17,7 +17,7 @@ import (
 func buildCommand(std streams) *cli.Command {
 	return &cli.Command{
 		Name:      "build",
-		Aliases:   []string{"bud", "buildx build", "builder build", "image build"},
+		Aliases:   []string{"bud", "build-using-dockerfile", "buildx build", "builder build", "image build"},
 		Usage:     "build an image from a Dockerfile",
 		ArgsUsage: "[CONTEXT]",
 		Description: "Builds the Dockerfile in the directory CONTEXT (the current one when it is not given) " +

@@ -102,7 +102,7 @@ and ` + "`buildah build`" + ` in scripts. Their flags that do the same here are 
 
 - *holds*: what it asks for is so anyway. It is accepted without a word.
 - *warning*: it cannot be had, and the result is the same without it. The build goes on,
-  with one warning.
+  with one warning for each reason.
 - *error*: without it the image, what a command can reach, or a file that a script waits
   for would be another. The exit code is 2, and nothing is built.
 
@@ -126,7 +126,11 @@ func renderForeign(app *cli.App) []byte {
 				if i == 0 {
 					typed = strings.TrimSpace("`"+f.names+" "+f.value) + "`"
 				}
-				fmt.Fprintf(&w, "| %s | %s | %s | %s |\n", strings.ReplaceAll(typed, "|", "\\|"), valuesOf(f, i), r.verdict, r.words)
+				words := r.words
+				if len(r.not) > 0 {
+					words += "; an error beside --" + strings.Join(r.not, " and --")
+				}
+				fmt.Fprintf(&w, "| %s | %s | %s | %s |\n", strings.ReplaceAll(typed, "|", "\\|"), valuesOf(f, i), r.verdict, words)
 			}
 		}
 	}

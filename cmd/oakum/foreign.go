@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/urfave/cli/v2"
 )
 
 // verdict is what becomes of a flag of another builder.
@@ -38,10 +36,16 @@ type rule struct {
 	// values are those that it holds for: a "*" at the end stands for any rest, and case
 	// does not matter. The values of a switch are true and false. None means any.
 	values []string
+	// not are flags of oakum's beside which it is an error.
+	not []string
 }
 
 // so makes a rule.
-func so(v verdict, words string, values ...string) rule { return rule{v, words, values} }
+func so(v verdict, words string, values ...string) rule {
+	return rule{verdict: v, words: words, values: values}
+}
+
+func (r rule) without(flags ...string) rule { r.not = flags; return r }
 
 // foreignGlobals is the key in foreignFlags of the flags that stand before any command.
 const foreignGlobals = ""
@@ -115,48 +119,81 @@ func matches(pattern, value string) bool {
 	return strings.EqualFold(pattern, value)
 }
 
-// apply carries out the verdict on typed, a flag or variable as the user wrote it,
-// with a value: it gives a warning, which may be "", or an error.
-func (f foreignFlag) apply(typed, value string) (string, error) {
+// foreignUse is a flag or variable that was given, as the user wrote it, with its rule.
+type foreignUse struct {
+	typed string
+	flag  string // its first name
+	rule  rule
+}
+
+// use judges typed, a flag or variable as the user wrote it, with a value.
+func (f foreignFlag) use(typed, value string) (foreignUse, error) {
 	r, value, err := f.judge(typed, value)
 	if err != nil {
-		return "", err
+		return foreignUse{}, err
 	}
 	if f.value != "" || value == "false" {
 		typed += "=" + value
 	}
 	typed = printable(typed)
-	switch r.verdict {
-	case missed:
-		return fmt.Sprintf("%s has no effect: %s", typed, r.words), nil
-	case refused:
-		return "", usagef("%s is not supported: %s", typed, r.words)
+	if r.verdict == refused {
+		return foreignUse{}, usagef("%s is not supported: %s", typed, r.words)
 	}
-	return "", nil
+	return foreignUse{typed, f.list()[0], r}, nil
 }
 
-// variableWarnings judges the foreignVariables that are set for cmd. A flag given
-// counts more.
-func variableWarnings(cmd *cli.Command, given map[string]bool, lookup func(string) (string, bool)) ([]string, error) {
-	if cmd.Name != "build" {
-		return nil, nil
-	}
-	var warnings []string
-	for _, v := range foreignVariables {
-		value, ok := lookup(v[0])
-		if !ok || value == "" || given[v[1]] {
+// foreignWarnings says which flags are missed, once for each reason, and fails where one
+// does not go with the flags of oakum that are given beside it.
+func foreignWarnings(uses []foreignUse, given []option) ([]string, error) {
+	var reasons []string
+	flags := map[string][]string{} // as they were typed, by reason
+	seen := map[string]bool{}
+	for _, u := range uses {
+		for _, o := range given {
+			if slices.Contains(u.rule.not, o.name) {
+				return nil, usagef("%s is not supported together with --%s: %s", u.typed, o.name, u.rule.words)
+			}
+		}
+		if u.rule.verdict != missed || seen[u.flag] {
 			continue
 		}
-		f, _ := lookupForeign(cmd.Name, v[1])
-		warning, err := f.apply(v[0], value)
+		seen[u.flag] = true
+		if flags[u.rule.words] == nil {
+			reasons = append(reasons, u.rule.words)
+		}
+		flags[u.rule.words] = append(flags[u.rule.words], u.typed)
+	}
+	var warnings []string
+	for _, words := range reasons {
+		has := "has"
+		if len(flags[words]) > 1 {
+			has = "have"
+		}
+		warnings = append(warnings, fmt.Sprintf("%s %s no effect: %s", strings.Join(flags[words], ", "), has, words))
+	}
+	return warnings, nil
+}
+
+// variableUses judges the foreignVariables that are set for a command. A flag given
+// counts more.
+func variableUses(command string, given []foreignUse, lookup func(string) (string, bool)) ([]foreignUse, error) {
+	if command != "build" {
+		return nil, nil
+	}
+	var uses []foreignUse
+	for _, v := range foreignVariables {
+		f, _ := lookupForeign(command, v[1])
+		value, ok := lookup(v[0])
+		if !ok || value == "" || slices.ContainsFunc(given, func(u foreignUse) bool { return u.flag == f.list()[0] }) {
+			continue
+		}
+		use, err := f.use(v[0], value)
 		if err != nil {
 			return nil, err
 		}
-		if warning != "" {
-			warnings = append(warnings, warning)
-		}
+		uses = append(uses, use)
 	}
-	return warnings, nil
+	return uses, nil
 }
 
 // printable is a text of the command line in a message, where it drives no terminal.

@@ -30,7 +30,7 @@ var buildForeign = []foreignFlag{
 	{"--cw", "OPTIONS", []rule{so(refused, "images for confidential workloads are not made")}},
 	{"--decryption-key", "KEY", []rule{so(refused, "encrypted images cannot be read")}},
 	{"-D, --disable-compression", "", []rule{
-		so(holds, "layers are not compressed in the store; a push and --output compress them", "true"),
+		so(holds, "layers are not compressed in the store; a push and --output compress them", "true").without("push", "output"),
 		so(refused, "layers are not compressed in the store; a push and --output compress them", "false"),
 	}},
 	{"--force-rm", "", []rule{so(holds, "no containers are left, whether a build succeeds or fails")}},

@@ -99,16 +99,20 @@ func TestForeignFlagsOfPeers(t *testing.T) {
 	}
 	app := testApp()
 	for line := range strings.Lines(string(list)) {
-		command, rest, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		command, rest, ok := strings.Cut(strings.TrimRight(line, "\n"), ": ")
 		if !ok || strings.HasPrefix(line, "#") {
 			continue
+		}
+		own := app.Flags
+		if command != foreignGlobals {
+			own = app.Command(command).Flags
 		}
 		typed, want, _ := strings.Cut(rest, " ")
 		name := strings.TrimLeft(typed, "-")
 		got := "unknown"
 		if f, ok := lookupForeign(command, name); ok {
 			got = map[bool]string{true: "switch", false: "value"}[f.value == ""]
-		} else if f := lookupFlag(app.Command(command).Flags, name); f != nil {
+		} else if f := lookupFlag(own, name); f != nil {
 			got = arity(f)
 		}
 		if got != want {
@@ -156,15 +160,20 @@ func TestForeignFlagsInALine(t *testing.T) {
 	}{
 		{in: "build . --memory 2g -t x --rm", want: "build --tag=x -- .",
 			warnings: []string{"--memory=2g has no effect: " + noLimits}},
-		{in: "build --ulimit a=1 --ulimit b=2 -m=1g -m2g .", want: "build -- .", warnings: []string{
+		{in: "build --ulimit a=1 --ulimit b=2 -m=1g -m2g --memory 3g --cpuset-cpus 0 .", want: "build -- .", warnings: []string{
 			"--ulimit=a=1 has no effect: commands have the limits of oakum's own process, as the shell's ulimit sets them",
-			"-m=1g has no effect: " + noLimits,
+			"-m=1g, --cpuset-cpus=0 have no effect: " + noLimits,
 		}},
+		{in: "buildx --builder default build -t x .", want: "build --tag=x -- ."},
+		{in: "buildx --builder=other --root /r build .", want: "build --root=/r -- .", warnings: []string{
+			"--builder=other has no effect: oakum itself builds, there are no others to choose from",
+		}},
+		{in: "buildx --help", want: "help"},
 		{in: "build -qDt x .", want: "build --quiet --tag=x -- ."},
 		{in: "build -D=1 .", want: "build -- ."},
 		{in: "build --network host -- --network", want: "build -- --network"},
 		{in: "--log-level debug build --log-level=info .", want: "build -- .", warnings: []string{
-			"--log-level=debug has no effect: there is no log besides the progress", "--log-level=info has no effect: there is no log besides the progress",
+			"--log-level=debug has no effect: there is no log besides the progress",
 		}},
 		{in: "buildx build --load .", want: "build -- ."},
 		{in: "image build .", want: "build -- ."},
@@ -189,6 +198,8 @@ func TestForeignErrors(t *testing.T) {
 		{"build --squash .", "--squash is not supported: each step is a layer; a last stage FROM scratch with COPY --from of all of the one before has one layer", ""},
 		{"build --network=none .", "--network=none is not supported: commands have the host's network; nothing keeps them from it", ""},
 		{"build --rm=maybe .", `invalid boolean value "maybe" for --rm`, ""},
+		{"build -D -o type=oci,dest=x .", "-D is not supported together with --output: layers are not compressed in the store; a push and --output compress them", ""},
+		{"build --push --disable-compression .", "--disable-compression is not supported together with --push: layers are not compressed in the store; a push and --output compress them", ""},
 		{"build . --memory", "flag --memory of oakum build needs a value", ""},
 		{"build . -m", "flag -m of oakum build needs a value", ""},
 		{"build --isolatoin=oci .", "unknown flag --isolatoin for oakum build", "did you mean --isolation?"},
@@ -225,9 +236,10 @@ func TestForeignVariables(t *testing.T) {
 		{name: "BUILDAH_ISOLATION", value: "hyperv", command: "build", err: "BUILDAH_ISOLATION=hyperv is not supported: RUN is isolated by namespaces of its own, in the way of an OCI runtime"},
 	}
 	for _, test := range tests {
-		warnings, err := variableWarnings(testApp().Command(test.command), map[string]bool{test.given: true}, func(name string) (string, bool) {
+		uses, err := variableUses(test.command, []foreignUse{{flag: test.given}}, func(name string) (string, bool) {
 			return test.value, name == test.name
 		})
+		warnings, _ := foreignWarnings(uses, nil)
 		text := ""
 		if err != nil {
 			text = err.Error()

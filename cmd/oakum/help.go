@@ -47,11 +47,11 @@ func writeAppHelp(w io.Writer, app *cli.App) {
 	fmt.Fprintf(w, "\n%s COMMAND --help shows a command's options.\n", app.Name)
 }
 
-// shortNames are the name of a command and those others that are one word.
+// shortNames are the name of a command and those others that are one short word.
 func shortNames(cmd *cli.Command) []string {
 	names := []string{cmd.Name}
 	for _, alias := range cmd.Aliases {
-		if !strings.Contains(alias, " ") {
+		if !strings.ContainsAny(alias, " -") {
 			names = append(names, alias)
 		}
 	}

@@ -161,14 +161,16 @@ func TestRemoveBase(t *testing.T) {
 	equal(t, sh(t, stage(t, b, "above", builder.StageOptions{}), "cat /f"), "x\n")
 }
 
-// A store of another driver is refused in a sentence that says what to do.
+// A driver or an option that builds cannot have is refused in a sentence that says what to do.
 func TestOtherDriver(t *testing.T) {
 	t.Parallel()
 	_, err := builder.Open(t.Context(), builder.Options{Root: tempDir(t), Driver: "vfs"})
 	is(t, err, builder.ErrInvalid)
-	if !strings.Contains(err.Error(), "vfs") || !strings.Contains(err.Error(), "--root") {
+	if !strings.Contains(err.Error(), "vfs") || !strings.Contains(err.Error(), "leave the driver out") {
 		t.Errorf("got %v", err)
 	}
+	_, err = builder.Open(t.Context(), builder.Options{Root: tempDir(t), DriverOptions: []string{"overlay.mount_program=/bin/true", "overlay.force_mask=shared"}})
+	is(t, err, builder.ErrInvalid)
 	blocked := filepath.Join(t.TempDir(), "file")
 	ok(t, os.WriteFile(blocked, nil, 0o600))
 	if _, err := builder.Open(t.Context(), builder.Options{Root: filepath.Join(blocked, "store")}); err == nil {

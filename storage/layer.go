@@ -117,17 +117,29 @@ func (l *Layer) open() (*os.File, error) {
 	return f, nil
 }
 
-// inode tells a directory from another that was made later in its place: the layers of
-// an image that is pulled again have the ids that they had.
-type inode struct{ dev, ino uint64 }
+// inode tells a directory from another that was made later in its place, also with the
+// same number: the layers of an image that is pulled again have the ids that they had.
+type inode struct {
+	major, minor uint32
+	ino          uint64
+	born         unix.StatxTimestamp // zero where the file system does not know it
+}
+
+func inodeOf(dir int, path string, flags int) (inode, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(dir, path, flags, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return inode{}, &os.PathError{Op: "statx", Path: path, Err: err}
+	}
+	return inode{st.Dev_major, st.Dev_minor, st.Ino, st.Btime}, nil
+}
 
 // know remembers the layer's directory. The caller holds l.mu.
 func (l *Layer) know(f *os.File) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	is, err := inodeOf(int(f.Fd()), "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return err
 	}
-	if is := (inode{st.Dev, st.Ino}); l.found == (inode{}) {
+	if l.found == (inode{}) {
 		l.found = is
 	} else if l.found != is {
 		return l.removed()
@@ -142,9 +154,8 @@ func (l *Layer) present() bool {
 	if l.dir != nil || l.path == "" {
 		return true // it is being made
 	}
-	var st unix.Stat_t
-	err := unix.Lstat(l.path, &st)
-	return err == nil && (l.found == inode{} || l.found == inode{st.Dev, st.Ino})
+	is, err := inodeOf(unix.AT_FDCWD, l.path, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil && (l.found == inode{} || l.found == is)
 }
 
 // registered says whether the store has the layer.

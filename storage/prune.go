@@ -163,7 +163,7 @@ func (s *Store) forget() error {
 			return err
 		}
 	}
-	for _, dir := range []string{"contents", "files", "urls"} {
+	for _, dir := range []string{"contents", "files", "urls", "plain"} {
 		if err := errors.Join(s.private.RemoveAll(dir), s.private.Mkdir(dir, 0o755)); err != nil {
 			return err
 		}

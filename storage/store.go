@@ -18,14 +18,12 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"sync"
 
 	cs "go.podman.io/storage"
 	_ "go.podman.io/storage/drivers/register" // the overlay driver
-	storagetypes "go.podman.io/storage/types"
 )
 
 // Options says which store to open. The zero value is storage.conf's.
@@ -51,6 +49,8 @@ type Store struct {
 	empty    *os.File
 	lock     *os.File // held shared, see Prune
 	user     note     // PID and Program
+	instead  string   // see Store.Instead
+	foreign  foreign
 	uses     uses
 
 	mu       sync.Mutex
@@ -60,63 +60,26 @@ type Store struct {
 	chains   map[string]*Layer    // those of them that were asked for
 }
 
-// ErrDriver says that the store does not use overlay, the driver that builds need.
-var ErrDriver = errors.New("the store's driver is not overlay")
-
-// Open opens a store, and makes it when it does not exist. Overlay is asked for when
-// storage.conf names no driver, since containers/storage may silently choose vfs.
+// Open opens a store, and makes it when it does not exist. A place on which no store with
+// the overlay driver can be is a *PlaceError.
 func Open(opts Options) (*Store, error) {
 	o, err := cs.DefaultStoreOptions()
 	if err != nil {
 		return nil, fmt.Errorf("reading storage.conf: %w", err)
 	}
-	override(&o, opts)
+	instead, err := override(&o, opts)
+	if err != nil {
+		return nil, err
+	}
 	st, err := cs.GetStore(o)
 	if err != nil {
-		return nil, fmt.Errorf("opening the store %s: %w", o.GraphRoot, err)
+		return nil, placeError(o.GraphRoot, err)
 	}
-	if name := st.GraphDriverName(); name != "overlay" {
-		return nil, fmt.Errorf("%w: %s uses %s; give --root another directory or remove that store", ErrDriver, o.GraphRoot, name)
-	}
-	s := &Store{cs: st, rootless: opts.Rootless, user: note{PID: opts.PID, Program: opts.Program}}
+	s := &Store{cs: st, rootless: opts.Rootless, user: note{PID: opts.PID, Program: opts.Program}, instead: instead}
 	if err := s.openPrivate(); err != nil {
 		return nil, err
 	}
 	return s, nil
-}
-
-func override(o *storagetypes.StoreOptions, opts Options) {
-	if opts.Root != "" {
-		o.GraphRoot = opts.Root
-		if opts.RunRoot == "" {
-			// A second store must not share the first one's locks and mounts.
-			o.RunRoot = filepath.Join(opts.Root, "run")
-		}
-	}
-	if opts.RunRoot != "" {
-		o.RunRoot = opts.RunRoot
-	}
-	switch {
-	case opts.Driver != "":
-		o.GraphDriverName = opts.Driver
-		o.GraphDriverOptions = nil
-	case o.GraphDriverName == "" || (opts.Rootless && os.Getenv("STORAGE_DRIVER") == "" && o.GraphDriverName == "vfs" && !storeExists(o.GraphRoot, "vfs")):
-		o.GraphDriverName = "overlay"
-	}
-	if len(opts.DriverOptions) > 0 {
-		o.GraphDriverOptions = opts.DriverOptions
-	}
-	// Layers that are not unpacked as streams would not be looked at (Helper).
-	o.PullOptions = maps.Clone(o.PullOptions)
-	if o.PullOptions == nil {
-		o.PullOptions = map[string]string{}
-	}
-	o.PullOptions["enable_partial_images"], o.PullOptions["convert_images"] = "false", "false"
-}
-
-func storeExists(root, driver string) bool {
-	_, err := os.Stat(filepath.Join(root, driver+"-layers"))
-	return err == nil
 }
 
 // openPrivate makes <root>/oakum with the directories that mounts need: "mnt", over
@@ -133,7 +96,7 @@ func (s *Store) openPrivate() error {
 		return err
 	}
 	s.private = root
-	for _, d := range []string{"mnt", "empty", "steps", "contents", "files", "urls", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
+	for _, d := range []string{"mnt", "empty", "steps", "contents", "files", "urls", "plain", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
 		if err := root.Mkdir(d, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
@@ -157,6 +120,7 @@ func (s *Store) openPrivate() error {
 	if s.empty, err = root.Open("empty"); err != nil {
 		return err
 	}
+	s.foreign.suspect = s.filledByMountProgram()
 	return s.hold()
 }
 

@@ -180,14 +180,6 @@ func TestMakeLayerWhileOthersSweep(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesOtherDrivers(t *testing.T) {
-	t.Parallel()
-	root := t.TempDir()
-	if _, err := Open(Options{Root: root, Driver: "vfs", Rootless: os.Getenv(usernsEnv) != ""}); !errors.Is(err, ErrDriver) {
-		t.Errorf("got %v", err)
-	}
-}
-
 // What containers/image writes for a while is where the next process would sweep it.
 func TestTemporaryFiles(t *testing.T) {
 	t.Setenv("TMPDIR", "")

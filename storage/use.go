@@ -101,7 +101,7 @@ func (u *Use) Claim() error {
 	if u.layer != nil && !u.layer.present() {
 		return u.layer.removed() // what is below it goes only after it
 	}
-	return nil
+	return s.checkPlain(u.layer)
 }
 
 // Close ends the use. It is idempotent.

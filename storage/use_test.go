@@ -33,8 +33,8 @@ func use(t testing.TB, s *Store, l *Layer) *Use {
 	return u
 }
 
-// foreign makes an image as Podman pulls it: its layers have no mark of ours.
-func foreign(t testing.TB, s *Store) (cs.Image, *Layer) {
+// foreignImage makes an image as Podman pulls it: its layers have no mark of ours.
+func foreignImage(t testing.TB, s *Store) (cs.Image, *Layer) {
 	t.Helper()
 	below, err := s.cs.CreateLayer("", "", nil, "", false, nil)
 	if err != nil {
@@ -143,7 +143,7 @@ func TestUseMoves(t *testing.T) {
 func TestHold(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	img, l := foreign(t, s)
+	img, l := foreignImage(t, s)
 	u := use(t, s, l)
 	eventually(t, "a hold", func() bool { return len(layerIDs(t, s)) == 3 })
 	if _, err := s.cs.DeleteImage(img.ID, true); err != nil {
@@ -174,7 +174,7 @@ func TestHoldEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		img, l := foreign(t, s)
+		img, l := foreignImage(t, s)
 		use(t, s, l)
 		eventually(t, "a hold", func() bool { return len(layerIDs(t, s)) == 3 })
 		left := 2
@@ -201,7 +201,7 @@ func TestHoldEnds(t *testing.T) {
 func TestHoldOfTheDead(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	img, l := foreign(t, s)
+	img, l := foreignImage(t, s)
 	h, err := s.cs.CreateLayer("", l.ID(), nil, "", false, &cs.LayerOptions{Flags: map[string]any{holdFlag: 1}})
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +237,7 @@ func TestStepWhoseLayersGo(t *testing.T) {
 		for _, again := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
 				s := open(t)
-				img, l := foreign(t, s)
+				img, l := foreignImage(t, s)
 				below := l.Parent().ID()
 				made, err := s.MakeLayer(t.Context(), l, func(Staging) error {
 					lowers, err := l.Lowers()

@@ -40,7 +40,8 @@ func TestReference(t *testing.T) {
 // own. The libraries that read a store and registries heed most of them.
 var environmentVariables = [][2]string{
 	{"CONTAINERS_STORAGE_CONF", "the storage.conf to read"},
-	{"STORAGE_DRIVER, STORAGE_OPTS", "as --storage-driver and --storage-opt"},
+	{"STORAGE_OPTS", "as --storage-opt"},
+	{"STORAGE_DRIVER", "another driver than overlay is not used; a warning says when images may be missed for it"},
 	{"CONTAINERS_REGISTRIES_CONF", "the registries.conf to read"},
 	{"REGISTRY_AUTH_FILE", "as --authfile"},
 	{"DOCKER_CONFIG", "the directory of the config.json in which registry credentials are looked for too"},

@@ -32,6 +32,13 @@ func wireError(err error) error {
 	if errors.Is(err, storage.ErrRemoved) { // whatever else has gone wrong for that
 		return &wire.Error{Kind: KindNotFound, Message: err.Error()}
 	}
+	var fix interface {
+		error
+		Fix() string
+	}
+	if errors.As(err, &fix) {
+		return hostError(err.Error(), fix.Fix())
+	}
 	var already *wire.Error
 	if errors.As(err, &already) {
 		return err

@@ -125,11 +125,23 @@ func (w *worker) close() {
 	}
 }
 
-func (w *worker) start(h Hello) error {
+// openStore opens the store where the overlay driver does not find fuse-overlayfs, which it
+// would have recourse to by itself: its layers are not as the kernel's overlay wants them.
+func openStore(opts storage.Options) (*storage.Store, error) {
+	path := os.Getenv("PATH")
+	os.Unsetenv("PATH")
+	defer os.Setenv("PATH", path)
+	return storage.Open(opts)
+}
+
+func (w *worker) start(call *wire.Call, h Hello) error {
 	h.Store.Rootless = w.rootless
-	st, err := storage.Open(h.Store)
+	st, err := openStore(h.Store)
 	if err != nil {
 		return err
+	}
+	if instead := st.Instead(); instead != "" {
+		call.Event(Event{Warning: instead})
 	}
 	mnt := st.MountPoint()
 	if err := unix.Mount("tmpfs", mnt, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=700"); err != nil {
@@ -162,7 +174,7 @@ func (w *worker) dispatch(ctx context.Context, call *wire.Call) (any, error) {
 	}
 	switch call.Method {
 	case "hello":
-		return with(call, func(p Hello) (any, error) { return nil, w.start(p) })
+		return with(call, func(p Hello) (any, error) { return nil, w.start(call, p) })
 	case "open":
 		return with(call, func(p Open) (any, error) { return w.open(ctx, call, p) })
 	case "copy":

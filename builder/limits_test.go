@@ -23,4 +23,10 @@ func TestLimitsAreNamed(t *testing.T) {
 		t.Errorf("RUN beside a line of 2 MiB in /etc/group: %v", err)
 	}
 	is(t, err, builder.ErrInvalid)
+
+	big := scratch(t, b)
+	big.Configure(func(c *builder.Config) { c.Labels = map[string]string{"big": strings.Repeat("x", limits.MaxJSON)} })
+	if _, err = big.Commit(t.Context(), "", builder.CommitOptions{}); !errors.As(err, &limit) || limit.Limit != limits.MaxJSON {
+		t.Errorf("a configuration that nobody could pull: %v", err)
+	}
 }

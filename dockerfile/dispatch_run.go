@@ -17,7 +17,11 @@ func (w *worker) runCommand(ctx context.Context, c *instructions.RunCommand, s *
 	if err != nil {
 		return err
 	}
-	w.fs.Describe(w.scope.RunHistory(args))
+	history, err := w.scope.RunHistory(args)
+	if err != nil {
+		return err
+	}
+	w.fs.Describe(history)
 	return w.fs.Run(ctx, builder.Cmd{
 		Args:        args,
 		Files:       files,

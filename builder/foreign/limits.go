@@ -21,6 +21,27 @@ const (
 	// "[" in them all: each path of a context is compared with each of them.
 	MaxPatterns  = 10_000
 	MaxWildcards = 10_000
+	// MaxLines bounds the lines of a Dockerfile that are not blank and no comments, and
+	// MaxInstructions and MaxStages what they make.
+	MaxLines        = 500_000
+	MaxInstructions = 5_000
+	MaxStages       = 500
+	// MaxNesting bounds how deep ${NAME:-...} may lie in each other, and MaxVariableUses how
+	// often "${" stands in one text.
+	MaxNesting      = 100
+	MaxVariableUses = 10_000
+	// MaxValue bounds the value of a variable, in bytes: Linux gives a command no longer one
+	// (MAX_ARG_STRLEN). MaxVariables bounds all variables of a stage together.
+	MaxValue     = 128 << 10
+	MaxVariables = 1 << 20
+	// MaxExpansion bounds what the variables of one text put into it, in bytes, and
+	// MaxExpansions what they put into all texts of a stage.
+	MaxExpansion  = 16 << 20
+	MaxExpansions = 64 << 20
+	// MaxPatternText bounds a text with ${NAME#PATTERN}, ${NAME%PATTERN} or
+	// ${NAME/PATTERN/TEXT}, in bytes, and MaxPatternWork that times the length of a value.
+	MaxPatternText = 256 << 10
+	MaxPatternWork = 16 << 20
 	// MaxArgumentFile bounds a file of build arguments, in bytes.
 	MaxArgumentFile = 1 << 20
 	// MaxSecret bounds a secret, in bytes, as BuildKit does.
@@ -57,3 +78,9 @@ func (e *LimitError) Error() string {
 
 // Is makes errors.Is(err, ErrInvalid) true.
 func (e *LimitError) Is(target error) bool { return target == ErrInvalid }
+
+// IsLimit says that an error is of a limit.
+func IsLimit(err error) bool {
+	var limit *LimitError
+	return errors.As(err, &limit)
+}

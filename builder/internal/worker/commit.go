@@ -10,6 +10,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 
+	"github.com/oakum-build/oakum/builder/foreign"
 	"github.com/oakum-build/oakum/storage"
 )
 
@@ -63,6 +64,9 @@ func imageConfig(p Commit, diffIDs []digest.Digest, times []time.Time) (json.Raw
 		fields[name] = raw
 	}
 	out, err := json.Marshal(fields)
+	if err == nil && len(out) > foreign.MaxJSON { // which containers/image would not pull
+		err = &foreign.LimitError{What: "the configuration of the image, with its labels, variables and history,", Limit: foreign.MaxJSON, Unit: "bytes"}
+	}
 	return out, last, err
 }
 

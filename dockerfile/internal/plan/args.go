@@ -53,6 +53,9 @@ func headerArgs(vars *Vars, header []instructions.ArgCommand, lex *Lex, args map
 				continue
 			}
 			value, _, err := lex.ProcessWord(*kv.Value, vars)
+			if err == nil {
+				err = vars.checkValue(kv.Key, value)
+			}
 			if err != nil {
 				first, last := lines(c.Location())
 				return nil, &Fault{Line: first, End: last, Err: err}

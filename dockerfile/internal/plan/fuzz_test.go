@@ -54,7 +54,7 @@ func walk(t *testing.T, p *Plan, s *Stage) {
 			if err != nil || len(args) == 0 {
 				t.Fatalf("RUN without arguments passed the plan: %v", err)
 			}
-			scope.RunHistory(args)
+			_, _ = scope.RunHistory(args)
 		case *instructions.CopyCommand, *instructions.AddCommand:
 			_ = CheckFiles(ic)
 		case *instructions.OnbuildCommand:

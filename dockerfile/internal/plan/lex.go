@@ -5,17 +5,22 @@ import (
 	"unicode"
 
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+
+	"github.com/oakum-build/oakum/builder/foreign"
 )
 
 // Lex is BuildKit's lexer. Of what that refuses it also takes ${v/p} and ${v//p}, which
 // delete p as in bash and Buildah. It belongs to one goroutine.
+//
+// What a word may ask for is limited, as is what all words of a Lex may.
 type Lex struct {
 	*shell.Lex
 	escape rune
+	spent  int // what variables put into all words so far
 }
 
 // NewLex makes a lexer with an escape character.
-func NewLex(escape rune) *Lex { return &Lex{shell.NewLex(escape), escape} }
+func NewLex(escape rune) *Lex { return &Lex{Lex: shell.NewLex(escape), escape: escape} }
 
 // ProcessWord is that of shell.Lex.
 func (l *Lex) ProcessWord(word string, env shell.EnvGetter) (string, map[string]struct{}, error) {
@@ -25,28 +30,51 @@ func (l *Lex) ProcessWord(word string, env shell.EnvGetter) (string, map[string]
 
 // ProcessWords is that of shell.Lex.
 func (l *Lex) ProcessWords(word string, env shell.EnvGetter) ([]string, error) {
-	return retry(l, word, func(word string) ([]string, error) { return l.Lex.ProcessWords(word, env) })
+	return retry(l, word, env, l.Lex.ProcessWords)
 }
 
 // ProcessWordWithMatches is that of shell.Lex.
 func (l *Lex) ProcessWordWithMatches(word string, env shell.EnvGetter) (shell.ProcessWordResult, error) {
-	return retry(l, word, func(word string) (shell.ProcessWordResult, error) { return l.Lex.ProcessWordWithMatches(word, env) })
+	return retry(l, word, env, l.Lex.ProcessWordWithMatches)
 }
 
 // retry tries a word that is refused again, with its deletions written out.
-func retry[T any](l *Lex, word string, process func(string) (T, error)) (T, error) {
-	result, err := process(word)
-	if err == nil {
-		return result, nil
+func retry[T any](l *Lex, word string, env shell.EnvGetter, process func(string, shell.EnvGetter) (T, error)) (T, error) {
+	result, err := within(l, word, env, process)
+	if err == nil || foreign.IsLimit(err) {
+		return result, err
 	}
-	d := deletions{in: []rune(word), escape: l.escape, quotes: !l.SkipProcessQuotes}
-	d.until("", false)
-	if d.found {
-		if again, err := process(d.out.String()); err == nil {
-			return again, nil
+	if d := l.walk(word); d.found {
+		if again, err := within(l, d.out.String(), env, process); err == nil || foreign.IsLimit(err) {
+			return again, err
 		}
 	}
 	return result, wordError{err}
+}
+
+// within processes a word within the limits.
+func within[T any](l *Lex, word string, env shell.EnvGetter, process func(string, shell.EnvGetter) (T, error)) (result T, err error) {
+	if err := l.checkWord(word); err != nil {
+		return result, err
+	}
+	m, err := l.meter(word, env)
+	if err != nil {
+		return result, err
+	}
+	result, err = process(word, m)
+	l.spent += m.given
+	if m.fault != nil {
+		var none T
+		return none, m.fault
+	}
+	return result, err
+}
+
+// walk looks at a word, and writes its deletions out.
+func (l *Lex) walk(word string) *deletions {
+	d := &deletions{in: []rune(word), escape: l.escape, quotes: !l.SkipProcessQuotes}
+	d.until("", false)
+	return d
 }
 
 // wordError is an error of BuildKit's lexer, in words.
@@ -55,8 +83,15 @@ type wordError struct{ error }
 // endOfWord is what the lexer takes the end of a word for, when it wants a modifier.
 const endOfWord = "unsupported modifier (\ufffd) in substitution"
 
+// shownWord bounds what of a word an error shows, at both ends.
+const shownWord = 400
+
 func (e wordError) Error() string {
-	return strings.Replace(e.error.Error(), endOfWord, "syntax error: missing '}'", 1)
+	text := strings.Replace(e.error.Error(), endOfWord, "syntax error: missing '}'", 1)
+	if len(text) > 2*shownWord {
+		text = text[:shownWord] + " ... " + text[len(text)-shownWord:]
+	}
+	return strings.ToValidUTF8(text, "?")
 }
 
 func (e wordError) Unwrap() error { return e.error }
@@ -72,6 +107,10 @@ type deletions struct {
 	escape rune
 	quotes bool // quotes have their meaning
 	found  bool
+
+	// How many ${...}, and how many with texts for their matches, lie in each other.
+	depth, deepest         int
+	textDepth, deepestText int
 }
 
 // next copies a number of runes.
@@ -119,10 +158,19 @@ func (d *deletions) until(stop string, quoted bool) {
 
 // variable copies what follows "${", to its end.
 func (d *deletions) variable() {
+	d.depth++
+	defer func() { d.depth-- }()
+	if d.deepest = max(d.deepest, d.depth); d.depth > foreign.MaxNesting {
+		d.next(len(d.in)) // which is refused
+		return
+	}
 	for r := d.peek(0); r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r); r = d.peek(0) {
 		d.next(1)
 	}
 	if d.peek(0) == '/' {
+		d.textDepth++
+		defer func() { d.textDepth-- }()
+		d.deepestText = max(d.deepestText, d.textDepth)
 		d.next(1)
 		if d.peek(0) == '/' {
 			d.next(1)

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/oakum-build/oakum/builder/foreign"
 )
 
 // onbuild lists the triggers that the stage's own ONBUILD instructions set.
@@ -20,6 +22,9 @@ func (s *Stage) onbuild() []string {
 // triggers makes commands of ONBUILD triggers that run in s. Faults are those of
 // its FROM. scope is what they know of variables.
 func (p *Plan) triggers(s *Stage, scope *Scope, triggers []string) ([]Command, error) {
+	if len(triggers) > foreign.MaxInstructions {
+		return nil, &Fault{Line: s.Line, End: s.End, Err: limit("the number of ONBUILD triggers", foreign.MaxInstructions, "triggers")}
+	}
 	commands := make([]Command, 0, len(triggers))
 	for _, text := range triggers {
 		c, err := p.trigger(s, scope, text)
@@ -37,6 +42,9 @@ func (p *Plan) triggers(s *Stage, scope *Scope, triggers []string) ([]Command, e
 // ParseTrigger parses an ONBUILD trigger, which always has the default escape character,
 // for a FROM in the lines given.
 func ParseTrigger(text string, line, end int) (instructions.Command, error) {
+	if f := checkText([]byte(text)); f != nil {
+		return nil, f.Err
+	}
 	tree, err := cut([]byte(text)).parse()
 	if err != nil {
 		return nil, syntaxFault(err, nil)

@@ -25,11 +25,18 @@ type file struct {
 const afterFlag = "--after="
 
 // Tree parses a text with BuildKit's parser, whose error it gives, and takes FROM's
-// --after out: after has its values for each stage.
+// --after out: after has its values for each stage. A text that is none, or is beyond a
+// limit, is a *Fault.
 func Tree(text []byte) (tree *parser.Result, after [][]string, err error) {
+	if f := cmp.Or(encodingFault(text), checkText(text)); f != nil {
+		return nil, nil, f
+	}
 	tree, err = cut(text).parse()
 	if err != nil {
 		return nil, nil, err
+	}
+	if f := checkSize(tree.AST); f != nil {
+		return nil, nil, f
 	}
 	for _, n := range tree.AST.Children {
 		if !strings.EqualFold(n.Value, command.From) {
@@ -74,9 +81,6 @@ func parseText(text []byte) (*file, error) {
 	if len(strings.TrimSpace(string(text))) == 0 {
 		return nil, &Fault{Err: errors.New("the Dockerfile is empty"), Hint: "it needs at least a FROM instruction"}
 	}
-	if f := encodingFault(text); f != nil {
-		return nil, f
-	}
 	tree, after, err := Tree(text)
 	if err != nil {
 		return nil, syntaxFault(err, text)
@@ -117,6 +121,10 @@ var suggestion = regexp.MustCompile(`(?s)^(.*) \((did you mean .*\?)\)$`)
 // syntaxFault takes the lines and the proposal out of an error of BuildKit's
 // packages, whose types it hides.
 func syntaxFault(err error, text []byte) *Fault {
+	var already *Fault
+	if errors.As(err, &already) {
+		return already
+	}
 	f := &Fault{Err: err}
 	var located *parser.LocationError
 	if errors.As(err, &located) {

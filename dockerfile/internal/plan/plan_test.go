@@ -256,8 +256,8 @@ func TestDeclareText(t *testing.T) {
 	if err != nil || text != "ARG A=1 B G=g C=1" {
 		t.Errorf("text %q, %v", text, err)
 	}
-	if got, want := s.RunHistory([]string{"/bin/sh", "-c", "x"}), "RUN |4 A=1 B= G=g C=1 /bin/sh -c x"; got != want {
-		t.Errorf("history %q, want %q", got, want)
+	if got, err := s.RunHistory([]string{"/bin/sh", "-c", "x"}); err != nil || got != "RUN |4 A=1 B= G=g C=1 /bin/sh -c x" {
+		t.Errorf("history %q, want %q", got, err)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/oakum-build/oakum/builder/foreign"
 )
 
 // Scope is the variables that the instructions of one stage see, as BuildKit keeps
@@ -76,6 +78,9 @@ func (s *Scope) argValue(kv instructions.KeyValuePairOptional) (value string, se
 		return value, ok, nil
 	}
 	value, _, err = s.lex.ProcessWord(*kv.Value, s.vars)
+	if err == nil {
+		err = s.vars.checkValue(kv.Key, value)
+	}
 	return value, err == nil, err
 }
 
@@ -88,6 +93,13 @@ func (s *Scope) Expand(c instructions.Command) error {
 	if e, ok := c.(instructions.SupportsSingleWordExpansion); ok {
 		if err := e.Expand(expander(s.lex, s.vars)); err != nil {
 			return err
+		}
+	}
+	if env, isEnv := c.(*instructions.EnvCommand); isEnv {
+		for _, kv := range env.Env {
+			if err := s.vars.checkValue(kv.Key, kv.Value); err != nil {
+				return err
+			}
 		}
 	}
 	if e, ok := c.(instructions.SupportsSingleWordExpansionRaw); ok {
@@ -114,7 +126,7 @@ func (s *Scope) learn(c instructions.Command) {
 	case *instructions.EnvCommand:
 		values := map[string]string{}
 		for _, kv := range c.Env {
-			if value, _, err := s.lex.ProcessWord(kv.Value, s.vars); err == nil {
+			if value, _, err := s.lex.ProcessWord(kv.Value, s.vars); err == nil && s.vars.checkValue(kv.Key, value) == nil {
 				values[kv.Key] = value
 			}
 		}
@@ -165,8 +177,9 @@ func (s *Scope) RunEnv(config []string) []string {
 }
 
 // RunHistory is the history's text for a RUN with these arguments: the declared
-// arguments with their values, counted, and the command.
-func (s *Scope) RunHistory(args []string) string {
+// arguments with their values, counted, and the command. All texts of a stage have a
+// limit together.
+func (s *Scope) RunHistory(args []string) (string, error) {
 	words := []string{"RUN"}
 	if len(s.declared) > 0 {
 		words = append(words, fmt.Sprintf("|%d", len(s.declared)))
@@ -174,5 +187,9 @@ func (s *Scope) RunHistory(args []string) string {
 			words = append(words, name+"="+s.vars.values[name])
 		}
 	}
-	return strings.Join(append(words, args...), " ")
+	text := strings.Join(append(words, args...), " ")
+	if s.lex.spent += len(text); s.lex.spent > foreign.MaxExpansions {
+		return "", limit("what variables put into all texts of the stage and its history", foreign.MaxExpansions, "bytes")
+	}
+	return text, nil
 }

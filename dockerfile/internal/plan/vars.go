@@ -10,6 +10,7 @@ import (
 type Vars struct {
 	names  []string
 	values map[string]string
+	size   int // of all names and values
 }
 
 // newVars takes variables of the form NAME=value.
@@ -24,9 +25,12 @@ func newVars(env []string) *Vars {
 
 // Set sets a variable, in its old place when it has one.
 func (v *Vars) Set(name, value string) {
-	if _, ok := v.values[name]; !ok {
+	if old, ok := v.values[name]; ok {
+		v.size -= len(name) + len(old)
+	} else {
 		v.names = append(v.names, name)
 	}
+	v.size += len(name) + len(value)
 	v.values[name] = value
 }
 
@@ -38,6 +42,9 @@ func (v *Vars) Get(name string) (string, bool) {
 
 // unset removes a variable.
 func (v *Vars) unset(name string) {
+	if old, ok := v.values[name]; ok {
+		v.size -= len(name) + len(old)
+	}
 	delete(v.values, name)
 	v.names = slices.DeleteFunc(v.names, func(n string) bool { return n == name })
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -292,4 +293,35 @@ func TestRunOfCancelledContext(t *testing.T) {
 	cancel()
 	is(t, s.Run(ctx, builder.Cmd{Args: []string{"/bin/true"}}), context.Canceled)
 	run(t, s, "true")
+}
+
+// The store, what belongs to it and the directory for temporary files may lie behind
+// links, and be given relative to the working directory.
+func TestStoreBehindLinks(t *testing.T) {
+	dir := tempDir(t)
+	for _, d := range []string{"real", "run", "tmp"} {
+		ok(t, os.Mkdir(filepath.Join(dir, d), 0o755))
+		ok(t, os.Symlink(d, filepath.Join(dir, d+"-link")))
+	}
+	ok(t, os.Symlink(filepath.Join(dir, "real-link"), filepath.Join(dir, "again")))
+	t.Setenv("TMPDIR", filepath.Join(dir, "tmp-link"))
+	wd, err := os.Getwd()
+	ok(t, err)
+	relative, err := filepath.Rel(wd, filepath.Join(dir, "again"))
+	ok(t, err)
+	for i, opts := range []builder.Options{
+		{Root: filepath.Join(dir, "real-link", "store")},
+		{Root: filepath.Join(dir, "again", "store"), RunRoot: filepath.Join(dir, "run-link", "a")},
+		{Root: filepath.Join(relative, "store"), RunRoot: filepath.Join(dir, "run-link")},
+		{Root: filepath.Join(dir, "again")},
+		{Root: filepath.Join(dir, "real", "store")},
+	} {
+		b := openIn(t, opts)
+		s := base(t, b)
+		run(t, s, fmt.Sprintf("echo %d >/file", i))
+		equal(t, sh(t, s, "cat /file"), fmt.Sprintf("%d\n", i))
+		_, err := s.Commit(t.Context(), "localhost/a", builder.CommitOptions{})
+		ok(t, err)
+		ok(t, b.Close())
+	}
 }

@@ -143,7 +143,12 @@ func (w *worker) start(call *wire.Call, h Hello) error {
 	if instead := st.Instead(); instead != "" {
 		call.Event(Event{Warning: instead})
 	}
-	mnt := st.MountPoint()
+	// The path of a root file system must not go through links for libcontainer; the
+	// store's own may.
+	mnt, err := filepath.EvalSymlinks(st.MountPoint())
+	if err != nil {
+		return err
+	}
 	if err := unix.Mount("tmpfs", mnt, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=700"); err != nil {
 		return fmt.Errorf("mounting a tmpfs: %w", err)
 	}

@@ -105,6 +105,12 @@ func report(ctx context.Context, err error, w io.Writer) int {
 	if hint != "" {
 		fmt.Fprintf(w, "hint: %s\n", hint)
 	}
+	var also lacking
+	if errors.As(err, &also) {
+		for _, more := range also.more {
+			report(ctx, more, w)
+		}
+	}
 	return code
 }
 

@@ -19,7 +19,7 @@ func infoCommand(std streams) *cli.Command {
 		Name:        "info",
 		Aliases:     []string{"doctor"},
 		Usage:       "show the store and what this machine allows",
-		Description: "When something is missing the message says how to mend it, and the exit code is 4.",
+		Description: "When something is missing the messages say what and how to mend it, and the exit code is 4.",
 		Flags: withStore([]cli.Flag{
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`json|TEMPLATE` print this instead of text"},
 		}),
@@ -36,7 +36,7 @@ func info(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	return withBuilder(c, func(ctx context.Context, b *builder.Builder) error {
+	err = withBuilder(c, func(ctx context.Context, b *builder.Builder) error {
 		found, err := b.Info(ctx)
 		if err != nil {
 			return err
@@ -46,6 +46,7 @@ func info(c *cli.Context, std streams) error {
 		}
 		return list[builder.Info]{rows: []builder.Info{found}, json: found}.print(std.out, f)
 	})
+	return withMore(c.Context, err)
 }
 
 func printInfo(out io.Writer, i builder.Info) error {

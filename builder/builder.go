@@ -20,11 +20,21 @@ type Options struct {
 	DriverOptions []string
 	// Registry is how images are pulled and pushed unless a call says otherwise.
 	Registry Registry
+	// Retry says how often pulls, pushes, downloads and fetches of git repositories are tried
+	// again when they failed for a reason that may pass, such as a server that is busy or a
+	// connection that broke. Each further try is an event of kind EventWarning.
+	Retry Retry
 	// Events receives progress, one event at a time, never after Close has
 	// returned. It must not call back into the Builder.
 	Events func(Event)
 	// Logger receives diagnostics; nil discards them.
 	Logger *slog.Logger
+}
+
+// Retry is how often and after what time something is tried again.
+type Retry struct {
+	Times int           // 0 is 3; a negative number is never
+	Delay time.Duration // before the first time, doubled each time; 0 is two seconds
 }
 
 // Registry says how a registry is reached. The zero value follows

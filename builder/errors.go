@@ -67,3 +67,26 @@ func (e *HostError) Error() string {
 
 // Is makes errors.Is(err, ErrHost) true.
 func (e *HostError) Is(target error) bool { return target == ErrHost }
+
+// RegistryReason is why a registry failed, as far as its caller can do something about it.
+type RegistryReason string
+
+// The reasons. Any other failure has none.
+const (
+	RegistryLogin       RegistryReason = "login"       // it wants a login, or another one
+	RegistryHTTP        RegistryReason = "http"        // it speaks http, and https was wanted
+	RegistryCertificate RegistryReason = "certificate" // its certificate is not trusted
+)
+
+// RegistryError is a registry that could not be reached or refused the request. It
+// matches ErrRegistry.
+type RegistryError struct {
+	Host   string
+	Reason RegistryReason
+	text   string
+}
+
+func (e *RegistryError) Error() string { return e.text }
+
+// Is makes errors.Is(err, ErrRegistry) true.
+func (e *RegistryError) Is(target error) bool { return target == ErrRegistry }

@@ -21,6 +21,7 @@ import (
 	"github.com/oakum-build/oakum/builder/internal/wire"
 	"github.com/oakum-build/oakum/builder/internal/worker"
 	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/retry"
 )
 
 // Builder is a handle on a store and on the worker that builds in it.
@@ -66,6 +67,7 @@ func Open(ctx context.Context, opts Options) (*Builder, error) {
 	hello := worker.Hello{
 		Store: storage.Options{Root: opts.Root, RunRoot: opts.RunRoot, Driver: opts.Driver, DriverOptions: opts.DriverOptions,
 			PID: os.Getpid(), Program: program()},
+		Retry: retry.Policy{Times: opts.Retry.Times, Delay: opts.Retry.Delay},
 		Hosts: hostsFile(), Resolv: resolvFile(),
 	}
 	if err := b.call(ctx, "hello", hello, nil, nil); err != nil {
@@ -291,6 +293,12 @@ func fromWire(err error) error {
 		limit := &foreign.LimitError{}
 		if json.Unmarshal(w.Detail, limit) == nil {
 			return &kindError{limit, w.Message}
+		}
+	}
+	if w.Kind == worker.KindRegistry {
+		var d worker.RegistryDetail
+		if json.Unmarshal(w.Detail, &d) == nil {
+			return &RegistryError{Host: d.Host, Reason: RegistryReason(d.Reason), text: w.Message}
 		}
 	}
 	kinds := map[string]error{

@@ -14,6 +14,9 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
+
+	"github.com/oakum-build/oakum/storage/retry"
+	"github.com/oakum-build/oakum/storage/stall"
 )
 
 // Access says how registries are reached for one call.
@@ -27,6 +30,9 @@ type Access struct {
 	SignaturePolicy          string
 	// Logins finds the logins for repositories, as FindLogins does; nil finds none.
 	Logins func(ctx context.Context, authFile string, repositories []string) (Logins, error) `json:"-"`
+	// Retry says how often a transfer is tried again, and Limits how slow it may be.
+	Retry  retry.Policy `json:"-"`
+	Limits stall.Limits `json:"-"`
 	// Notice is told what went wrong without being an error; it may be nil.
 	Notice func(text string) `json:"-"`
 }
@@ -54,6 +60,30 @@ func (s *Store) systemContext(a Access) (*types.SystemContext, error) {
 	}
 	return sys, nil
 }
+
+// transfer does a transfer with a registry: with its logins, within the limits, and again
+// when it failed for a reason that may pass. verb, such as "pulling", begins errors.
+func transfer(ctx context.Context, sys *types.SystemContext, a Access, verb string, named reference.Named,
+	do func(ctx context.Context, sys *types.SystemContext) error) error {
+	with, done, err := reach(ctx, sys, a, named, verb == pulling)
+	if err != nil {
+		return asked(verb, named, &localError{err})
+	}
+	defer done()
+	err = a.Retry.Do(ctx, verb+" "+named.String(), temporary, func() error {
+		watched, stop := stall.Watch(ctx, a.Limits)
+		defer stop()
+		return stall.Cause(watched, do(watched, with))
+	})
+	return asked(verb, named, err)
+}
+
+// What a transfer does.
+const (
+	pulling   = "pulling"
+	asking    = "asking for the digest of"
+	pushingTo = "pushing to"
+)
 
 // reach completes sys for one image in a registry: with its login, and in pulling those of
 // its mirrors. They are in memory alone until done is called.

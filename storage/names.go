@@ -5,11 +5,13 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/shortnames"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
 	cs "go.podman.io/storage"
 )
@@ -45,7 +47,7 @@ func Canonical(name string) (string, error) {
 // find looks an image up by name, short name, id, id prefix, name@digest or
 // name:tag@digest, where the digest counts.
 func (s *Store) find(ref string) (*cs.Image, error) {
-	ref, _ = unpin(ref)
+	ref, _ = unpin(strings.TrimPrefix(ref, ownStore))
 	if ref == "" {
 		return nil, fmt.Errorf("%w: it is empty", ErrReference)
 	}
@@ -56,9 +58,12 @@ func (s *Store) find(ref string) (*cs.Image, error) {
 			return img, nil
 		}
 	}
-	names, err := shortnames.ResolveLocally(&types.SystemContext{}, ref)
-	if err != nil {
+	if _, err := reference.Parse(ref); err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
+	}
+	names, err := withAliases(s, registriesConf(), func(sys *types.SystemContext) ([]reference.Named, error) { return shortnames.ResolveLocally(sys, ref) })
+	if err != nil {
+		return nil, fmt.Errorf("looking up %q in registries.conf: %w", ref, err)
 	}
 	// The first names are of localhost; docker.io is there without configuration.
 	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
@@ -91,9 +96,11 @@ func (s *Store) findNamed(named reference.Named) (*cs.Image, error) {
 	return nil, ErrNotFound
 }
 
-// remoteNames are the names under which ref may be in a registry: a full name itself,
-// a short one by registries.conf, or on Docker Hub when that says nothing.
-func remoteNames(sys *types.SystemContext, ref string) ([]reference.Named, error) {
+// remoteNames are the names under which ref may be in a registry: a full name itself, a
+// short one by the aliases and search registries of registries.conf, or on Docker Hub when
+// that says nothing. Nobody is asked which is meant: with the mode "enforcing", and with an
+// empty list of registries, a short name that may be several is an error that names them.
+func (s *Store) remoteNames(sys *types.SystemContext, ref string) ([]reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
@@ -101,13 +108,46 @@ func remoteNames(sys *types.SystemContext, ref string) ([]reference.Named, error
 	if !shortnames.IsShortName(ref) {
 		return []reference.Named{reference.TagNameOnly(named)}, nil
 	}
-	resolved, err := shortnames.Resolve(sys, ref)
-	if err != nil || len(resolved.PullCandidates) == 0 {
+	mode, err := sysregistriesv2.GetShortNameMode(sys)
+	if err != nil {
+		return nil, fmt.Errorf("reading registries.conf: %w", err)
+	}
+	registries, origin, err := sysregistriesv2.UnqualifiedSearchRegistriesWithOrigin(sys)
+	if err != nil {
+		return nil, fmt.Errorf("reading registries.conf: %w", err)
+	}
+	quiet := *sys
+	disabled := types.ShortNameModeDisabled // the mode in which all are given
+	quiet.ShortNameMode = &disabled
+	resolved, err := withAliases(s, &quiet, func(sys *types.SystemContext) (*shortnames.Resolved, error) { return shortnames.Resolve(sys, ref) })
+	switch {
+	case err != nil && len(registries) == 0 && origin == "":
 		return []reference.Named{reference.TagNameOnly(named)}, nil
+	case err != nil && len(registries) == 0:
+		return nil, fmt.Errorf("%w %q: it names no registry, and %s lists none to search; write it in full, such as %s", ErrReference, ref, origin, reference.TagNameOnly(named))
+	case err != nil:
+		return nil, fmt.Errorf("looking up %q in registries.conf: %w", ref, err)
 	}
 	var names []reference.Named
+	var choices []string
 	for _, c := range resolved.PullCandidates {
-		names = append(names, c.Value)
+		names, choices = append(names, c.Value), append(choices, c.Value.String())
+	}
+	if mode == types.ShortNameModeEnforcing && len(names) > 1 {
+		return nil, fmt.Errorf("%w %q: it names no registry, and short-name-mode is enforcing in registries.conf; write which one is meant: %s", ErrReference, ref, strings.Join(choices, ", "))
 	}
 	return names, nil
+}
+
+// withAliases looks something up with the user's own aliases of short names. Where their
+// file or its lock can be neither read nor made, as with a home that is read-only, those of
+// registries.conf alone count.
+func withAliases[T any](s *Store, sys *types.SystemContext, look func(*types.SystemContext) (T, error)) (T, error) {
+	found, err := look(sys)
+	if err == nil {
+		return found, nil
+	}
+	without := *sys
+	without.UserShortNameAliasConfPath = filepath.Join(s.cs.RunRoot(), "short-name-aliases.conf")
+	return look(&without)
 }

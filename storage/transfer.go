@@ -21,6 +21,7 @@ import (
 	ociarchive "go.podman.io/image/v5/oci/archive"
 	"go.podman.io/image/v5/signature"
 	istorage "go.podman.io/image/v5/storage"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
 	cs "go.podman.io/storage"
@@ -29,6 +30,11 @@ import (
 // allowedTransports are those an image may come from or go to by a reference with a
 // prefix. The daemons and the store itself are left out.
 var allowedTransports = []string{"docker", "oci", "oci-archive", "docker-archive", "dir"}
+
+const transportList = "docker://NAME, oci:DIR, oci-archive:FILE, docker-archive:FILE and dir:DIR"
+
+// ownStore is the prefix of a name for an image of the store.
+const ownStore = "containers-storage:"
 
 // policy reads policy.json. A machine without any accepts every image, as Docker does.
 func policy(sys *types.SystemContext) (*signature.PolicyContext, error) {
@@ -44,6 +50,10 @@ func policy(sys *types.SystemContext) (*signature.PolicyContext, error) {
 
 func parseTransport(ref string) (types.ImageReference, bool, error) {
 	if !HasTransport(ref) {
+		name, _, _ := strings.Cut(ref, ":")
+		if name != docker.Transport.Name() && name != ref && transports.Get(name) != nil {
+			return nil, true, fmt.Errorf("%w %q: %s: is nothing that images come from or go to here; they do by a name in a registry, and by %s", ErrReference, ref, name, transportList)
+		}
 		return nil, false, nil
 	}
 	r, err := alltransports.ParseImageName(ref)
@@ -76,7 +86,13 @@ func (s *Store) PullBase(ctx context.Context, ref string, p Platform, a Access) 
 
 // pull is Pull, and with inner false PullBase.
 func (s *Store) pull(ctx context.Context, ref string, p Platform, a Access, inner bool) (Image, error) {
-	asked := ref
+	if strings.HasPrefix(ref, ownStore) { // there is nothing to fetch
+		img, err := s.find(ref)
+		if err != nil {
+			return Image{}, err
+		}
+		return s.image(img)
+	}
 	ref, tag := unpin(ref)
 	if !inner {
 		tag = ""
@@ -95,14 +111,21 @@ func (s *Store) pull(ctx context.Context, ref string, p Platform, a Access, inne
 		switch {
 		case err == nil:
 			return s.nameTag(img, src.DockerReference(), tag)
-		case src.Transport().Name() == docker.Transport.Name():
-			err = fmt.Errorf("pulling %s: %w: %w", ref, ErrRegistry, err)
+		case src.Transport().Name() == docker.Transport.Name(): // the error says all
+		case diskFull(err):
+			err = fmt.Errorf("pulling %s: the disk is full: there is no room for it where the store is, or in TMPDIR: %s", ref, brief(err.Error()))
 		case errors.Is(err, fs.ErrNotExist), errors.As(err, &ociarchive.ArchiveFileNotFoundError{}):
 			err = fmt.Errorf("pulling %s: %w: %w", ref, ErrNotFound, err)
 		}
 		return img, err
 	}
-	names, err := remoteNames(sys, ref)
+	return s.pullNamed(ctx, sys, ref, tag, a, inner)
+}
+
+// pullNamed pulls from the registries that a name may be in. The image also gets the name
+// with tag, unless that is "".
+func (s *Store) pullNamed(ctx context.Context, sys *types.SystemContext, ref, tag string, a Access, inner bool) (Image, error) {
+	names, err := s.remoteNames(sys, ref)
 	if err != nil {
 		return Image{}, err
 	}
@@ -124,26 +147,33 @@ func (s *Store) pull(ctx context.Context, ref string, p Platform, a Access, inne
 		}
 		errs = append(errs, err)
 	}
-	return Image{}, fmt.Errorf("pulling %s: %w: %w", asked, ErrRegistry, errors.Join(errs...))
+	if len(errs) == 1 {
+		return Image{}, errs[0]
+	}
+	return Image{}, fmt.Errorf("%s may be one of several images, and none could be had:\n%w", ref, errors.Join(errs...))
 }
 
 // pullFrom pulls from where src is. inner lets an archive or layout name its image.
-func (s *Store) pullFrom(ctx context.Context, sys *types.SystemContext, src types.ImageReference, a Access, inner bool) (Image, error) {
-	if src.Transport().Name() == docker.Transport.Name() {
-		with, done, err := reach(ctx, sys, a, src.DockerReference(), true)
-		if err != nil {
-			return Image{}, err
-		}
-		defer done()
-		sys = with
+func (s *Store) pullFrom(ctx context.Context, sys *types.SystemContext, src types.ImageReference, a Access, inner bool) (img Image, err error) {
+	if src.Transport().Name() != docker.Transport.Name() {
+		return s.copyFrom(ctx, sys, src, inner)
 	}
+	err = transfer(ctx, sys, a, pulling, src.DockerReference(), func(ctx context.Context, sys *types.SystemContext) error {
+		img, err = s.copyFrom(ctx, sys, src, inner)
+		return err
+	})
+	return img, err
+}
+
+// copyFrom does one pull.
+func (s *Store) copyFrom(ctx context.Context, sys *types.SystemContext, src types.ImageReference, inner bool) (Image, error) {
 	dest, err := s.pulledReference(ctx, sys, src, inner)
 	if err != nil {
 		return Image{}, err
 	}
 	pc, err := policy(sys)
 	if err != nil {
-		return Image{}, err
+		return Image{}, &localError{err}
 	}
 	defer func() { _ = pc.Destroy() }()
 	var resolved types.ImageReference
@@ -241,7 +271,7 @@ func (s *Store) RemoteDigest(ctx context.Context, ref string, a Access) (digest.
 		return "", err
 	}
 	ref, _ = unpin(ref)
-	names, err := remoteNames(sys, ref)
+	names, err := s.remoteNames(sys, ref)
 	if err != nil {
 		return "", err
 	}
@@ -257,16 +287,15 @@ func (s *Store) RemoteDigest(ctx context.Context, ref string, a Access) (digest.
 		}
 		errs = append(errs, err)
 	}
-	return "", fmt.Errorf("%w: %w", ErrRegistry, errors.Join(errs...))
+	return "", errors.Join(errs...)
 }
 
-func remoteDigest(ctx context.Context, sys *types.SystemContext, ref types.ImageReference, a Access) (digest.Digest, error) {
-	with, done, err := reach(ctx, sys, a, ref.DockerReference(), false)
-	if err != nil {
-		return "", err
-	}
-	defer done()
-	return docker.GetDigest(ctx, with, ref)
+func remoteDigest(ctx context.Context, sys *types.SystemContext, ref types.ImageReference, a Access) (d digest.Digest, err error) {
+	err = transfer(ctx, sys, a, asking, ref.DockerReference(), func(ctx context.Context, sys *types.SystemContext) error {
+		d, err = docker.GetDigest(ctx, sys, ref)
+		return err
+	})
+	return d, err
 }
 
 // HasDigest says whether d is a digest of img's manifests.
@@ -309,14 +338,6 @@ func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (M
 	if err != nil {
 		return Manifest{}, err
 	}
-	if to.Transport().Name() == docker.Transport.Name() {
-		with, done, err := reach(ctx, sys, a, to.DockerReference(), false)
-		if err != nil {
-			return Manifest{}, err
-		}
-		defer done()
-		sys = with
-	}
 	pc, err := policy(&types.SystemContext{SignaturePolicyPath: a.SignaturePolicy})
 	if err != nil {
 		return Manifest{}, err
@@ -326,25 +347,44 @@ func (s *Store) Push(ctx context.Context, ref, dest, format string, a Access) (M
 	if err != nil {
 		return Manifest{}, err
 	}
-	opts := &copy.Options{SourceCtx: &types.SystemContext{BigFilesTemporaryDir: sys.BigFilesTemporaryDir}, DestinationCtx: sys, ReportWriter: io.Discard}
-	switch format {
-	case "":
-	case "oci":
-		opts.ForceManifestMIMEType = v1.MediaTypeImageManifest
-	case "docker":
-		opts.ForceManifestMIMEType = manifest.DockerV2Schema2MediaType
-	default:
-		return Manifest{}, fmt.Errorf("unknown image format %q: oci or docker", format)
+	opts := copy.Options{SourceCtx: &types.SystemContext{BigFilesTemporaryDir: sys.BigFilesTemporaryDir}, ReportWriter: io.Discard}
+	if opts.ForceManifestMIMEType, err = mimeType(format); err != nil {
+		return Manifest{}, err
 	}
+
 	if opts.ForceManifestMIMEType == manifest.DockerV2Schema2MediaType || to.Transport().Name() == dockerarchive.Transport.Name() {
 		s.noticeAnnotations(img, a)
 	}
-	raw, err := send(ctx, pc, to, src, opts)
+	var raw []byte
+	write := func(ctx context.Context, sys *types.SystemContext) error {
+		opts := opts
+		opts.DestinationCtx = sys
+		raw, err = send(ctx, pc, to, src, &opts)
+		return err
+	}
+	if to.Transport().Name() == docker.Transport.Name() {
+		err = transfer(ctx, sys, a, pushingTo, to.DockerReference(), write)
+	} else if err = write(ctx, sys); err != nil {
+		err = fmt.Errorf("writing to %s: %w", dest, err)
+	}
 	if err != nil {
-		return Manifest{}, fmt.Errorf("pushing to %s: %w: %w", dest, ErrRegistry, err)
+		return Manifest{}, err
 	}
 	d, err := manifest.Digest(raw)
 	return Manifest{manifest.GuessMIMEType(raw), d, int64(len(raw))}, err
+}
+
+// mimeType is that of a format's manifest; "" keeps what there is.
+func mimeType(format string) (string, error) {
+	switch format {
+	case "":
+		return "", nil
+	case "oci":
+		return v1.MediaTypeImageManifest, nil
+	case "docker":
+		return manifest.DockerV2Schema2MediaType, nil
+	}
+	return "", fmt.Errorf("unknown image format %q: oci or docker", format)
 }
 
 // destination reads where Push sends an image.

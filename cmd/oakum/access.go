@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,8 +17,22 @@ func registryFlags() []cli.Flag {
 		&cli.StringFlag{Name: "creds", Usage: "log in with `USER:PASSWORD` to the registry that the command names, and to no other"},
 		&cli.StringFlag{Name: "cert-dir", Usage: "take client certificates and CAs from `DIR`"},
 		&cli.BoolFlag{Name: "tls-verify", Usage: "require HTTPS and check certificates; without the flag, registries.conf decides"},
+		&cli.IntFlag{Name: "retry", Value: 3, Usage: "try `N` times more what failed for a reason that may pass: pulls, pushes, downloads and git"},
+		&cli.DurationFlag{Name: "retry-delay", Value: 2 * time.Second, Usage: "wait for `DURATION` before the first of them, and twice as long before each further one"},
 		&cli.StringFlag{Name: "signature-policy", Usage: "take the policy of signatures from `FILE` instead of policy.json"},
 	}
+}
+
+// retries reads how often to try again.
+func retries(c *cli.Context) (builder.Retry, error) {
+	r := builder.Retry{Times: c.Int("retry"), Delay: c.Duration("retry-delay")}
+	if r.Times < 0 || r.Delay < 0 {
+		return r, usagef("--retry and --retry-delay must not be negative")
+	}
+	if r.Times == 0 && c.IsSet("retry") {
+		r.Times = -1
+	}
+	return r, nil
 }
 
 // registry reads registryFlags.

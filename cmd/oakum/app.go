@@ -78,6 +78,10 @@ func open(c *cli.Context, opts builder.Options) (*builder.Builder, error) {
 	opts.RunRoot = c.String("runroot")
 	opts.Driver = c.String("storage-driver")
 	opts.DriverOptions = c.StringSlice("storage-opt")
+	var err error
+	if opts.Retry, err = retries(c); err != nil {
+		return nil, err
+	}
 	return builder.Open(c.Context, opts)
 }
 

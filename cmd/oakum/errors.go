@@ -126,11 +126,28 @@ func explain(err error) (excerpt, text, hint string) {
 	if errors.As(err, &at) {
 		excerpt, hint = at.Excerpt, at.Hint
 	}
+	var registry *builder.RegistryError
+	if errors.As(err, &registry) && hint == "" {
+		hint = registryHint(registry)
+	}
 	var host *builder.HostError
 	if errors.As(err, &host) && host.Fix != "" {
 		text, hint = strings.TrimSuffix(text, "; to mend it: "+host.Fix), "to mend it: "+host.Fix
 	}
 	return excerpt, text, hint
+}
+
+// registryHint says what lets one in to a registry.
+func registryHint(e *builder.RegistryError) string {
+	switch e.Reason {
+	case builder.RegistryLogin:
+		return fmt.Sprintf("if it is there and needs a login: oakum login %s", e.Host)
+	case builder.RegistryHTTP:
+		return fmt.Sprintf("if %s is to be trusted over plain http: --tls-verify=false, or insecure = true for it in registries.conf", e.Host)
+	case builder.RegistryCertificate:
+		return fmt.Sprintf("the certificate authority of %s can be named: --cert-dir DIR, or in /etc/containers/certs.d/%[1]s or ~/.config/containers/certs.d/%[1]s; --tls-verify=false trusts anybody", e.Host)
+	}
+	return ""
 }
 
 // lastLines is the end of output, at most n lines, ending in a newline.

@@ -19,13 +19,16 @@ import (
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
+
+	"github.com/oakum-build/oakum/storage/retry"
+	"github.com/oakum-build/oakum/storage/stall"
 )
 
 const (
 	maxRedirects = 10
-	// maxSize bounds a file; one that is larger fills most disks.
-	maxSize = 1 << 40
-	// patience is how long a server may be silent.
+	// maxHeader bounds the header of an answer.
+	maxHeader = 128 << 10
+	// patience bounds a request whose answer has no body of interest.
 	patience = time.Minute
 )
 
@@ -37,6 +40,8 @@ type Request struct {
 	Modified time.Time
 	// Authorization, when not "", is the header of that name for the URL's server.
 	Authorization string
+	// Limits are how slow and how large the answer may be; the zero value is the default.
+	Limits stall.Limits
 }
 
 // Result is what came.
@@ -119,14 +124,11 @@ func loopback(host string) bool {
 // Get writes a file to w, and checks its digest unless want is "". The error, when not
 // the context's or w's, is an *Error.
 func Get(ctx context.Context, req Request, w io.Writer, want digest.Digest) (Result, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stalled := time.AfterFunc(patience, func() { cancel(fmt.Errorf("the server was silent for %v", patience)) })
-	defer stalled.Stop()
+	outer := ctx
+	ctx, stop := stall.Watch(ctx, req.Limits)
+	defer stop()
 	fail := func(err error) error {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
+		err = stall.Cause(ctx, err)
 		var u *url.Error
 		if errors.As(err, &u) {
 			err = u.Err // its text has the URL again
@@ -149,11 +151,12 @@ func Get(ctx context.Context, req Request, w io.Writer, want digest.Digest) (Res
 		return res, nil
 	case verdict == unclear && req.Known.known():
 		req.Known = Validators{}
-		return Get(ctx, req, w, want)
+		return Get(outer, req, w, want)
 	case resp.StatusCode != http.StatusOK:
-		return Result{}, fail(fmt.Errorf("the server answered %s", resp.Status))
+		return Result{}, fail(retry.Status(resp))
 	}
-	body := &watched{r: io.LimitReader(resp.Body, maxSize+1), heard: func() { stalled.Reset(patience) }}
+	most := cmp.Or(req.Limits.Most, stall.Default.Most)
+	body := &watched{r: io.LimitReader(resp.Body, most+1)}
 	to, verified := w, func() bool { return true }
 	if want != "" {
 		v := want.Verifier()
@@ -166,8 +169,8 @@ func Get(ctx context.Context, req Request, w io.Writer, want digest.Digest) (Res
 		return Result{}, fail(cutShort(body.err))
 	case err != nil:
 		return Result{}, err
-	case n > maxSize:
-		return Result{}, fail(fmt.Errorf("the file is larger than %d bytes", int64(maxSize)))
+	case n > most:
+		return Result{}, fail(fmt.Errorf("the file is larger than %d bytes", most))
 	case !verified():
 		return Result{}, fail(fmt.Errorf("the file's digest is not %s but sha256:%x", want, h.Sum(nil)))
 	}
@@ -182,18 +185,15 @@ func cutShort(err error) error {
 	return err
 }
 
-// watched notes the reader's errors, and when something comes.
+// watched notes the reader's errors.
 type watched struct {
-	r     io.Reader
-	err   error
-	heard func()
+	r   io.Reader
+	err error
 }
 
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.r.Read(p)
-	if w.err = err; n > 0 {
-		w.heard()
-	}
+	w.err = err
 	return n, err
 }
 
@@ -209,11 +209,13 @@ func request(ctx context.Context, req Request) (*http.Response, error) {
 	r.Header.Set("User-Agent", "oakum")
 	req.Known.conditional(r)
 	transport := &http.Transport{
-		Proxy:              http.ProxyFromEnvironment,
-		DialContext:        (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
-		DisableCompression: true, // the file is wanted as it is stored
-		DisableKeepAlives:  true,
-		ForceAttemptHTTP2:  true,
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout:    30 * time.Second,
+		MaxResponseHeaderBytes: maxHeader,
+		DisableCompression:     true, // the file is wanted as it is stored
+		DisableKeepAlives:      true,
+		ForceAttemptHTTP2:      true,
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: checkRedirect}
 	return client.Do(r)
@@ -235,7 +237,7 @@ func Final(ctx context.Context, req Request) (final string, authorized bool, err
 // checkRedirect takes credentials no further than to the server that they are for, and
 // refuses to take those of a URL from https to http.
 func checkRedirect(r *http.Request, via []*http.Request) error {
-	if len(via) >= maxRedirects {
+	if len(via) > maxRedirects {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
 	if r.URL.Scheme != "http" && r.URL.Scheme != "https" {

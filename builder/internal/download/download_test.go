@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,6 +15,9 @@ import (
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
+
+	"github.com/oakum-build/oakum/storage/retry"
+	"github.com/oakum-build/oakum/storage/stall"
 )
 
 func get(t *testing.T, req Request, want digest.Digest) (string, Result, error) {
@@ -208,6 +212,100 @@ func TestGetEnds(t *testing.T) {
 	_, err := Get(ctx, Request{URL: s.URL}, io.Discard, "")
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// short are limits for tests.
+var short = stall.Limits{Window: 200 * time.Millisecond, Least: 100, Most: 1 << 16}
+
+// A server that is silent, that dribbles, or that never ends is given up.
+func TestServersWithoutEnd(t *testing.T) {
+	every := func(part string, pause time.Duration) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				fmt.Fprint(w, part)
+				w.(http.Flusher).Flush()
+				time.Sleep(pause)
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		handler http.HandlerFunc
+		says    string
+	}{
+		"silent":             {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "too slow"},
+		"silent in the file": {every("some", 2*time.Second), "too slow"},
+		"dribbling":          {every("x", 20*time.Millisecond), "too slow"},
+		"endless":            {every(strings.Repeat("x", 4096), 0), "larger than 65536 bytes"},
+		"a header of 500 kB": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 500<<10)) }, "header"},
+	} {
+		s := httptest.NewServer(test.handler)
+		began := time.Now()
+		limits := short
+		if test.says == "header" {
+			limits.Most = 0 // the header's own counts
+		}
+		_, _, err := get(t, Request{URL: s.URL, Limits: limits}, "")
+		var failed *Error
+		if !errors.As(err, &failed) || !strings.Contains(err.Error(), test.says) && (name != "endless" || !strings.Contains(err.Error(), "sent more than 65536 bytes")) {
+			t.Errorf("%s: got %v, want %q", name, err, test.says)
+		}
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("%s: it took %v", name, took)
+		}
+		go s.Close() // it waits for its sleepers
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		var left int
+		if _, err := fmt.Sscanf(r.URL.Path, "/%d", &left); err != nil || left == 0 {
+			fmt.Fprint(w, "there")
+			return
+		}
+		http.Redirect(w, r, fmt.Sprintf("/%d", left-1), http.StatusFound)
+	})
+	if body, _, err := get(t, Request{URL: s.URL + "/10"}, ""); err != nil || body != "there" {
+		t.Errorf("ten redirects: %q, %v", body, err)
+	}
+	if _, _, err := get(t, Request{URL: s.URL + "/11"}, ""); err == nil || !strings.Contains(err.Error(), "more than 10 redirects") {
+		t.Errorf("eleven redirects: %v", err)
+	}
+}
+
+// Whether a failure may pass is known of what comes out.
+func TestTemporaryFailures(t *testing.T) {
+	for name, test := range map[string]struct {
+		handler http.HandlerFunc
+		want    bool
+	}{
+		"busy":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, true},
+		"forbidden": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, false},
+		"cut short": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "10")
+			fmt.Fprint(w, "some")
+		}, true},
+		"reset": {func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				_ = conn.(*net.TCPConn).SetLinger(0)
+				conn.Close()
+			}
+		}, true},
+		"too slow": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, false},
+	} {
+		s := serve(t, test.handler)
+		_, _, err := get(t, Request{URL: s.URL, Limits: short}, "")
+		if _, ok := retry.Temporary(err); err == nil || ok != test.want {
+			t.Errorf("%s: %v may pass: %t", name, err, ok)
+		}
+	}
+	other := httptest.NewTLSServer(nil)
+	defer other.Close()
+	_, _, err := get(t, Request{URL: other.URL}, "")
+	if _, ok := retry.Temporary(err); err == nil || ok {
+		t.Errorf("a certificate: %v may pass: %t", err, ok)
 	}
 }
 

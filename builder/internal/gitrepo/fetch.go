@@ -145,7 +145,7 @@ func (r Ref) fetch(ctx context.Context, tree string, found Found) error {
 	}
 	err := get("--depth=1", "--", "origin", want)
 	for _, refs := range [][]string{{want}, {"+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"}} {
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || passing(err) {
 			break
 		}
 		if again := get(append([]string{"--", "origin"}, refs...)...); again == nil {
@@ -160,7 +160,7 @@ func (r Ref) fetch(ctx context.Context, tree string, found Found) error {
 func (r Ref) submodules(ctx context.Context, tree string) error {
 	update := []string{"submodule", "--quiet", "update", "--init", "--recursive"}
 	_, err := r.git(ctx, tree, append(update, "--depth=1")...)
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || passing(err) {
 		return err
 	}
 	if _, again := r.git(ctx, tree, update...); again == nil {
@@ -365,8 +365,32 @@ func (r Ref) scope() string {
 	return remote
 }
 
-// git runs git in dir and gives its output.
-func (r Ref) git(ctx context.Context, dir string, args ...string) (string, error) {
+// transient matches what git says of failures that may pass.
+var transient = regexp.MustCompile(`returned error: (?:5\d\d|429|408)|Connection reset|Connection timed out|[Ee]arly EOF|unexpected disconnect|hung up unexpectedly|Empty reply|HTTP/2 stream|transfer closed|Operation timed out`)
+
+// passing says whether it is worth trying again.
+func passing(err error) bool {
+	var failed *Error
+	return errors.As(err, &failed) && transient.MatchString(failed.Why)
+}
+
+// git runs git in dir and gives its output, if need be after several tries.
+func (r Ref) git(ctx context.Context, dir string, args ...string) (out string, err error) {
+	temporary := func(err error) (time.Duration, bool) { return 0, passing(err) }
+	err = r.Retry.Do(ctx, "git "+args[0]+" from "+r.Public(), temporary, func() error {
+		out, err = r.gitOnce(ctx, dir, args...)
+		return err
+	})
+	return out, err
+}
+
+// longest is more than any repository takes that should be part of a build.
+const longest = time.Hour
+
+func (r Ref) gitOnce(outer context.Context, dir string, args ...string) (string, error) {
+	patience := cmp.Or(r.Longest, longest)
+	ctx, cancel := context.WithTimeout(outer, patience)
+	defer cancel()
 	var all []string
 	for _, c := range config {
 		all = append(all, "-c", c)
@@ -389,8 +413,10 @@ func (r Ref) git(ctx context.Context, dir string, args ...string) (string, error
 	switch {
 	case err == nil:
 		return out.String(), nil
+	case outer.Err() != nil:
+		return "", outer.Err()
 	case ctx.Err() != nil:
-		return "", ctx.Err()
+		return "", r.fail("git %s has not ended after %v", args[0], patience)
 	case errors.Is(err, exec.ErrNotFound):
 		return "", r.fail("the git program is needed and not installed")
 	}

@@ -13,6 +13,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/oakum-build/oakum/storage/retry"
 )
 
 // Ref is a reference to a repository, in the syntax of the Dockerfile reference (ADD)
@@ -33,6 +36,10 @@ type Ref struct {
 	Authorization string
 	// location is where redirects lead from the remote; "" without any
 	location string
+	// Retry is for what fails on the way to the remote.
+	Retry retry.Policy
+	// Longest bounds each git command; 0 is an hour.
+	Longest time.Duration
 	// Agent, when not "", is the socket of the agent that ssh goes by.
 	Agent string
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/retry"
 )
 
 // The methods of the worker and what they take and give. They cross the wire as JSON.
@@ -12,6 +13,7 @@ import (
 // Hello opens the store. It is the first call.
 type Hello struct {
 	Store storage.Options
+	Retry retry.Policy // of pulls, pushes and downloads
 	// Hosts and Resolv are the texts of /etc/hosts and /etc/resolv.conf for commands.
 	Hosts, Resolv string
 }
@@ -181,6 +183,9 @@ const (
 	KindExit      = "exit"
 	KindHost      = "host"
 )
+
+// RegistryDetail comes with KindRegistry.
+type RegistryDetail struct{ Host, Reason string }
 
 // ExitDetail comes with KindExit.
 type ExitDetail struct {

@@ -29,7 +29,7 @@ type Below struct{ Dir, Stage string }
 func (w *worker) pullFile(ctx context.Context, call *wire.Call, p Open, choice storage.Platform) (d storage.Detail, err error) {
 	img, err := w.pulling(call, p.From, func() (storage.Image, error) {
 		return w.withFile(ctx, p.From, p.Below, func(ref string) (storage.Image, error) {
-			return w.store.PullBase(ctx, ref, choice, access(call, p.Access))
+			return w.store.PullBase(ctx, ref, choice, w.access(call, p.Access))
 		})
 	})
 	if err != nil {

@@ -41,7 +41,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	if err != nil {
 		return Stepped{}, err
 	}
-	forget, err := w.fetchSources(ctx, &p, s.noCache)
+	forget, err := w.fetchSources(ctx, call, &p, s.noCache)
 	if err != nil {
 		return Stepped{}, err
 	}

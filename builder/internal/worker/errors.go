@@ -66,6 +66,11 @@ func wireError(err error) error {
 	if errors.As(err, &badRef) {
 		return &wire.Error{Kind: KindInvalid, Message: err.Error()}
 	}
+	var registry *storage.RegistryError
+	if errors.As(err, &registry) {
+		detail, _ := json.Marshal(RegistryDetail{registry.Host, registry.Reason}) // two strings
+		return &wire.Error{Kind: KindRegistry, Message: err.Error(), Detail: detail}
+	}
 	kinds := []struct {
 		err  error
 		kind string

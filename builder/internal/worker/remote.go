@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -17,7 +18,9 @@ import (
 
 	"github.com/oakum-build/oakum/builder/internal/download"
 	"github.com/oakum-build/oakum/builder/internal/gitrepo"
+	"github.com/oakum-build/oakum/builder/internal/wire"
 	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/retry"
 )
 
 // What a remote source names is fetched into a layer of its own, on nothing, and copied
@@ -45,7 +48,7 @@ type (
 )
 
 // fetchSources makes stages of a Copy's remote sources. They are forgotten by done.
-func (w *worker) fetchSources(ctx context.Context, p *Copy, fresh bool) (done func(), err error) {
+func (w *worker) fetchSources(ctx context.Context, call *wire.Call, p *Copy, fresh bool) (done func(), err error) {
 	var made []string
 	done = func() {
 		w.mu.Lock()
@@ -62,7 +65,7 @@ func (w *worker) fetchSources(ctx context.Context, p *Copy, fresh bool) (done fu
 		if src.Remote == nil {
 			continue
 		}
-		l, err := w.fetch(ctx, *src.Remote, fresh)
+		l, err := w.fetch(ctx, *src.Remote, fresh, w.retrying(call))
 		if err != nil {
 			done()
 			return nil, err
@@ -91,7 +94,7 @@ func (r Remote) timed() bool {
 // literal makes a pattern that matches a name alone.
 var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
-func (w *worker) fetch(ctx context.Context, r Remote, fresh bool) (*storage.Layer, error) {
+func (w *worker) fetch(ctx context.Context, r Remote, fresh bool, again retry.Policy) (*storage.Layer, error) {
 	if strings.ContainsFunc(r.Authorization, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 		return nil, fmt.Errorf("%w: the authorization has a line break or another control character", errInvalid)
 	}
@@ -99,9 +102,9 @@ func (w *worker) fetch(ctx context.Context, r Remote, fresh bool) (*storage.Laye
 		return nil, err
 	}
 	if r.Git != "" {
-		return w.fetchGit(ctx, r, fresh)
+		return w.fetchGit(ctx, r, fresh, again)
 	}
-	return w.fetchURL(ctx, r, fresh)
+	return w.fetchURL(ctx, r, fresh, again)
 }
 
 // guard refuses to send credentials where everybody on the way can read them.
@@ -116,7 +119,7 @@ func (r Remote) guard() error {
 	return download.GuardCredentials(text)
 }
 
-func (w *worker) fetchGit(ctx context.Context, r Remote, fresh bool) (*storage.Layer, error) {
+func (w *worker) fetchGit(ctx context.Context, r Remote, fresh bool, again retry.Policy) (*storage.Layer, error) {
 	ref, err := gitrepo.Parse(r.Git)
 	if err == nil {
 		err = gitrepo.CheckSum(r.Checksum)
@@ -124,7 +127,7 @@ func (w *worker) fetchGit(ctx context.Context, r Remote, fresh bool) (*storage.L
 	if err != nil {
 		return nil, err
 	}
-	ref.Authorization, ref.Agent = r.Authorization, r.Agent
+	ref.Authorization, ref.Agent, ref.Retry = r.Authorization, r.Agent, again
 	ref.CommitTime = ref.CommitTime || r.CommitTimes
 	keep := ref.KeepGitDir != nil && *ref.KeepGitDir
 	if r.KeepGitDir != nil {
@@ -193,7 +196,7 @@ type downloaded struct {
 	Modified time.Time
 }
 
-func (w *worker) fetchURL(ctx context.Context, r Remote, fresh bool) (*storage.Layer, error) {
+func (w *worker) fetchURL(ctx context.Context, r Remote, fresh bool, again retry.Policy) (*storage.Layer, error) {
 	if err := download.Check(r.URL); err != nil {
 		return nil, fmt.Errorf("%w: %w", errInvalid, err)
 	}
@@ -212,12 +215,12 @@ func (w *worker) fetchURL(ctx context.Context, r Remote, fresh bool) (*storage.L
 		content = want.Encoded()
 	}
 	return w.fetched(ctx, key, fresh, content, func(ctx context.Context, staging storage.Staging) (string, error) {
-		return w.downloadInto(ctx, download.Request{URL: r.URL, Authorization: r.Authorization}, want, key, fresh, staging)
+		return w.downloadInto(ctx, download.Request{URL: r.URL, Authorization: r.Authorization}, want, key, fresh, again, staging)
 	})
 }
 
 // downloadInto downloads a file unless the store has it.
-func (w *worker) downloadInto(ctx context.Context, req download.Request, want digest.Digest, key string, fresh bool, staging storage.Staging) (string, error) {
+func (w *worker) downloadInto(ctx context.Context, req download.Request, want digest.Digest, key string, fresh bool, again retry.Policy, staging storage.Staging) (string, error) {
 	known := w.downloaded(key)
 	if _, have := w.store.Step(key, known.SHA256); have && known.SHA256 != "" && !fresh && want == "" {
 		req.Known, req.Modified = known.Validators, known.Modified
@@ -233,7 +236,14 @@ func (w *worker) downloadInto(ctx context.Context, req download.Request, want di
 		return "", err
 	}
 	defer f.Close()
-	got, err := download.Get(ctx, req, f, want)
+	var got download.Result
+	err = again.Do(ctx, "downloading "+download.Redacted(req.URL), retry.Temporary, func() (err error) {
+		if got, err = download.Get(ctx, req, f, want); err != nil {
+			_, seekErr := f.Seek(0, io.SeekStart)
+			err = errors.Join(err, f.Truncate(0), seekErr)
+		}
+		return err
+	})
 	if err != nil {
 		return "", err
 	}

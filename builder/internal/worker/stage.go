@@ -165,7 +165,7 @@ func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Det
 
 // pull pulls an image to build from.
 func (w *worker) pull(ctx context.Context, call *wire.Call, ref string, platform storage.Platform, reach storage.Access) (storage.Detail, error) {
-	img, err := w.pulling(call, ref, func() (storage.Image, error) { return w.store.PullBase(ctx, ref, platform, access(call, reach)) })
+	img, err := w.pulling(call, ref, func() (storage.Image, error) { return w.store.PullBase(ctx, ref, platform, w.access(call, reach)) })
 	if err != nil {
 		return storage.Detail{}, err
 	}
@@ -201,7 +201,7 @@ func (w *worker) wantPull(ctx context.Context, call *wire.Call, p Open, have boo
 		if !have {
 			return true, nil
 		}
-		d, err := w.store.RemoteDigest(ctx, p.From, access(call, p.Access))
+		d, err := w.store.RemoteDigest(ctx, p.From, w.access(call, p.Access))
 		return err == nil && !w.store.HasDigest(local, d), nil
 	case "":
 		return !have, nil

@@ -23,6 +23,7 @@ import (
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
 	"github.com/oakum-build/oakum/builder/internal/wire"
 	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/retry"
 )
 
 // Main is the worker's life. It gives the exit status.
@@ -219,13 +220,13 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 		return with(call, func(p Ref) (any, error) {
 			return w.pulling(call, p.Ref, func() (storage.Image, error) {
 				return w.withFile(ctx, p.Ref, nil, func(ref string) (storage.Image, error) {
-					return w.store.Pull(ctx, ref, p.Platform, access(call, p.Access))
+					return w.store.Pull(ctx, ref, p.Platform, w.access(call, p.Access))
 				})
 			})
 		})
 	case "push":
 		return with(call, func(p Ref) (any, error) {
-			return w.store.Push(ctx, p.Ref, p.Dest, p.Format, access(call, p.Access))
+			return w.store.Push(ctx, p.Ref, p.Dest, p.Format, w.access(call, p.Access))
 		})
 	case "prune":
 		return w.store.Prune()
@@ -235,8 +236,16 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 	return nil, fmt.Errorf("unknown method %q", call.Method)
 }
 
+// retrying says how often a transfer is tried again, and tells the caller when it is.
+func (w *worker) retrying(call *wire.Call) retry.Policy {
+	again := w.hello.Retry
+	again.Notice = func(text string) { call.Event(Event{Warning: text}) }
+	return again
+}
+
 // access lets the caller find logins: helpers need the user's own environment.
-func access(call *wire.Call, a storage.Access) storage.Access {
+func (w *worker) access(call *wire.Call, a storage.Access) storage.Access {
+	a.Retry = w.retrying(call)
 	a.Logins = func(ctx context.Context, authFile string, repositories []string) (storage.Logins, error) {
 		var found storage.Logins
 		err := call.Ask(ctx, Ask{AuthFile: authFile, Repositories: repositories}, &found)

@@ -1,0 +1,319 @@
+//go:build linux
+
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	fakeregistry "github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/oakum-build/oakum/storage/retry"
+	"github.com/oakum-build/oakum/storage/stall"
+)
+
+// faulty is a registry whose first answers to some requests go wrong.
+type faulty struct {
+	host  string
+	times atomic.Int32 // how often more
+	fault http.HandlerFunc
+	of    string // requests whose method and path have this
+}
+
+func newFaulty(t *testing.T) *faulty {
+	t.Helper()
+	f := &faulty{}
+	images := fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0)))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f.of != "" && strings.Contains(r.Method+" "+r.URL.Path, f.of) && f.times.Add(-1) >= 0 {
+			f.fault(w, r)
+			return
+		}
+		images.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() { go s.Close() })
+	f.host = s.Listener.Addr().String()
+	return f
+}
+
+func status(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+}
+
+func reset(w http.ResponseWriter, _ *http.Request) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err == nil {
+		_ = conn.(*net.TCPConn).SetLinger(0)
+		conn.Close()
+	}
+}
+
+func cutShort(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Length", "1000")
+	fmt.Fprint(w, "{")
+}
+
+// What fails for a reason that may pass is tried again, and said; what does not, is not.
+func TestTransfersAreTriedAgain(t *testing.T) {
+	userHome(t)
+	s := open(t)
+	f := newFaulty(t)
+	img := commit(t, s, layer(t, s, nil, "f", "one"), "app")
+	name := f.host + "/app:1"
+	for label, test := range map[string]struct {
+		of    string
+		fault http.HandlerFunc
+		push  bool
+		times int32
+		ok    bool
+	}{
+		"pull, the greeting is busy": {"GET /v2/", status(503), false, 1, true},
+		"pull, a manifest is busy":   {"GET /v2/app/manifests", status(503), false, 2, true},
+		"pull, a manifest is reset":  {"GET /v2/app/manifests", reset, false, 1, true},
+		"pull, a manifest is cut":    {"GET /v2/app/manifests", cutShort, false, 1, true},
+		"pull, a layer is busy":      {"GET /v2/app/blobs", status(502), false, 1, true},
+		"pull, a layer is reset":     {"GET /v2/app/blobs", reset, false, 1, true},
+		"pull, busy for ever":        {"GET /v2/app/manifests", status(503), false, 99, false},
+		"push, the greeting is busy": {"GET /v2/", status(500), true, 1, true},
+		"push, an upload is busy":    {"POST /v2/app/blobs", status(503), true, 1, true},
+		"push, an upload is reset":   {"PATCH /v2/app/blobs", reset, true, 1, true},
+		"push, a manifest is busy":   {"PUT /v2/app/manifests", status(504), true, 1, true},
+		"pull, refused":              {"GET /v2/app/manifests", status(403), false, 1, false},
+		"pull, not there":            {"GET /v2/app/manifests", status(404), false, 1, false},
+		"push, refused":              {"PUT /v2/app/manifests", status(403), true, 1, false},
+	} {
+		f.of = ""
+		if _, err := s.Push(t.Context(), img.ID, name, "", insecure(Access{})); err != nil {
+			t.Fatal(err)
+		}
+		f.fault, f.of = test.fault, test.of
+		f.times.Store(test.times)
+		notices := 0
+		access := insecure(Access{Retry: retry.Policy{Delay: time.Millisecond, Notice: func(text string) {
+			notices++
+			if !strings.Contains(text, "app:") || !strings.Contains(text, " failed: ") || !strings.Contains(text, "trying again in ") {
+				t.Errorf("%s: %s", label, text)
+			}
+		}}})
+		var err error
+		if test.push {
+			new := commit(t, s, layer(t, s, nil, "f", label), "other")
+			_, err = s.Push(t.Context(), new.ID, f.host+"/app:2", "", access)
+		} else {
+			_, err = s.Pull(t.Context(), name, Platform{}, access)
+		}
+		if (err == nil) != test.ok || err != nil && !errors.Is(err, ErrRegistry) {
+			t.Errorf("%s: %v", label, err)
+		}
+		want := int(min(test.times, 3))
+		if !test.ok && test.times == 1 {
+			want = 0
+		}
+		// net/http itself tries again what a reused connection did not get through.
+		if notices != want && !strings.HasSuffix(label, "reset") {
+			t.Errorf("%s: tried again %d times, want %d (%v)", label, notices, want, err)
+		}
+	}
+}
+
+// A registry that dribbles, takes nothing or never ends is given up, wherever it does.
+func TestRegistriesWithoutEnd(t *testing.T) {
+	userHome(t)
+	s := open(t)
+	f := newFaulty(t)
+	img := commit(t, s, layer(t, s, nil, "f", strings.Repeat("one", 1000)), "app")
+	if _, err := s.Push(t.Context(), img.ID, f.host+"/app:1", "", insecure(Access{})); err != nil {
+		t.Fatal(err)
+	}
+	dribble := func(w http.ResponseWriter, r *http.Request) {
+		for range 200 {
+			fmt.Fprint(w, " ")
+			w.(http.Flusher).Flush()
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	silent := func(http.ResponseWriter, *http.Request) { time.Sleep(4 * time.Second) }
+	endless := func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			fmt.Fprint(w, strings.Repeat(" ", 4096))
+		}
+	}
+	access := insecure(Access{Limits: stall.Limits{Window: 200 * time.Millisecond, Least: 100, Most: 1 << 20}})
+	for label, test := range map[string]struct {
+		of    string
+		fault http.HandlerFunc
+		push  bool
+		says  string
+	}{
+		"a dribbled greeting":   {"GET /v2/", dribble, false, "too slow"},
+		"a dribbled manifest":   {"GET /v2/app/manifests", dribble, false, "too slow"},
+		"a dribbled layer":      {"GET /v2/app/blobs", dribble, false, "too slow"},
+		"a silent layer":        {"GET /v2/app/blobs", silent, false, "too slow"},
+		"an endless layer":      {"GET /v2/app/blobs", endless, false, "sent more than 1048576 bytes"},
+		"a silent upload":       {"POST /v2/app/blobs", silent, true, "too slow"},
+		"an upload taken by no": {"PATCH /v2/app/blobs", silent, true, "too slow"},
+		"a silent end":          {"PUT /v2/app/manifests", silent, true, "too slow"},
+	} {
+		f.fault, f.of = test.fault, test.of
+		f.times.Store(99)
+		began := time.Now()
+		var err error
+		if test.push {
+			commit(t, s, layer(t, s, nil, "f", label), "other")
+			_, err = s.Push(t.Context(), "other", f.host+"/app:2", "", access)
+		} else {
+			_, err = s.Pull(t.Context(), f.host+"/app:1", Platform{}, access)
+		}
+		if !errors.Is(err, ErrRegistry) || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: got %v, want %q", label, err, test.says)
+		}
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("%s: it took %v", label, took)
+		}
+	}
+}
+
+// What a server says is bounded.
+func TestLongErrors(t *testing.T) {
+	userHome(t)
+	s := open(t)
+	f := newFaulty(t)
+	f.of, f.fault = "GET /v2/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintf(w, `{"errors": [{"code": "DENIED", "message": %q}]}`, strings.Repeat("x", 60<<10))
+	}
+	f.times.Store(99)
+	_, err := s.Pull(t.Context(), f.host+"/app:1", Platform{}, insecure(Access{}))
+	if !errors.Is(err, ErrRegistry) || len(err.Error()) > 3000 {
+		t.Errorf("%d bytes: %.300v", len(err.Error()), err)
+	}
+}
+
+// An error of a registry says what its caller can do about it.
+func TestReasons(t *testing.T) {
+	userHome(t)
+	s := open(t)
+	private, plain := newRegistry(t, "me"), newRegistry(t, "")
+	tls := httptest.NewTLSServer(http.NotFoundHandler())
+	defer tls.Close()
+	secure := tls.Listener.Addr().String()
+	for name, test := range map[string]struct {
+		ref    string
+		access Access
+		reason string
+		host   string
+	}{
+		"no login":        {private.host + "/a", insecure(Access{}), ReasonLogin, private.host},
+		"http":            {plain.host + "/a", Access{}, ReasonHTTP, plain.host},
+		"a certificate":   {secure + "/a", Access{}, ReasonCertificate, secure},
+		"a closed port":   {"127.0.0.1:1/a", insecure(Access{}), "", "127.0.0.1:1"},
+		"it is not there": {plain.host + "/a", insecure(Access{}), "", plain.host},
+	} {
+		_, err := s.Pull(t.Context(), test.ref, Platform{}, test.access)
+		var failed *RegistryError
+		if !errors.As(err, &failed) || failed.Reason != test.reason || failed.Host != test.host || !errors.Is(err, ErrRegistry) {
+			t.Errorf("%s: got %+v (%v), want %q", name, failed, err, test.reason)
+		}
+	}
+}
+
+// A short name that may be several images is not taken from just anywhere.
+func TestShortNames(t *testing.T) {
+	home := userHome(t)
+	s := open(t)
+	one, two := newRegistry(t, ""), newRegistry(t, "")
+	pushed(t, s, two, "", "a:1")
+	lists := fmt.Sprintf("unqualified-search-registries = [%q, %q]\n", one.host+"", two.host)
+	for name, test := range map[string]struct {
+		conf string
+		ref  string
+		says []string // nil is success
+	}{
+		"enforcing":             {lists + "short-name-mode = \"enforcing\"\n", "a:1", []string{"enforcing", one.host + "/a:1", two.host + "/a:1"}},
+		"permissive":            {lists + "short-name-mode = \"permissive\"\n", "a:1", nil},
+		"disabled":              {lists + "short-name-mode = \"disabled\"\n", "a:1", nil},
+		"none said":             {lists, "a:1", nil},
+		"enforcing, one":        {fmt.Sprintf("unqualified-search-registries = [%q]\nshort-name-mode = \"enforcing\"\n", two.host), "a:1", nil},
+		"enforcing, an alias":   {lists + fmt.Sprintf("short-name-mode = \"enforcing\"\n[aliases]\na = %q\n", two.host+"/a"), "a:1", nil},
+		"enforcing, in full":    {lists + "short-name-mode = \"enforcing\"\n", two.host + "/a:1", nil},
+		"an empty list":         {"unqualified-search-registries = []\n", "a:1", []string{"lists none", "docker.io/library/a:1"}},
+		"an empty list, alias":  {fmt.Sprintf("unqualified-search-registries = []\n[aliases]\na = %q\n", two.host+"/a"), "a:1", nil},
+		"a file that is broken": {"unqualified-search-registries = 7\n", "a:1", []string{"registries.conf"}},
+		"all fail":              {fmt.Sprintf("unqualified-search-registries = [%q, %q]\n", one.host, "127.0.0.1:1"), "a:1", []string{one.host + "/a:1", "127.0.0.1:1/a:1"}},
+	} {
+		path := filepath.Join(home, strings.ReplaceAll(name, " ", "_"))
+		t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, path, test.conf))
+		_, err := s.Pull(t.Context(), test.ref, Platform{}, insecure(Access{}))
+		if (err == nil) != (test.says == nil) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		for _, text := range test.says {
+			if err != nil && (!strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "registry-1.docker.io")) {
+				t.Errorf("%s: got %v, want %q in it", name, err, text)
+			}
+		}
+	}
+}
+
+// A home that cannot be written to, or that is not there, is no reason to fail.
+func TestNoHome(t *testing.T) {
+	home := userHome(t)
+	s := open(t)
+	commit(t, s, layer(t, s, nil, "f", "one"), "app")
+	t.Setenv("XDG_CACHE_HOME", "")
+	for _, dir := range []string{"/proc/1/nothing", "/dev/null"} { // nothing can be made there
+		t.Setenv("HOME", dir)
+		t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
+		if _, err := s.find("app"); err != nil {
+			t.Errorf("HOME=%s: %v", dir, err)
+		}
+		if _, err := s.find("none"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("HOME=%s: %v", dir, err)
+		}
+	}
+	t.Setenv("HOME", home)
+}
+
+// Only some transports are known, and the others are not taken for names on Docker Hub.
+func TestTransports(t *testing.T) {
+	userHome(t)
+	s := open(t)
+	img := commit(t, s, layer(t, s, nil, "f", "one"), "app")
+	for _, ref := range []string{"docker-daemon:app:latest", "ostree:app", "atomic:app/b", "sif:app", "tarball:app", "containers-storage:other"} {
+		if _, err := s.Push(t.Context(), "app", ref, "", Access{}); !errors.Is(err, ErrReference) || !strings.Contains(err.Error(), "oci-archive:FILE") {
+			t.Errorf("push to %s: %v", ref, err)
+		}
+		_, err := s.Pull(t.Context(), ref, Platform{}, Access{})
+		if strings.HasPrefix(ref, ownStore) {
+			if !errors.Is(err, ErrNotFound) {
+				t.Errorf("pull of %s: %v", ref, err)
+			}
+		} else if !errors.Is(err, ErrReference) || !strings.Contains(err.Error(), "oci-archive:FILE") {
+			t.Errorf("pull of %s: %v", ref, err)
+		}
+	}
+	if got, err := s.Pull(t.Context(), "containers-storage:app", Platform{}, Access{}); err != nil || got.ID != img.ID {
+		t.Errorf("pull from the store itself: %+v, %v", got, err)
+	}
+	dir := t.TempDir()
+	for _, dest := range []string{"oci:" + dir + "/o:x", "oci-archive:" + dir + "/oa:x", "docker-archive:" + dir + "/da:x:1", "dir:" + dir + "/d"} {
+		if _, err := s.Push(t.Context(), "containers-storage:app", dest, "", Access{}); err != nil {
+			t.Errorf("push to %s: %v", dest, err)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 4 {
+		t.Errorf("%v, %v", left, err)
+	}
+}

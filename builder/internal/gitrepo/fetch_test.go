@@ -275,7 +275,7 @@ func TestHostileRepositories(t *testing.T) {
 	}
 	mark := "#!/bin/sh\ntouch " + victim + "/ran\n"
 	r.commit("r", map[string]string{
-		"proj": "-> /", "up": "-> ../../../..", "d/self": "-> .", "run": mark,
+		"proj": "-> /", "up": "-> ../../../..", "d/self": "-> .", "sibling": "-> d", "inner/sibling": "-> ../deep/er", "deep/er/f": "f", "run": mark,
 		".gitattributes": "* filter=evil diff=evil\n", "d/f": "f",
 	})
 	r.git("r", "config", "filter.evil.smudge", r.dir+"/r/run")
@@ -284,7 +284,7 @@ func TestHostileRepositories(t *testing.T) {
 		t.Fatal(err)
 	}
 	url := r.serve(nil) + "/r.git"
-	for _, subdir := range []string{"proj" + victim, "proj", "up", "up" + victim, "d/self", "d/self/f"} {
+	for _, subdir := range []string{"proj" + victim, "proj", "up", "up" + victim, "d/self", "d/self/f", "sibling", "inner/sibling"} {
 		if files, err := checkout(t, url+"#main:"+subdir, false); err == nil {
 			t.Errorf("%s: got %s", subdir, text(files))
 		}

@@ -19,14 +19,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/user"
 	"runtime"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 
-	"go.podman.io/storage/pkg/idtools"
 	"go.podman.io/storage/pkg/unshare"
 	"golang.org/x/sys/unix"
 )
@@ -261,60 +257,4 @@ func namespaceFix(errno syscall.Errno) string {
 func hasSysAdmin() bool {
 	ok, err := unshare.HasCapSysAdmin()
 	return err == nil && ok
-}
-
-type idMaps struct{ uids, gids []string }
-
-// userMaps is the present user as root, and its subordinate ids from 1 on.
-func userMaps() (*idMaps, error) {
-	u, err := user.Current()
-	if err != nil {
-		return nil, fmt.Errorf("looking up the current user: %w", err)
-	}
-	none := &Fault{
-		Missing: fmt.Sprintf("user %s has no subordinate ids in /etc/subuid and /etc/subgid", u.Username),
-		Fix:     "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " + u.Username,
-	}
-	mappings, err := idtools.NewIDMappings(u.Username, u.Username)
-	if err != nil || len(mappings.UIDs()) == 0 || len(mappings.GIDs()) == 0 {
-		return nil, none
-	}
-	return &idMaps{
-		uids: mapArgs(os.Geteuid(), mappings.UIDs()),
-		gids: mapArgs(os.Getegid(), mappings.GIDs()),
-	}, nil
-}
-
-func mapArgs(self int, ranges []idtools.IDMap) []string {
-	args := []string{"0", strconv.Itoa(self), "1"}
-	next := 1
-	for _, r := range ranges {
-		args = append(args, strconv.Itoa(next), strconv.Itoa(r.HostID), strconv.Itoa(r.Size))
-		next += r.Size
-	}
-	return args
-}
-
-func (m *idMaps) write(pid int) error {
-	var wg sync.WaitGroup
-	var uidErr, gidErr error
-	wg.Go(func() { uidErr = runMapper("newuidmap", pid, m.uids) })
-	wg.Go(func() { gidErr = runMapper("newgidmap", pid, m.gids) })
-	wg.Wait()
-	return errors.Join(uidErr, gidErr)
-}
-
-func runMapper(name string, pid int, args []string) error {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return &Fault{Missing: name + " is not installed", Fix: "apt-get install uidmap (or your distribution's package of it)"}
-	}
-	out, err := exec.Command(path, append([]string{strconv.Itoa(pid)}, args...)...).CombinedOutput()
-	if err != nil {
-		return &Fault{
-			Missing: fmt.Sprintf("%s: %v: %s", name, err, strings.TrimSpace(string(out))),
-			Fix:     "check that " + path + " is setuid root or has cap_setuid/cap_setgid, and that /etc/subuid and /etc/subgid list your user",
-		}
-	}
-	return nil
 }

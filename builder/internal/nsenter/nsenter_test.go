@@ -6,13 +6,10 @@ import (
 	"context"
 	"errors"
 	"os"
-	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"go.podman.io/storage/pkg/idtools"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,22 +21,6 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(m.Run())
-}
-
-func TestMapArgs(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		ranges []idtools.IDMap
-		want   string
-	}{
-		{nil, "0 1000 1"},
-		{[]idtools.IDMap{{HostID: 100000, Size: 65536}}, "0 1000 1 1 100000 65536"},
-		{[]idtools.IDMap{{HostID: 100000, Size: 10}, {HostID: 300000, Size: 20}}, "0 1000 1 1 100000 10 11 300000 20"},
-	} {
-		if got := mapArgs(1000, test.ranges); !slices.Equal(got, strings.Fields(test.want)) {
-			t.Errorf("%v: got %q, want %q", test.ranges, got, test.want)
-		}
-	}
 }
 
 func TestExpect(t *testing.T) {

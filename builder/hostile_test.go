@@ -165,12 +165,15 @@ func TestAddedArchiveStaysInside(t *testing.T) {
 		"hard link out":         archive(t, hard("h", host+"/marker"), reg("h")),
 		"hard link up":          archive(t, hard("h", up+host+"/marker"), reg("h")),
 		"whiteout through link": archive(t, link("l", host), reg("l/.wh.marker"), reg("l/.wh..wh..opq")),
+		"a sibling":             archive(t, link("l", "../in-evil"), reg("l/f"), reg("../in-evil/f"), hard("h", "../in-evil/f"), hard("h", "/in-evil/f")),
 		"whiteouts":             archive(t, reg(".wh..."), reg(".wh.."), reg(up+host+"/.wh.marker")),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := base(t, b)
+			ok(t, s.Copy(t.Context(), "/in-evil/", file("f", "of the image")))
 			err := s.Add(t.Context(), "/in/", source)
 			t.Log(err)
+			equal(t, sh(t, s, "cat /in-evil/f; ls /in-evil"), "of the imagef\n")
 			if strings.Contains(sh(t, s, "cat /in/* /in/*/* 2>/dev/null; true"), secret) {
 				t.Error("the secret is in the stage")
 			}

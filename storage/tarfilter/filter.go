@@ -73,7 +73,7 @@ func rest(w io.Writer, in *tap, header *bytes.Buffer, end error) error {
 		return err
 	}
 	_, err := io.Copy(io.Discard, in) // not r, which may have a WriteTo that cannot start here
-	if end == io.EOF && err != nil && err.Error() == gzip.ErrHeader.Error() {
+	if end == io.EOF && err != nil && errors.Is(err, gzip.ErrHeader) {
 		return nil // something follows what was compressed; gzip(1) passes over it, too
 	}
 	return err

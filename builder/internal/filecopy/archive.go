@@ -6,12 +6,12 @@ import (
 	"archive/tar"
 	"bufio"
 	"compress/bzip2"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 	"go.podman.io/storage/pkg/archive"
@@ -26,40 +26,50 @@ func IsTar(f *os.File) (bool, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, fmt.Errorf("reading %s: %w", f.Name(), err)
 	}
-	r, done := decompressor(archive.DetectCompression(magic), br)
-	if r == nil {
+	r, err := decompressor(archive.DetectCompression(magic), br)
+	if err != nil {
 		return false, nil
 	}
-	defer done()
+	defer r.Close()
 	_, err = tar.NewReader(r).Next()
 	return err == nil, nil
 }
 
-// decompressor only has to reach the first header, so it runs in this process.
-func decompressor(c archive.Compression, r io.Reader) (io.Reader, func()) {
-	nothing := func() {}
-	var out io.Reader
-	var err error
+// Decompress gives what is in a stream that is plain or compressed by gzip, bzip2, xz or
+// zstd, by its content, in bounded memory. No other program is started for it.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	br := bufio.NewReaderSize(r, 1<<20)
+	magic, err := br.Peek(10)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return decompressor(archive.DetectCompression(magic), br)
+}
+
+// maxWindow is how far back a zstd stream may refer; zstd(1) takes 128 MiB unless it is asked for
+// more.
+const maxWindow = 256 << 20
+
+func decompressor(c archive.Compression, r io.Reader) (io.ReadCloser, error) {
 	switch c {
 	case archive.Uncompressed:
-		return r, nothing
+		return io.NopCloser(r), nil
 	case archive.Gzip:
-		out, err = gzip.NewReader(r)
+		return gzip.NewReader(r)
 	case archive.Bzip2:
-		out = bzip2.NewReader(r)
+		return io.NopCloser(bzip2.NewReader(r)), nil
 	case archive.Xz:
-		out, err = xz.ReaderConfig{SingleStream: true}.NewReader(r)
-	case archive.Zstd:
-		var z *zstd.Decoder
-		z, err = zstd.NewReader(r, zstd.WithDecoderMaxMemory(256<<20), zstd.WithDecoderConcurrency(1))
-		if err == nil {
-			return z, z.Close
+		x, err := xz.NewReader(r)
+		if err != nil {
+			return nil, err
 		}
-	default:
-		return nil, nothing
+		return io.NopCloser(x), nil
+	case archive.Zstd:
+		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
 	}
-	if err != nil {
-		return nil, nothing
-	}
-	return out, nothing
+	return nil, fmt.Errorf("compressed in a way that is not known: %s", c.Extension())
 }

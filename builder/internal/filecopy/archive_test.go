@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -85,6 +86,27 @@ func TestIsTar(t *testing.T) {
 		if at, err := f.Seek(0, io.SeekCurrent); at != 0 || err != nil {
 			t.Errorf("%s: left at %d: %v", name, at, err)
 		}
+	}
+}
+
+// A stream that says it refers far back gets no memory for it.
+func TestZstdWindow(t *testing.T) {
+	for window, want := range map[string]bool{
+		"\x68": true,  // 8 MiB
+		"\xf8": false, // 2 TiB
+		"\xa8": false, // 2 GiB
+	} {
+		// A frame (RFC 8878): magic number, descriptor, window, one raw block that is the last.
+		stream := "\x28\xb5\x2f\xfd\x00" + window + "\x29\x00\x00hello"
+		r, err := Decompress(strings.NewReader(stream))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if ok := err == nil && string(got) == "hello"; ok != want {
+			t.Errorf("window %x: %q, %v", window, got, err)
+		}
+		r.Close()
 	}
 }
 

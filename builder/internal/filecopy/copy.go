@@ -281,7 +281,8 @@ func (c *copier) regular(src *Source, e *entry, dir *os.File, name string) error
 		return err
 	}
 	defer in.Close()
-	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	// Made anew, so that no link is followed that has come there meanwhile.
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return &os.PathError{Op: "create", Path: target, Err: err}
 	}

@@ -111,7 +111,7 @@ func untar(in io.Reader, dir *os.File, judge *tarfilter.Archive, owner *idtools.
 	if err != nil {
 		return err
 	}
-	plain, err := archive.DecompressStream(in)
+	plain, err := filecopy.Decompress(in)
 	if err != nil {
 		return fmt.Errorf("%w: unpacking: %w", errInvalid, err)
 	}

@@ -318,9 +318,10 @@ func unknownCommand(app *cli.App, words []string) error {
 		name += " " + last
 	}
 	err := usagef("unknown command %q", name)
-	if words, ok := foreignCommands[last]; ok {
-		err = usagef("oakum has no command %q: %s", name, words)
-		return err
+	for _, known := range []string{name, last} {
+		if words, ok := foreignCommands[known]; ok {
+			return usagef("oakum has no command %q: %s", name, words)
+		}
 	}
 	err.hint = didYouMean(name, known)
 	if err.hint == "" {

@@ -72,6 +72,9 @@ var foreignVariables = [][2]string{
 	{"BUILDAH_RUNTIME", "runtime"},
 }
 
+// secretValues are flags whose values may hold a password or a token, and are not shown.
+var secretValues = []string{"cache-from", "cache-to", "decryption-key", "encrypt-layer", "connection", "H", "env-merge", "health-cmd", "log-driver", "secret", "annotation"}
+
 // lookupForeign finds a flag by its name without dashes. The long ones of
 // foreignGlobals may follow a command too.
 func lookupForeign(command, name string) (foreignFlag, bool) {
@@ -122,7 +125,7 @@ func matches(pattern, value string) bool {
 // foreignUse is a flag or variable that was given, as the user wrote it, with its rule.
 type foreignUse struct {
 	typed string
-	flag  string // its first name
+	flag  string // without its value
 	rule  rule
 }
 
@@ -132,14 +135,15 @@ func (f foreignFlag) use(typed, value string) (foreignUse, error) {
 	if err != nil {
 		return foreignUse{}, err
 	}
-	if f.value != "" || value == "false" {
+	flag := typed
+	if (f.value != "" || value == "false") && !slices.Contains(secretValues, f.list()[0]) {
 		typed += "=" + value
 	}
 	typed = printable(typed)
 	if r.verdict == refused {
 		return foreignUse{}, usagef("%s is not supported: %s", typed, r.words)
 	}
-	return foreignUse{typed, f.list()[0], r}, nil
+	return foreignUse{typed, flag, r}, nil
 }
 
 // foreignWarnings says which flags are missed, once for each reason, and fails where one
@@ -184,7 +188,7 @@ func variableUses(command string, given []foreignUse, lookup func(string) (strin
 	for _, v := range foreignVariables {
 		f, _ := lookupForeign(command, v[1])
 		value, ok := lookup(v[0])
-		if !ok || value == "" || slices.ContainsFunc(given, func(u foreignUse) bool { return u.flag == f.list()[0] }) {
+		if !ok || value == "" || slices.ContainsFunc(given, func(u foreignUse) bool { return u.flag == "--"+v[1] }) {
 			continue
 		}
 		use, err := f.use(v[0], value)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -133,6 +134,13 @@ func arity(f cli.Flag) string {
 
 func TestForeignFlagsAreUnambiguous(t *testing.T) {
 	app := testApp()
+	for _, name := range secretValues {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(foreignFlags)), func(command string) bool {
+			return slices.ContainsFunc(foreignFlags[command], func(f foreignFlag) bool { return f.list()[0] == name })
+		}) {
+			t.Errorf("no flag is called %q first", name)
+		}
+	}
 	for command, flags := range foreignFlags {
 		seen := map[string]bool{}
 		for _, f := range flags {
@@ -162,11 +170,14 @@ func TestForeignFlagsInALine(t *testing.T) {
 			warnings: []string{"--memory=2g has no effect: " + noLimits}},
 		{in: "build --ulimit a=1 --ulimit b=2 -m=1g -m2g --memory 3g --cpuset-cpus 0 .", want: "build -- .", warnings: []string{
 			"--ulimit=a=1 has no effect: commands have the limits of oakum's own process, as the shell's ulimit sets them",
-			"-m=1g, --cpuset-cpus=0 have no effect: " + noLimits,
+			"-m=1g, --memory=3g, --cpuset-cpus=0 have no effect: " + noLimits,
 		}},
 		{in: "buildx --builder default build -t x .", want: "build --tag=x -- ."},
 		{in: "buildx --builder=other --root /r build .", want: "build --root=/r -- .", warnings: []string{
 			"--builder=other has no effect: oakum itself builds, there are no others to choose from",
+		}},
+		{in: "build --cache-to type=s3,secret_access_key=hunter2 .", want: "build -- .", warnings: []string{
+			"--cache-to has no effect: the layer cache is in the store and cannot be exported yet",
 		}},
 		{in: "buildx --help", want: "help"},
 		{in: "build -qDt x .", want: "build --quiet --tag=x -- ."},
@@ -197,6 +208,7 @@ func TestForeignErrors(t *testing.T) {
 	tests := []struct{ in, text, hint string }{
 		{"build --squash .", "--squash is not supported: each step is a layer; a last stage FROM scratch with COPY --from of all of the one before has one layer", ""},
 		{"build --network=none .", "--network=none is not supported: commands have the host's network; nothing keeps them from it", ""},
+		{"build --decryption-key key.pem:hunter2 .", "--decryption-key is not supported: encrypted images cannot be read", ""},
 		{"build --rm=maybe .", `invalid boolean value "maybe" for --rm`, ""},
 		{"build -D -o type=oci,dest=x .", "-D is not supported together with --output: layers are not compressed in the store; a push and --output compress them", ""},
 		{"build --push --disable-compression .", "--disable-compression is not supported together with --push: layers are not compressed in the store; a push and --output compress them", ""},
@@ -209,7 +221,8 @@ func TestForeignErrors(t *testing.T) {
 		{"image save x", `oakum has no command "image save": oakum push IMAGE docker-archive:FILE or oci-archive:FILE writes an archive`, ""},
 		{"image lst", `unknown command "image lst"`, "did you mean image ls?"},
 		{"image", `unknown command "image"`, "did you mean images?"},
-		{"buildx ls", `unknown command "buildx ls"`, "oakum help lists the commands"},
+		{"buildx create --use", `oakum has no command "buildx create": ` + oneBuilder, ""},
+		{"builder xyz", `unknown command "builder xyz"`, "oakum help lists the commands"},
 		{"rum x", `unknown command "rum"`, "did you mean run?"},
 	}
 	for _, test := range tests {
@@ -231,7 +244,7 @@ func TestForeignVariables(t *testing.T) {
 		{name: "BUILDAH_LAYERS", value: "", command: "build"},
 		{name: "BUILDAH_LAYERS", value: "false", command: "images"},
 		{name: "BUILDAH_LAYERS", value: "false", command: "build", err: "BUILDAH_LAYERS=false is not supported: each step is a layer; --no-cache runs every step anew"},
-		{name: "BUILDAH_LAYERS", value: "false", command: "build", given: "layers"},
+		{name: "BUILDAH_LAYERS", value: "false", command: "build", given: "--layers"},
 		{name: "BUILDAH_ISOLATION", value: "chroot", command: "build"},
 		{name: "BUILDAH_ISOLATION", value: "hyperv", command: "build", err: "BUILDAH_ISOLATION=hyperv is not supported: RUN is isolated by namespaces of its own, in the way of an OCI runtime"},
 	}

@@ -1,9 +1,11 @@
 package builder
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // Config is what an image says about how its containers run: the OCI image
@@ -52,6 +54,40 @@ func (c Config) Clone() Config {
 	c.OnBuild = slices.Clone(c.OnBuild)
 	c.Shell = slices.Clone(c.Shell)
 	return c
+}
+
+// Validate says what of the configuration an image cannot hold: it is kept as JSON, which
+// has no bytes that are not UTF-8. The error matches ErrInvalid.
+func (c Config) Validate() error {
+	var health []string
+	if c.Healthcheck != nil {
+		health = c.Healthcheck.Test
+	}
+	for _, part := range []struct {
+		name  string
+		texts []string
+	}{
+		{"user", []string{c.User}}, {"working directory", []string{c.WorkingDir}}, {"stop signal", []string{c.StopSignal}},
+		{"environment", c.Env}, {"entrypoint", c.Entrypoint}, {"command", c.Cmd}, {"shell", c.Shell},
+		{"health check", health}, {"ONBUILD trigger", c.OnBuild},
+		{"port", slices.Collect(maps.Keys(c.ExposedPorts))}, {"volume", slices.Collect(maps.Keys(c.Volumes))},
+		{"label", slices.Collect(maps.Keys(c.Labels))}, {"label", slices.Collect(maps.Values(c.Labels))},
+	} {
+		for _, text := range part.texts {
+			if err := checkUTF8(part.name, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkUTF8 checks a text that an image is to hold.
+func checkUTF8(name, text string) error {
+	if utf8.ValidString(text) {
+		return nil
+	}
+	return fmt.Errorf("%w: the %s %q is not UTF-8, and an image can hold nothing else there", ErrInvalid, name, text)
 }
 
 // History is one entry of an image's history (OCI image configuration, "history").

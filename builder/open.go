@@ -180,7 +180,7 @@ func (b *Builder) call(ctx context.Context, method string, params, result any, f
 // answer does for the worker what needs the environment of this process.
 func answer(ctx context.Context, question json.RawMessage) (any, error) {
 	var ask worker.Ask
-	if err := json.Unmarshal(question, &ask); err != nil {
+	if err := wire.Unmarshal(question, &ask); err != nil {
 		return nil, err
 	}
 	return storage.FindLogins(ctx, ask.AuthFile, ask.Repositories)
@@ -206,7 +206,7 @@ func (b *Builder) isClosed() bool {
 
 func (b *Builder) workerEvent(raw json.RawMessage) {
 	var e worker.Event
-	if err := json.Unmarshal(raw, &e); err != nil {
+	if err := wire.Unmarshal(raw, &e); err != nil {
 		return
 	}
 	switch {
@@ -285,13 +285,13 @@ func fromWire(err error) error {
 	}
 	if w.Kind == worker.KindHost {
 		var fault nsenter.Fault
-		if json.Unmarshal(w.Detail, &fault) == nil {
+		if wire.Unmarshal(w.Detail, &fault) == nil {
 			return &HostError{Missing: fault.Missing, Fix: fault.Fix}
 		}
 	}
 	if w.Kind == worker.KindLimit {
 		limit := &foreign.LimitError{}
-		if json.Unmarshal(w.Detail, limit) == nil {
+		if wire.Unmarshal(w.Detail, limit) == nil {
 			return &kindError{limit, w.Message}
 		}
 	}

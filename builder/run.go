@@ -4,7 +4,6 @@ package builder
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -141,6 +140,9 @@ func (s *Stage) runParams(cmd Cmd) (worker.Run, error) {
 	if len(cmd.Hostname) > maxHostname || strings.ContainsFunc(cmd.Hostname, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return worker.Run{}, fmt.Errorf("%w: %q is not a machine's name", ErrInvalid, cmd.Hostname)
 	}
+	if err := errors.Join(checkUTF8("working directory", params.Dir), checkUTF8("user", params.User)); err != nil {
+		return worker.Run{}, err
+	}
 	texts := slices.Concat(params.Args, params.Env, params.UncachedEnv, []string{params.Dir})
 	if slices.ContainsFunc(texts, func(text string) bool { return strings.ContainsRune(text, 0) }) {
 		return worker.Run{}, fmt.Errorf("%w: the command or its environment has a NUL byte", ErrInvalid)
@@ -155,7 +157,7 @@ func (s *Stage) commandError(args []string, err error, tail []byte) error {
 		return err
 	}
 	var d worker.ExitDetail
-	if jsonErr := json.Unmarshal(k.Detail, &d); jsonErr != nil {
+	if jsonErr := wire.Unmarshal(k.Detail, &d); jsonErr != nil {
 		return err
 	}
 	if is, host := s.image.platform(), storage.HostPlatform(); !is.Fits(host) && execFailed(args[0], d.Code, tail) {

@@ -292,6 +292,13 @@ func (s *Stage) Commit(ctx context.Context, name string, opts CommitOptions) (Im
 	if docker && len(opts.Annotations) > 0 {
 		return Image{}, fmt.Errorf("%w: images of the format docker have no annotations", ErrInvalid)
 	}
+	err := s.config.Validate()
+	for name, text := range opts.Annotations {
+		err = errors.Join(err, checkUTF8("annotation", name), checkUTF8("annotation", text))
+	}
+	if err = errors.Join(err, checkUTF8("author", opts.Author)); err != nil {
+		return Image{}, err
+	}
 	img := s.image
 	img.Config, img.History = s.config, nil
 	img.Variant = img.platform().Normal().Variant // as BuildKit writes it

@@ -24,7 +24,10 @@ func (w *worker) dispatch(ctx context.Context, c plan.Command, from origin, s *s
 	case *instructions.WorkdirCommand:
 		return true, w.workdir(ctx, ic)
 	}
-	return false, w.configure(c.Command)
+	if err := w.configure(c.Command); err != nil {
+		return false, err
+	}
+	return false, w.fs.Config().Validate()
 }
 
 // configure does an instruction that changes only the configuration.
@@ -53,7 +56,7 @@ func (w *worker) configure(c instructions.Command) error {
 	case *instructions.HealthCheckCommand:
 		w.healthcheck(c)
 	case *instructions.MaintainerCommand:
-		w.maintainer(c)
+		return w.maintainer(c)
 	case *instructions.OnbuildCommand:
 		w.onbuild(c)
 	default:

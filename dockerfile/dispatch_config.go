@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
@@ -145,9 +146,13 @@ func (w *worker) healthcheck(c *instructions.HealthCheckCommand) {
 	w.set(fmt.Sprintf("HEALTHCHECK %+v", check), func(config *builder.Config) { config.Healthcheck = &check })
 }
 
-func (w *worker) maintainer(c *instructions.MaintainerCommand) {
+func (w *worker) maintainer(c *instructions.MaintainerCommand) error {
+	if !utf8.ValidString(c.Maintainer) {
+		return fmt.Errorf("MAINTAINER: %w: %q is not UTF-8, and an image can hold nothing else there", builder.ErrInvalid, c.Maintainer)
+	}
 	w.author = c.Maintainer
 	w.set("MAINTAINER "+c.Maintainer, func(*builder.Config) {})
+	return nil
 }
 
 // onbuild does ONBUILD, which BuildKit leaves out of the history.

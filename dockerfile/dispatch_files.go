@@ -3,7 +3,6 @@ package dockerfile
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"path"
 	"strings"
 
@@ -95,7 +94,8 @@ func (w *worker) bring(ctx context.Context, name string, args instructions.Sourc
 		return fmt.Errorf("%s: there is no build context to take files from", name)
 	}
 	for _, doc := range args.SourceContents {
-		if !fs.ValidPath(doc.Path) || strings.Contains(doc.Path, "/") || doc.Path == "." {
+		doc.Path = plan.Bytes(doc.Path)
+		if doc.Path == "" || doc.Path == "." || doc.Path == ".." || strings.ContainsAny(doc.Path, "/\x00") {
 			return fmt.Errorf("%s <<%s: the name of a here-document is a file's name here", name, doc.Path)
 		}
 		f.inline = append(f.inline, inlineFile{doc.Path, doc.Data})

@@ -39,6 +39,9 @@ func (w *worker) workdir(ctx context.Context, c *instructions.WorkdirCommand) er
 	if !path.IsAbs(dir) {
 		dir = path.Join("/", w.fs.Config().WorkingDir, dir)
 	}
+	if err := (builder.Config{WorkingDir: dir}).Validate(); err != nil {
+		return err
+	}
 	w.fs.Describe("WORKDIR " + dir)
 	return w.fs.Workdir(ctx, dir)
 }

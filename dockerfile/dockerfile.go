@@ -183,6 +183,12 @@ func (o Options) validate() error {
 			return fmt.Errorf("environment %q: it is not NAME=VALUE", entry)
 		}
 	}
+	if err := (builder.Config{Env: o.Env, Labels: o.Labels}).Validate(); err != nil {
+		return err
+	}
+	if err := (builder.Config{Labels: o.Annotations}).Validate(); err != nil {
+		return fmt.Errorf("annotations: %w", err)
+	}
 	for _, name := range o.Names {
 		named, err := reference.ParseNormalizedNamed(name)
 		if err == nil {

@@ -28,6 +28,11 @@ func TestLanguage(t *testing.T) {
 		{"variables in a trigger are those of the child", "FROM base AS a\nENV V=base\nONBUILD WORKDIR /$V-$W\nENV V=late\nFROM a\n", []string{"WORKDIR /late-"}},
 		{"a trigger with a here-document", "FROM base AS a\nONBUILD RUN <<EOF\nx\ny\nEOF\nFROM a\n", []string{"RUN /bin/sh -c x\ny\n"}},
 		{"the host's network is what every RUN has", "FROM base\nRUN --network=host a\n", []string{"RUN /bin/sh -c a"}},
+		{"bytes that are not UTF-8", "FROM base\nARG A=\xe9\xe8\nRUN echo \xe9\nRUN [\"a\", \"\xe9\"]\nCOPY --chown=\xe9 \xe9 $A ${A#\xe9} \"${A/?/x}\" ${A%%\xe8} ${N:-\xff} /\xe9/\n",
+			[]string{"RUN /bin/sh -c echo \xe9", "RUN a \xe9", "COPY \xe9 \xe9\xe8 \xe8 x\xe8 \xe9 \xff -> /\xe9/"}},
+		{"bytes in here-documents", "FROM base\nRUN <<EOF\n\xe9\nEOF\nRUN cat <<\xe9 <<\xe8\n\xe9\xe9\n\xe9\n\xe8\xe8\n\xe8\nRUN <<\xe9\nx\xff\n\xe9\n",
+			[]string{"RUN /bin/sh -c \xe9\n", "RUN /bin/sh -c cat <<\xe9 <<\xe8\n\xe9\xe9\n\xe9\n\xe8\xe8\n\xe8", "RUN /bin/sh -c x\xff\n"}},
+		{"characters that stand for bytes elsewhere", "FROM base\nARG A=\U0010FEE9\nRUN \U0010FEE9 \xf4\x8f\nCOPY $A /\n", []string{"RUN /bin/sh -c \U0010FEE9 \xf4\x8f", "COPY \U0010FEE9 -> /"}},
 		{"network and security that are the default", "FROM base\nRUN --network=default --security=sandbox a\n", []string{"RUN /bin/sh -c a"}},
 	}
 	for _, tt := range tests {

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/bytetext"
 	"github.com/oakum-build/oakum/builder/foreign"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
@@ -181,12 +182,21 @@ func parseIgnore(name string, text []byte) ([]string, error) {
 		err = checkPatterns(patterns)
 	}
 	if err == nil {
-		_, err = patternmatcher.New(patterns)
+		_, err = patternmatcher.New(encoded(patterns))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return patterns, nil
+}
+
+// encoded makes texts UTF-8, which patterns are compiled from.
+func encoded(texts []string) []string {
+	out := make([]string, len(texts))
+	for i, text := range texts {
+		out[i] = bytetext.Encode(text)
+	}
+	return out
 }
 
 // checkPatterns keeps the patterns of what is left out to what can be compared with each

@@ -77,7 +77,7 @@ func open(c *cli.Context, opts builder.Options) (*builder.Builder, error) {
 	opts.Root = c.String("root")
 	opts.RunRoot = c.String("runroot")
 	opts.Driver = c.String("storage-driver")
-	opts.DriverOptions = c.StringSlice("storage-opt")
+	opts.DriverOptions = values(c, "storage-opt")
 	var err error
 	if opts.Retry, err = retries(c); err != nil {
 		return nil, err

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/oakum-build/oakum/builder/bytetext"
 )
 
 // arrange rewrites a command line as a user of docker or podman writes it into the
@@ -200,9 +202,23 @@ func (s *scanner) short(arg string, next []string) (int, error) {
 	return 0, nil
 }
 
+// add adds an option. urfave/cli copies lists of values as JSON, which keeps only UTF-8;
+// function values decodes them.
 func (s *scanner) add(f cli.Flag, value string) {
 	name := f.Names()[0]
+	if _, several := f.(*cli.StringSliceFlag); several {
+		value = bytetext.Encode(value)
+	}
 	s.options = append(s.options, option{name: name, text: "--" + name + value})
+}
+
+// values gives the values of a flag that may be repeated.
+func values(c *cli.Context, name string) []string {
+	texts := c.StringSlice(name)
+	for i, text := range texts {
+		texts[i] = bytetext.Decode(text)
+	}
+	return texts
 }
 
 // special recognises the two flags that are verbs in truth.

@@ -112,8 +112,8 @@ func TestParsing(t *testing.T) {
 				}
 			}
 			check("arguments", c.Args().Slice(), test.args)
-			check("--tag", c.StringSlice("tag"), test.tags)
-			check("--output", c.StringSlice("output"), test.opt)
+			check("--tag", values(c, "tag"), test.tags)
+			check("--output", values(c, "output"), test.opt)
 			check("--root", []string{c.String("root")}, []string{test.root})
 			check("--pull", []string{c.Generic("pull").(*pullPolicy).String()}, []string{test.pull})
 			return nil

@@ -171,7 +171,7 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 	if err != nil {
 		return req, err
 	}
-	labels, err := labels(c.StringSlice("label"))
+	labels, err := labels(values(c, "label"))
 	if err != nil {
 		return req, err
 	}
@@ -190,14 +190,14 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 	if err := readNames(c, &req); err != nil {
 		return req, err
 	}
-	if o.Annotations, err = annotations(c.StringSlice("annotation")); err != nil {
+	if o.Annotations, err = annotations(values(c, "annotation")); err != nil {
 		return req, err
 	}
 	if o.Pull, err = readPull(c); err != nil {
 		return req, err
 	}
 	o.NoCache = c.Bool("no-cache")
-	for _, names := range c.StringSlice("no-cache-filter") {
+	for _, names := range values(c, "no-cache-filter") {
 		o.NoCacheStages = append(o.NoCacheStages, strings.Split(names, ",")...)
 	}
 	if o.Jobs = c.Int("jobs"); o.Jobs < 0 {
@@ -218,9 +218,9 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 
 // readNames reads which names the image gets, and where it goes beside the store.
 func readNames(c *cli.Context, req *buildRequest) error {
-	names := c.StringSlice("tag")
+	names := values(c, "tag")
 	req.push = c.Bool("push")
-	for _, text := range c.StringSlice("output") {
+	for _, text := range values(c, "output") {
 		out, err := parseOutput(text)
 		if err != nil {
 			return err

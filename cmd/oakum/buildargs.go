@@ -46,18 +46,18 @@ func readLanguageFlags(c *cli.Context, o *dockerfile.Options) error {
 	if o.BuildArgs, err = buildArgs(c); err != nil {
 		return err
 	}
-	if o.Secrets, err = readSecrets(c.StringSlice("secret")); err != nil {
+	if o.Secrets, err = readSecrets(values(c, "secret")); err != nil {
 		return err
 	}
-	if o.SSH, err = readSSH(c.StringSlice("ssh")); err != nil {
+	if o.SSH, err = readSSH(values(c, "ssh")); err != nil {
 		return err
 	}
 	o.LookupEnv = os.LookupEnv
 	o.HostProxy = c.Bool("http-proxy")
-	if o.Env, err = environment(c.StringSlice("env")); err != nil {
+	if o.Env, err = environment(values(c, "env")); err != nil {
 		return err
 	}
-	o.UnsetEnv = c.StringSlice("unsetenv")
+	o.UnsetEnv = values(c, "unsetenv")
 	o.From, o.IgnoreFile = c.String("from"), c.String("ignorefile")
 	o.RewriteTimes = c.Bool("rewrite-timestamp")
 	if !c.IsSet("timestamp") {
@@ -85,7 +85,7 @@ func buildArgs(c *cli.Context) (map[string]*string, error) {
 		}
 		args[epochVariable] = &epoch
 	}
-	for _, name := range c.StringSlice("build-arg-file") {
+	for _, name := range values(c, "build-arg-file") {
 		lines, err := fileLines(c.Context, "--build-arg-file", name)
 		if err != nil {
 			return nil, err
@@ -99,7 +99,7 @@ func buildArgs(c *cli.Context) (map[string]*string, error) {
 		}
 		maps.Copy(args, more)
 	}
-	more, err := keyValues("build-arg", c.StringSlice("build-arg"))
+	more, err := keyValues("build-arg", values(c, "build-arg"))
 	maps.Copy(args, more)
 	return args, err
 }
@@ -137,7 +137,7 @@ func inContext(context, file string) string {
 
 // dockerfiles reads --file: the first, and those that follow it.
 func dockerfiles(c *cli.Context, context string) (first string, more []string) {
-	files := slices.Clone(c.StringSlice("file"))
+	files := slices.Clone(values(c, "file"))
 	for i, file := range files {
 		files[i] = inContext(context, file)
 	}

@@ -37,10 +37,10 @@ func contextAndFile(c *cli.Context, in io.Reader) (dockerfile.Options, error) {
 	}
 	if o.ContextDir == context {
 		o.File, o.MoreFiles = dockerfiles(c, context)
-	} else if files := c.StringSlice("file"); len(files) > 0 {
+	} else if files := values(c, "file"); len(files) > 0 {
 		o.File, o.MoreFiles = files[0], files[1:]
 	}
-	contexts, err := keyValues("build-context", c.StringSlice("build-context"))
+	contexts, err := keyValues("build-context", values(c, "build-context"))
 	if err != nil {
 		return o, err
 	}

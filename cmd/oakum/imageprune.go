@@ -28,7 +28,7 @@ func imagePrune(c *cli.Context, std streams) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
 	}
-	only, err := readFilters(c.StringSlice("filter"))
+	only, err := readFilters(values(c, "filter"))
 	if err != nil {
 		return err
 	}

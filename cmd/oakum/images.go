@@ -66,7 +66,7 @@ func images(c *cli.Context, std streams) error {
 		return err
 	}
 	f.header = f.header && !c.Bool("noheading")
-	only, err := readFilters(c.StringSlice("filter"))
+	only, err := readFilters(values(c, "filter"))
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func platformFlags(do string) []cli.Flag {
 func platform(c *cli.Context) (string, error) {
 	parts := c.IsSet("os") || c.IsSet("arch") || c.IsSet("variant")
 	if !parts {
-		return onePlatform(c.StringSlice("platform"))
+		return onePlatform(values(c, "platform"))
 	}
 	if c.IsSet("platform") && os.Getenv(platformVariable) == "" {
 		return "", usagef("--platform excludes --os, --arch and --variant")

@@ -90,7 +90,7 @@ func runStage(c *cli.Context) (opts builder.StageOptions, err error) {
 // runEnvironment reads --env-file and --env, which counts more.
 func runEnvironment(c *cli.Context) ([]string, error) {
 	var env []string
-	for _, name := range c.StringSlice("env-file") {
+	for _, name := range values(c, "env-file") {
 		lines, err := fileLines(c.Context, "--env-file", name)
 		if err != nil {
 			return nil, err
@@ -106,7 +106,7 @@ func runEnvironment(c *cli.Context) ([]string, error) {
 		}
 		env = append(env, more...)
 	}
-	more, err := environment(c.StringSlice("env"))
+	more, err := environment(values(c, "env"))
 	return append(env, more...), err
 }
 

@@ -20,6 +20,8 @@ import (
 
 	"github.com/moby/patternmatcher"
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/builder/bytetext"
 )
 
 // IDs is an owner.
@@ -155,7 +157,7 @@ func matcher(patterns []string) (*patternmatcher.PatternMatcher, error) {
 		if not {
 			p = "!" + p
 		}
-		clean[i] = p
+		clean[i] = bytetext.Encode(p) // as each path is that is compared with it
 	}
 	return patternmatcher.New(clean)
 }
@@ -215,7 +217,7 @@ func (w *walker) topDir(name, real string, st *unix.Stat_t) error {
 func (w *walker) topFile(f *os.File, name string, st *unix.Stat_t) error {
 	base := path.Base(name)
 	if w.exclude != nil {
-		if skip, err := w.exclude.MatchesOrParentMatches(base); err != nil || skip {
+		if skip, err := w.exclude.MatchesOrParentMatches(bytetext.Encode(base)); err != nil || skip {
 			return err
 		}
 	}
@@ -311,7 +313,7 @@ func (w *walker) leftOut(srcRel, rel string) (out left, err error) {
 		if by.m == nil || by.path == "" {
 			continue
 		}
-		if *by.out, err = by.m.MatchesOrParentMatches(by.path); err != nil {
+		if *by.out, err = by.m.MatchesOrParentMatches(bytetext.Encode(by.path)); err != nil {
 			return left{}, err
 		}
 		out.all = out.all || *by.out && !reincludes(by.m, by.path)
@@ -322,7 +324,7 @@ func (w *walker) leftOut(srcRel, rel string) (out left, err error) {
 // reincludes says whether a "!" pattern may name something in a directory that is left
 // out, so that it has to be read.
 func reincludes(m *patternmatcher.PatternMatcher, dir string) bool {
-	names := strings.Split(dir, "/")
+	names := strings.Split(bytetext.Encode(dir), "/")
 	return slices.ContainsFunc(m.Patterns(), func(p *patternmatcher.Pattern) bool {
 		if !p.Exclusion() {
 			return false
@@ -365,5 +367,5 @@ func (w *walker) ignored(name string) (bool, error) {
 	if w.ignore == nil || name == "" {
 		return false, nil
 	}
-	return w.ignore.MatchesOrParentMatches(name)
+	return w.ignore.MatchesOrParentMatches(bytetext.Encode(name))
 }

@@ -29,7 +29,7 @@ func (w *walker) parents(p string) error {
 		components = nil // all that is there
 	}
 	for _, c := range components {
-		if _, err := path.Match(c, ""); err != nil {
+		if _, err := matchName(c, ""); err != nil {
 			return &InvalidError{fmt.Sprintf("pattern %q: %v", p, err)}
 		}
 	}
@@ -114,7 +114,7 @@ func (t *tree) step(at []int, name string) []int {
 		case t.components[n] == "**":
 			after = n
 		default:
-			if ok, err := path.Match(t.components[n], name); err == nil && ok {
+			if ok, err := matchName(t.components[n], name); err == nil && ok {
 				after = n + 1
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/builder/bytetext"
 )
 
 // pattern visits what one pattern names. A pattern without wildcards must name
@@ -119,6 +121,11 @@ func (w *walker) keepsSome(name string) (bool, error) {
 	return false, w.ctx.Err()
 }
 
+// matchName is path.Match, for names of any bytes.
+func matchName(pattern, name string) (bool, error) {
+	return path.Match(bytetext.Encode(pattern), bytetext.Encode(name))
+}
+
 // inside makes a path relative to the root, which it cannot leave.
 func inside(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
 
@@ -168,7 +175,7 @@ func (w *walker) matching(dir *os.File, at string, components []string) ([]strin
 	}
 	var out []string
 	for _, name := range names {
-		ok, err := path.Match(components[0], name)
+		ok, err := matchName(components[0], name)
 		if err != nil {
 			return nil, err
 		}

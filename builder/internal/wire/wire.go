@@ -17,6 +17,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/builder/bytetext"
 )
 
 // maxFiles is how many files one call may carry, far below the kernel's 253.
@@ -86,7 +88,7 @@ func (c *Client) Call(ctx context.Context, method string, params, result any, fi
 		return err
 	}
 	defer conn.Close()
-	raw, err := json.Marshal(params)
+	raw, err := Marshal(params)
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", method, err)
 	}
@@ -147,12 +149,13 @@ func (c *Client) receive(ctx context.Context, conn io.ReadWriter, result any, ev
 				return ErrGone
 			}
 		case r.Error != nil:
+			r.Error.Message = bytetext.Decode(r.Error.Message)
 			return r.Error
 		case r.Done:
 			if result == nil {
 				return nil
 			}
-			return json.Unmarshal(r.Result, result)
+			return Unmarshal(r.Result, result)
 		}
 	}
 }
@@ -165,7 +168,7 @@ func (c *Client) answer(ctx context.Context, question json.RawMessage) answer {
 	if err != nil {
 		return answer{Error: err.Error()}
 	}
-	raw, err := json.Marshal(result)
+	raw, err := Marshal(result)
 	if err != nil {
 		return answer{Error: err.Error()}
 	}
@@ -186,7 +189,7 @@ type Call struct {
 
 // Ask asks the caller something and waits for the answer, or until the call is cancelled.
 func (c *Call) Ask(ctx context.Context, question, result any) error {
-	raw, err := json.Marshal(question)
+	raw, err := Marshal(question)
 	if err != nil {
 		return err
 	}
@@ -203,7 +206,7 @@ func (c *Call) Ask(ctx context.Context, question, result any) error {
 		if a.Error != "" {
 			return errors.New(a.Error)
 		}
-		return json.Unmarshal(a.Result, result)
+		return Unmarshal(a.Result, result)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -211,7 +214,7 @@ func (c *Call) Ask(ctx context.Context, question, result any) error {
 
 // Event sends an event to the caller.
 func (c *Call) Event(v any) {
-	raw, err := json.Marshal(v)
+	raw, err := Marshal(v)
 	if err != nil {
 		return
 	}
@@ -346,7 +349,7 @@ func serveCall(ctx context.Context, files []*os.File, handle Handler) {
 	r := reply{Done: true}
 	if err != nil {
 		r = reply{Error: asWireError(err)}
-	} else if r.Result, err = json.Marshal(result); err != nil {
+	} else if r.Result, err = Marshal(result); err != nil {
 		r = reply{Error: &Error{Message: err.Error()}}
 	}
 	call.mu.Lock()
@@ -357,7 +360,7 @@ func serveCall(ctx context.Context, files []*os.File, handle Handler) {
 func asWireError(err error) *Error {
 	var w *Error
 	if errors.As(err, &w) {
-		return &Error{Kind: w.Kind, Message: err.Error(), Detail: w.Detail}
+		return &Error{Kind: w.Kind, Message: bytetext.Encode(err.Error()), Detail: w.Detail}
 	}
-	return &Error{Message: err.Error()}
+	return &Error{Message: bytetext.Encode(err.Error())}
 }

@@ -3,7 +3,6 @@
 package worker
 
 import (
-	"encoding/json"
 	"errors"
 
 	"github.com/oakum-build/oakum/builder/foreign"
@@ -20,7 +19,7 @@ import (
 var errInvalid = errors.New("invalid argument")
 
 func hostError(missing, fix string) error {
-	detail, err := json.Marshal(nsenter.Fault{Missing: missing, Fix: fix})
+	detail, err := wire.Marshal(nsenter.Fault{Missing: missing, Fix: fix})
 	if err != nil {
 		return errors.New(missing)
 	}
@@ -45,7 +44,7 @@ func wireError(err error) error {
 	}
 	var limit *foreign.LimitError
 	if errors.As(err, &limit) {
-		if detail, failed := json.Marshal(limit); failed == nil {
+		if detail, failed := wire.Marshal(limit); failed == nil {
 			return &wire.Error{Kind: KindLimit, Message: err.Error(), Detail: detail}
 		}
 	}
@@ -68,7 +67,7 @@ func wireError(err error) error {
 	}
 	var registry *storage.RegistryError
 	if errors.As(err, &registry) {
-		detail, _ := json.Marshal(RegistryDetail{registry.Host, registry.Reason}) // two strings
+		detail, _ := wire.Marshal(RegistryDetail{registry.Host, registry.Reason}) // two strings
 		return &wire.Error{Kind: KindRegistry, Message: err.Error(), Detail: detail}
 	}
 	kinds := []struct {
@@ -88,7 +87,7 @@ func wireError(err error) error {
 }
 
 func exitError(code int, message string) error {
-	detail, err := json.Marshal(ExitDetail{Code: code, Message: message})
+	detail, err := wire.Marshal(ExitDetail{Code: code, Message: message})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,14 +94,18 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 	if err != nil {
 		return err
 	}
-	pipes, err := w.scripts(id, p.Files)
+	args, env, texts, err := commandLine(m.root, p, u)
+	if err != nil {
+		return started(err)
+	}
+	pipes, err := w.scripts(id, texts)
 	if err != nil {
 		return err
 	}
 	traces = newTraces(m.root, files)
 	command := sandbox.Command{
 		ID: id, StateDir: filepath.Join(w.mnt, "containers"), Rootfs: m.path,
-		Args: p.Args, Env: environment(p, u), Dir: p.Dir, User: u, Files: files, Pipes: pipes, Hostname: p.Hostname,
+		Args: args, Env: env, Dir: p.Dir, User: u, Files: files, Pipes: pipes, Hostname: p.Hostname,
 		Userns: userns, I386: p.I386 || sandbox.Has32Bit(m.root),
 	}
 	if t := p.Terminal; t != nil {
@@ -110,16 +115,38 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 	}
 	code, err := sandbox.Run(ctx, command)
 	traces.remove(m.root)
-	var start *sandbox.StartError
-	switch {
-	case errors.As(err, &start):
-		return exitError(start.Code, start.Error())
-	case err != nil:
-		return err
-	case code != 0:
+	if err == nil && code != 0 {
 		return exitError(code, "")
 	}
-	return nil
+	return started(err)
+}
+
+// started gives the error of a command that could not be started its exit status.
+func started(err error) error {
+	var start *sandbox.StartError
+	if errors.As(err, &start) {
+		return exitError(start.Code, start.Error())
+	}
+	return err
+}
+
+// launcher is the name of a command's launcher among its files.
+const launcher = ".launcher"
+
+// commandLine gives a command's arguments, variables and files as libcontainer is to have
+// them.
+func commandLine(root *os.File, p Run, u sandbox.User) (args, env []string, files map[string]string, err error) {
+	args, env, files = p.Args, environment(p, u), p.Files
+	if !sandbox.NeedsLauncher(args, env) {
+		return args, env, files, nil
+	}
+	program, err := sandbox.Launcher(root, p.Dir, args, env)
+	files = maps.Clone(files)
+	if files == nil {
+		files = map[string]string{}
+	}
+	files[launcher] = string(program)
+	return []string{"/dev/pipes/" + launcher}, nil, files, err
 }
 
 // environment is that of the command: later entries win, PATH and HOME have defaults.

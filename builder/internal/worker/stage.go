@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -249,7 +248,7 @@ func (s *stage) key(below *storage.Layer, what any) (string, error) {
 }
 
 func stepKey(below *storage.Layer, what any) (string, error) {
-	data, err := json.Marshal(what)
+	data, err := wire.Marshal(what)
 	if err != nil {
 		return "", err
 	}

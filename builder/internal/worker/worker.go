@@ -8,7 +8,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -94,16 +94,17 @@ type worker struct {
 	userns   func() (sandbox.Userns, error) // found when the first command runs
 	broken   error
 
-	mu     sync.Mutex
-	store  *storage.Store
-	mnt    string // our tmpfs
-	hello  Hello
-	stages map[string]*stage
-	steps  map[string]chan struct{} // steps being done, by key
-	pulls  map[string]*sync.Mutex
-	told   map[string]bool // what warnings were given
-	serial int
-	bg     sync.WaitGroup
+	mu      sync.Mutex
+	store   *storage.Store
+	mnt     string // our tmpfs
+	tempMnt string // where it is, if not in the store
+	hello   Hello
+	stages  map[string]*stage
+	steps   map[string]chan struct{} // steps being done, by key
+	pulls   map[string]*sync.Mutex
+	told    map[string]bool // what warnings were given
+	serial  int
+	bg      sync.WaitGroup
 }
 
 // next gives a number that no other mount or container of this worker has.
@@ -116,6 +117,10 @@ func (w *worker) next() int {
 
 func (w *worker) close() {
 	w.bg.Wait()
+	if w.tempMnt != "" {
+		_ = unix.Unmount(w.tempMnt, unix.MNT_DETACH)
+		_ = os.Remove(w.tempMnt)
+	}
 	for _, s := range w.stages {
 		s.wait()
 	}
@@ -144,9 +149,7 @@ func (w *worker) start(call *wire.Call, h Hello) error {
 	if instead := st.Instead(); instead != "" {
 		call.Event(Event{Warning: instead})
 	}
-	// The path of a root file system must not go through links for libcontainer; the
-	// store's own may.
-	mnt, err := filepath.EvalSymlinks(st.MountPoint())
+	mnt, err := w.mountPoint(st)
 	if err != nil {
 		return err
 	}
@@ -160,6 +163,21 @@ func (w *worker) start(call *wire.Call, h Hello) error {
 	}
 	w.store, w.mnt, w.hello = st, mnt, h
 	return nil
+}
+
+// mountPoint is the directory over which the worker mounts its tmpfs, by a path that
+// libcontainer takes for that of a root file system below it: it must not go through links,
+// and must be UTF-8, since it is written as JSON. Where the store's path is not, it is a
+// directory in TMPDIR.
+func (w *worker) mountPoint(st *storage.Store) (string, error) {
+	mnt, err := filepath.EvalSymlinks(st.MountPoint())
+	if err != nil || utf8.ValidString(mnt) {
+		return mnt, err
+	}
+	if w.tempMnt, err = os.MkdirTemp("", "oakum-mnt-"); err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(w.tempMnt)
 }
 
 // handle does one call.
@@ -257,7 +275,7 @@ func (w *worker) access(call *wire.Call, a storage.Access) storage.Access {
 
 func with[P any](call *wire.Call, f func(P) (any, error)) (any, error) {
 	var p P
-	if err := json.Unmarshal(call.Params, &p); err != nil {
+	if err := wire.Unmarshal(call.Params, &p); err != nil {
 		return nil, fmt.Errorf("%s: %w", call.Method, err)
 	}
 	return f(p)

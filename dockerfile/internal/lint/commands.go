@@ -12,6 +12,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/moby/buildkit/util/suggest"
 
+	"github.com/oakum-build/oakum/builder/bytetext"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
@@ -260,7 +261,7 @@ func (i *instruction) copy(verb, from string, sources []string) {
 		if (source == "." || source == "/") && !i.ignoresAll() {
 			continue
 		}
-		if ignored, err := i.ignore.MatchesOrParentMatches(source); err == nil && ignored {
+		if ignored, err := i.ignore.MatchesOrParentMatches(bytetext.Encode(source)); err == nil && ignored {
 			i.report(&linter.RuleCopyIgnoredFile, linter.RuleCopyIgnoredFile.Format(verb, source))
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/patternmatcher"
 
+	"github.com/oakum-build/oakum/builder/bytetext"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
@@ -120,7 +121,11 @@ func newChecker(text []byte, opts Options) (*checker, error) {
 	c.lint = linter.New(config)
 	if len(opts.Ignore) > 0 {
 		// A pattern with "!" may bring back a file of a directory that is ignored.
-		if m, err := patternmatcher.New(opts.Ignore); err == nil && !m.Exclusions() {
+		patterns := make([]string, len(opts.Ignore))
+		for i, p := range opts.Ignore {
+			patterns[i] = bytetext.Encode(p)
+		}
+		if m, err := patternmatcher.New(patterns); err == nil && !m.Exclusions() {
 			c.ignore = m
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 
+	"github.com/oakum-build/oakum/builder/bytetext"
 	"github.com/oakum-build/oakum/builder/foreign"
 )
 
@@ -30,12 +31,14 @@ func (l *Lex) ProcessWord(word string, env shell.EnvGetter) (string, map[string]
 
 // ProcessWords is that of shell.Lex.
 func (l *Lex) ProcessWords(word string, env shell.EnvGetter) ([]string, error) {
-	return retry(l, word, env, l.Lex.ProcessWords)
+	words, err := retry(l, bytetext.Encode(word), encodedVars{env}, l.Lex.ProcessWords)
+	return decodeWords(words), err
 }
 
 // ProcessWordWithMatches is that of shell.Lex.
 func (l *Lex) ProcessWordWithMatches(word string, env shell.EnvGetter) (shell.ProcessWordResult, error) {
-	return retry(l, word, env, l.Lex.ProcessWordWithMatches)
+	result, err := retry(l, bytetext.Encode(word), encodedVars{env}, l.Lex.ProcessWordWithMatches)
+	return decodeResult(result), err
 }
 
 // retry tries a word that is refused again, with its deletions written out.
@@ -87,7 +90,7 @@ const endOfWord = "unsupported modifier (\ufffd) in substitution"
 const shownWord = 400
 
 func (e wordError) Error() string {
-	text := strings.Replace(e.error.Error(), endOfWord, "syntax error: missing '}'", 1)
+	text := bytetext.Decode(strings.Replace(e.error.Error(), endOfWord, "syntax error: missing '}'", 1))
 	if len(text) > 2*shownWord {
 		text = text[:shownWord] + " ... " + text[len(text)-shownWord:]
 	}

@@ -45,7 +45,7 @@ func ParseTrigger(text string, line, end int) (instructions.Command, error) {
 	if f := checkText([]byte(text)); f != nil {
 		return nil, f.Err
 	}
-	tree, err := cut([]byte(text)).parse()
+	tree, err := read([]byte(text))
 	if err != nil {
 		return nil, syntaxFault(err, nil)
 	}

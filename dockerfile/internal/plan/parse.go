@@ -11,6 +11,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/command"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/oakum-build/oakum/builder/bytetext"
 )
 
 // file is a parsed Dockerfile.
@@ -31,7 +33,7 @@ func Tree(text []byte) (tree *parser.Result, after [][]string, err error) {
 	if f := cmp.Or(encodingFault(text), checkText(text)); f != nil {
 		return nil, nil, f
 	}
-	tree, err = cut(text).parse()
+	tree, err = read(text)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -133,7 +135,7 @@ func syntaxFault(err error, text []byte) *Fault {
 		}
 		err = located.Unwrap()
 	}
-	message := err.Error()
+	message := bytetext.Decode(err.Error())
 	if m := suggestion.FindStringSubmatch(message); m != nil {
 		message, f.Hint = m[1], m[2]
 		if strings.HasPrefix(message, "unknown flag: --") {

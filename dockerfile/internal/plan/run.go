@@ -62,7 +62,7 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]*$`)
 // documents, for the shell to read as its own.
 func heredocScript(line instructions.ShellDependantCmdLine) (script string, alone bool) {
 	text := strings.Join(line.CmdLine, " ")
-	if parser.MustParseHeredoc(text) != nil {
+	if heredocWord.MatchString(text) && parser.MustParseHeredoc(text) != nil {
 		script := line.Files[0].Data
 		if line.Files[0].Chomp {
 			script = parser.ChompHeredocContent(script)
@@ -70,9 +70,12 @@ func heredocScript(line instructions.ShellDependantCmdLine) (script string, alon
 		return script, true
 	}
 	var b strings.Builder
+	if heredocWord.MatchString(text) {
+		text = Bytes(text)
+	}
 	b.WriteString(text)
 	for _, f := range line.Files {
-		b.WriteString("\n" + f.Data + f.Name)
+		b.WriteString("\n" + f.Data + Bytes(f.Name))
 	}
 	return b.String(), false
 }

@@ -128,7 +128,7 @@ func (s *Store) release(id string) error {
 	if err != nil || l.Flags[holdFlag] == nil {
 		return err
 	}
-	if err := s.cs.DeleteLayer(l.ID); err != nil {
+	if err := s.deleteLayer(l.ID); err != nil {
 		return err
 	}
 	return s.removing(func(inUse func(string) *note) error {
@@ -144,7 +144,7 @@ func (s *Store) removeOrphans(id string, inUse func(string) *note) {
 		if err != nil || l.Flags[layerFlag] != nil {
 			return
 		}
-		if s.cs.DeleteLayer(id) != nil {
+		if s.deleteLayer(id) != nil {
 			return // an image, a container or another layer is on it
 		}
 		id = l.Parent

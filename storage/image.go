@@ -202,6 +202,7 @@ func (s *Store) remove(id string, unnamed bool, inUse func(layer string) *note) 
 		}
 	}
 	_, err = s.cs.DeleteImage(img.ID, true)
+	err = removeDeleted(err)
 	if errors.Is(err, cs.ErrImageUsedByContainer) {
 		return fmt.Errorf("%w: %w", ErrInUse, err)
 	}

@@ -303,7 +303,7 @@ func (s *Store) register(l *Layer, m *making) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = removePath(dir) }() // or Close does
 	out, err := m.make(dir)
 	if err != nil {
 		return err
@@ -363,7 +363,7 @@ func (m *making) make(dir string) (*graphdriver.DriverWithDifferOutput, error) {
 	m.layer.dir = opened
 	m.layer.mu.Unlock()
 	m.filled <- nil
-	if err := os.RemoveAll(work); err != nil {
+	if err := removePath(work); err != nil {
 		return nil, err
 	}
 	out, err := m.store.digestLayer(opened, m.layer.parent, attrs)

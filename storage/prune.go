@@ -85,7 +85,7 @@ func (s *Store) prune(inUse func(string) *note) (Pruned, error) {
 		if used[l.ID] || inUse(l.ID) != nil || l.Flags[layerFlag] == nil {
 			continue
 		}
-		err := s.cs.DeleteLayer(l.ID)
+		err := s.deleteLayer(l.ID)
 		if errors.Is(err, cs.ErrLayerHasChildren) || errors.Is(err, cs.ErrLayerUnknown) {
 			continue
 		}

@@ -96,24 +96,46 @@ func (s *Store) makeOwner() error {
 	}
 }
 
-// closeScratch removes the process's scratch directory and its file.
+// closeScratch removes the process's scratch directory and its file. The file stays for the
+// next process while the directory cannot be removed.
 func (s *Store) closeScratch() error {
 	if s.scratch.lock == nil {
 		return nil
 	}
-	name := s.scratch.name
-	return errors.Join(s.temp.RemoveAll(name), s.temp.Remove(name+".lock"), s.scratch.lock.Close())
+	return errors.Join(s.removeScratch(s.scratch.name), s.scratch.lock.Close())
+}
+
+func (s *Store) removeScratch(name string) error {
+	dir, err := s.temp.Open(".")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := removeTree(dir, name); err != nil {
+		return err
+	}
+	return unlink(dir, name+".lock")
 }
 
 // sweepScratch removes what processes that have died left. What cannot be removed is
 // tried again by the next process, and is no reason not to work in this one.
 func (s *Store) sweepScratch() error {
-	return s.eachOwner(func(name string, f *os.File) error {
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-			return nil
+	entries, err := fs.ReadDir(s.temp.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
 		}
-		if s.sweepNote(f) == nil && s.temp.RemoveAll(name) == nil {
-			_ = s.temp.Remove(name + ".lock")
+		// The file is there before the directory, and goes after it.
+		if _, err := s.temp.Stat(e.Name() + ".lock"); errors.Is(err, fs.ErrNotExist) {
+			_ = s.removeScratch(e.Name())
+		}
+	}
+	return s.eachOwner(func(name string, f *os.File) error {
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && s.sweepNote(f) == nil {
+			_ = s.removeScratch(name)
 		}
 		return nil
 	})

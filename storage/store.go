@@ -71,6 +71,10 @@ func Open(opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	sweepDeleted(o.GraphRoot)
+	if o.ImageStore != "" {
+		sweepDeleted(o.ImageStore)
+	}
 	st, err := cs.GetStore(o)
 	if err != nil {
 		return nil, placeError(o.GraphRoot, err)

@@ -53,6 +53,16 @@ func open(t testing.TB) *Store {
 	return s
 }
 
+// openIn opens a store that the test closes.
+func openIn(t testing.TB, root string) *Store {
+	t.Helper()
+	s, err := Open(Options{Root: root, Rootless: os.Getenv(usernsEnv) != ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // layer makes a layer with one file.
 func layer(t testing.TB, s *Store, parent *Layer, name, text string) *Layer {
 	t.Helper()

@@ -41,16 +41,10 @@ type lack struct {
 	*builder.HostError
 }
 
-// lacks looks for what an ordinary user needs.
+// lacks looks for what an ordinary user needs when there are ids and programs to map them,
+// of which builder.Open tells at once.
 func lacks(ctx context.Context) []lack {
 	var found []lack
-	for _, name := range []string{"newuidmap", "newgidmap"} {
-		if _, err := exec.LookPath(name); err != nil {
-			found = append(found, lack{name, &builder.HostError{
-				Missing: name + " is not installed", Fix: "apt-get install uidmap (or your distribution's package of it)",
-			}})
-		}
-	}
 	if err := enterUserNamespace(ctx); err != nil {
 		found = append(found, lack{"user namespace", &builder.HostError{
 			Missing: "creating a user namespace: " + err.Error(),
@@ -75,7 +69,11 @@ func enterUserNamespace(ctx context.Context) error {
 		Cloneflags: syscall.CLONE_NEWUSER, Pdeathsig: syscall.SIGKILL,
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}},
 	}
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		_ = cmd.Wait() // how it goes on there does not matter
+		return nil
+	}
 	var refused syscall.Errno
 	if errors.As(err, &refused) {
 		return refused

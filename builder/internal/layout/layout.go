@@ -14,7 +14,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"strings"
+	"regexp"
 
 	digest "github.com/opencontainers/go-digest"
 	"go.podman.io/storage/pkg/archive"
@@ -64,15 +64,15 @@ func CheckFlat(fsys fs.FS) error {
 			return err
 		case !info.Mode().IsRegular():
 			return fmt.Errorf("%s: %w", e.Name(), foreign.ErrSpecial)
-		case !isBlob(e.Name()) && info.Size() > foreign.MaxJSON:
+		case !blobName.MatchString(e.Name()) && info.Size() > foreign.MaxJSON:
 			return &foreign.LimitError{Name: e.Name(), Limit: foreign.MaxJSON, Unit: "bytes"}
 		}
 	}
 	return nil
 }
 
-// isBlob tells a layer or configuration from what is read whole.
-func isBlob(name string) bool { return !strings.Contains(name, ".") && name != "version" }
+// blobName is that of a layer or configuration, which is not read whole.
+var blobName = regexp.MustCompile(`^([a-z0-9]+-)?[0-9a-f]{32,}$`)
 
 // document looks at an index or a manifest, and at what it names.
 func (f files) document(name string) error {

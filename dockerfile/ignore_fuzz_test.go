@@ -1,0 +1,39 @@
+package dockerfile
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/patternmatcher"
+
+	"github.com/oakum-build/oakum/builder/foreign"
+)
+
+// FuzzIgnoreFile looks for ignore files that are taken, and with which it takes long to say
+// whether a path of the longest length is left out.
+func FuzzIgnoreFile(f *testing.F) {
+	f.Add("**/a\n!b\n# c\n", "a/b")
+	f.Add(strings.Repeat("**/", 1000)+"x\n", strings.Repeat("a/", 100))
+	f.Add(strings.Repeat("*a", 500)+"\n[!x]?\\*\n", "aaaa")
+	f.Fuzz(func(t *testing.T, text, name string) {
+		patterns, err := parseIgnore(".dockerignore", []byte(text))
+		if err != nil {
+			var limit *foreign.LimitError
+			if errors.As(err, &limit) && limit.Limit == 0 {
+				t.Errorf("the error names no limit: %v", err)
+			}
+			return
+		}
+		m, err := patternmatcher.New(patterns)
+		if err != nil {
+			t.Fatalf("%q was taken: %v", text, err)
+		}
+		start := time.Now()
+		_, _ = m.MatchesOrParentMatches(name[:min(len(name), 255)])
+		if took := time.Since(start); took > 20*time.Second {
+			t.Errorf("one path took %v with %d bytes of patterns", took, len(text))
+		}
+	})
+}

@@ -30,6 +30,8 @@ func newApp(std streams) *cli.App {
 			runCommand(std),
 			pushCommand(std),
 			pullCommand(std),
+			loginCommand(std),
+			logoutCommand(std),
 			infoCommand(std),
 			versionCommand(std),
 			helpCommand(std),

@@ -22,14 +22,15 @@ func (w *worker) runCommand(ctx context.Context, c *instructions.RunCommand, s *
 		return err
 	}
 	w.fs.Describe(history)
+	output := s.output() // one for both, so that their lines keep their order
 	return w.fs.Run(ctx, builder.Cmd{
 		Args:        args,
 		Files:       files,
 		Hostname:    w.plan.Hostname(),
 		Env:         w.scope.RunEnv(config.Env),
 		UncachedEnv: w.plan.ProxyEnv(),
-		Stdout:      s.output(false),
-		Stderr:      s.output(true),
+		Stdout:      output,
+		Stderr:      output,
 	})
 }
 

@@ -114,7 +114,8 @@ const (
 	Warning      EventKind = "warning"  // Text, Line, Rule
 )
 
-// Event is one moment of a build.
+// Event is one moment of a build. Its texts and Output are as foreign as the Dockerfile,
+// the images and the commands are; package builder/display makes them fit for a terminal.
 type Event struct {
 	Kind EventKind
 	Time time.Time
@@ -125,8 +126,7 @@ type Event struct {
 	Stage       string // the stage's name, or its index when it has none
 	Instruction string // as written, continuation lines joined
 	Line        int    // in the Dockerfile, from 1
-	Output      []byte // of the command, as it came
-	Stderr      bool   // Output is from standard error
+	Output      []byte // of the command, standard output and error in the order in which they came
 	Cached      bool
 	Duration    time.Duration
 	Text        string

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/oakum-build/oakum/builder/display"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
@@ -90,16 +91,8 @@ func excerpt(text string, first, last int) string {
 
 // printable makes a line of a file harmless to a terminal and short enough for it.
 func printable(line string) string {
-	line = plan.Redact(line)
-	line = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t' || r == '\r':
-			return ' '
-		case r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == utf8.RuneError:
-			return '?'
-		}
-		return r
-	}, line)
+	line = strings.NewReplacer("\t", " ", "\r", " ").Replace(plan.Redact(line))
+	line = display.Line(line)
 	if len(line) <= excerptWidth {
 		return line
 	}

@@ -210,7 +210,7 @@ func TestExcerpt(t *testing.T) {
 		{"beyond the end", "a\n", 2, 2, ""},
 		{"the only line", "a", 1, 1, "   1 | >>> a\n"},
 		{"an end before the start", "a\nb\n", 2, 1, "   1 |     a\n   2 | >>> b\n"},
-		{"what a terminal would obey", "\x1b[2Ja\tb\r\n", 1, 1, "   1 | >>> ?[2Ja b\n"},
+		{"what a terminal would obey", "\x1b[2Ja\tb\r\n", 1, 1, "   1 | >>> \\x1b[2Ja b\n"},
 		{"a long line", long, 1, 1, "   1 | >>> " + strings.Repeat("é", excerptWidth/2) + "...\n"},
 	}
 	for _, tt := range tests {

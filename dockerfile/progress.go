@@ -83,24 +83,21 @@ func (s *step) finish(cached bool, err error) {
 }
 
 // output is a writer for what the step's command prints; nil when nobody listens.
-func (s *step) output(stderr bool) io.Writer {
+func (s *step) output() io.Writer {
 	if s.progress.sink == nil {
 		return nil
 	}
-	return stepWriter{s, stderr}
+	return stepWriter{s}
 }
 
 // stepWriter makes events of what is written.
-type stepWriter struct {
-	step   *step
-	stderr bool
-}
+type stepWriter struct{ step *step }
 
 func (w stepWriter) Write(data []byte) (int, error) {
 	w.step.progress.mu.Lock()
 	defer w.step.progress.mu.Unlock()
 	w.step.send(StepOutput, func(e *Event) {
-		e.Output, e.Stderr = bytes.Clone(data), w.stderr
+		e.Output = bytes.Clone(data)
 	})
 	return len(data), nil
 }

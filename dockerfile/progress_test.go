@@ -16,24 +16,24 @@ func TestEvents(t *testing.T) {
 			if e.Time.IsZero() {
 				t.Error("an event has no time")
 			}
-			got = append(got, fmt.Sprintf("%s %d/%d %s %q %d cached=%v %q %v %s",
-				e.Kind, e.Step, e.Total, e.Stage, e.Instruction, e.Line, e.Cached, e.Output, e.Stderr, e.Text))
+			got = append(got, fmt.Sprintf("%s %d/%d %s %q %d cached=%v %q %s",
+				e.Kind, e.Step, e.Total, e.Stage, e.Instruction, e.Line, e.Cached, e.Output, e.Text))
 		}
 	})
 	equal(t, "events", got, []string{
-		`started 1/5 a "FROM base AS a" 1 cached=false "" false `,
-		`finished 1/5 a "FROM base AS a" 1 cached=false "" false `,
-		`started 2/5 a "ENV A=1" 2 cached=false "" false `,
-		`finished 2/5 a "ENV A=1" 2 cached=false "" false `,
-		`started 3/5 1 "FROM a" 3 cached=false "" false `,
-		`finished 3/5 1 "FROM a" 3 cached=false "" false `,
-		`started 4/5 1 "RUN   x" 4 cached=false "" false `,
-		`output 4/5 1 "RUN   x" 4 cached=false "out\n" false `,
-		`output 4/5 1 "RUN   x" 4 cached=false "err\n" true `,
-		`finished 4/5 1 "RUN   x" 4 cached=true "" false `,
-		`started 5/5 1 "COPY --from=a x /" 6 cached=false "" false `,
-		`finished 5/5 1 "COPY --from=a x /" 6 cached=true "" false `,
-		`warning 0/0  "" 0 cached=false "" false build argument VERSON is not used: no ARG declares it`,
+		`started 1/5 a "FROM base AS a" 1 cached=false "" `,
+		`finished 1/5 a "FROM base AS a" 1 cached=false "" `,
+		`started 2/5 a "ENV A=1" 2 cached=false "" `,
+		`finished 2/5 a "ENV A=1" 2 cached=false "" `,
+		`started 3/5 1 "FROM a" 3 cached=false "" `,
+		`finished 3/5 1 "FROM a" 3 cached=false "" `,
+		`started 4/5 1 "RUN   x" 4 cached=false "" `,
+		`output 4/5 1 "RUN   x" 4 cached=false "out\n" `,
+		`output 4/5 1 "RUN   x" 4 cached=false "err\n" `,
+		`finished 4/5 1 "RUN   x" 4 cached=true "" `,
+		`started 5/5 1 "COPY --from=a x /" 6 cached=false "" `,
+		`finished 5/5 1 "COPY --from=a x /" 6 cached=true "" `,
+		`warning 0/0  "" 0 cached=false "" build argument VERSON is not used: no ARG declares it`,
 	})
 }
 

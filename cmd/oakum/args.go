@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/oakum-build/oakum/builder/bytetext"
+	"github.com/oakum-build/oakum/builder/display"
 )
 
 // arrange rewrites a command line as a user of docker or podman writes it into the
@@ -307,7 +308,7 @@ func (s *scanner) unknownFlag(text string) *usageError {
 			}
 		}
 	}
-	err := usagef("unknown flag %s for %s", printable(text), s.where)
+	err := usagef("unknown flag %s for %s", display.Line(text), s.where)
 	err.hint = didYouMean(text, known)
 	if err.hint == "" {
 		err.hint = s.where + " --help lists the flags"

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/display"
 	"github.com/oakum-build/oakum/dockerfile"
 )
 
@@ -112,7 +113,7 @@ func build(c *cli.Context, std streams) (err error) {
 	if req.call.method != "" {
 		return answer(c, std, req)
 	}
-	log, closeLog, err := req.results.openLog(std.err)
+	log, closeLog, err := req.results.openLog(std.raw.err)
 	if err != nil {
 		return err
 	}
@@ -240,7 +241,7 @@ func readNames(c *cli.Context, req *buildRequest) error {
 	}
 	for _, name := range names {
 		if !hasRegistry(name) {
-			return usagef("--push: the name %q has no registry; write one before it, as in docker.io/library/%[1]s", printable(name))
+			return usagef("--push: the name %q has no registry; write one before it, as in docker.io/library/%[1]s", display.Line(name))
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/display"
 	"github.com/oakum-build/oakum/dockerfile"
 )
 
@@ -70,7 +71,7 @@ func answer(c *cli.Context, std streams, req buildRequest) (err error) {
 	if req.call.json && len(req.options.MoreFiles) > 0 {
 		return usagef("--call with format=json takes one --file: the places are those of one file")
 	}
-	progress := newProgress(std.err, req.quiet)
+	progress := newProgress(std.raw.err, req.quiet)
 	var b *builder.Builder
 	defer func() {
 		if b != nil {
@@ -137,7 +138,7 @@ func writeFindings(w io.Writer, report dockerfile.Report, fault error, call call
 			fmt.Fprintf(&out, " - %s", f.URL)
 		}
 		const rule = "--------------------\n"
-		fmt.Fprintf(&out, "\n%s\n%s:%d\n%s%s%s", plain(f.Detail), f.File, f.Line, rule, f.Excerpt, rule)
+		fmt.Fprintf(&out, "\n%s\n%s:%d\n%s%s%s", display.Message(f.Detail), display.Line(f.File), f.Line, rule, f.Excerpt, rule)
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
@@ -217,7 +218,7 @@ func writeTable(w io.Writer, rows [][]string) error {
 			if i > 0 {
 				fmt.Fprint(t, "\t")
 			}
-			fmt.Fprint(t, plain(cell))
+			fmt.Fprint(t, display.Line(cell))
 		}
 		fmt.Fprintln(t)
 	}
@@ -232,18 +233,8 @@ func writeTable(w io.Writer, rows [][]string) error {
 	return nil
 }
 
-// plain makes a text of a Dockerfile harmless to a terminal.
-func plain(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || (r >= 0x7f && r < 0xa0) {
-			return '?'
-		}
-		return r
-	}, text)
-}
-
 func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(display.NewWriter(w))
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/display"
 	"github.com/oakum-build/oakum/dockerfile"
 )
 
@@ -84,31 +85,31 @@ func exitCode(ctx context.Context, err error) int {
 }
 
 // report prints err, so that it ends the output, and returns the exit code.
-func report(ctx context.Context, err error, w io.Writer) int {
+func report(ctx context.Context, err error, std streams) int {
 	code := exitCode(ctx, err)
 	var status statusError
 	switch {
 	case err == nil || errors.As(err, &status):
 		return code
 	case code == exitCancelled:
-		fmt.Fprintln(w, "error: cancelled")
+		fmt.Fprintln(std.err, "error: cancelled")
 		return code
 	}
-	excerpt, text, hint := explain(err)
-	io.WriteString(w, excerpt)
-	fmt.Fprintf(w, "error: %s\n", text)
 	var quiet quietError
 	var exit *builder.ExitError
 	if errors.As(err, &quiet) && errors.As(err, &exit) {
-		w.Write(lastLines(exit.Output, 20))
+		writeLastLines(std.raw.err, exit.Output, 20)
 	}
+	excerpt, text, hint := explain(err)
+	io.WriteString(std.err, excerpt)
+	fmt.Fprintf(std.err, "error: %s\n", display.Message(text))
 	if hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", hint)
+		fmt.Fprintf(std.err, "hint: %s\n", display.Message(hint))
 	}
 	var also lacking
 	if errors.As(err, &also) {
 		for _, more := range also.more {
-			report(ctx, more, w)
+			report(ctx, more, std)
 		}
 	}
 	return code
@@ -150,13 +151,13 @@ func registryHint(e *builder.RegistryError) string {
 	return ""
 }
 
-// lastLines is the end of output, at most n lines, ending in a newline.
-func lastLines(output []byte, n int) []byte {
-	output = bytes.TrimRight(output, "\n")
-	if len(output) == 0 {
-		return nil
+// writeLastLines writes the end of a command's output, at most n lines.
+func writeLastLines(w io.Writer, output []byte, n int) {
+	if len(bytes.TrimRight(output, "\r\n")) == 0 {
+		return
 	}
-	lines := bytes.Split(output, []byte("\n"))
-	lines = lines[max(0, len(lines)-n):]
-	return append(bytes.Join(lines, []byte("\n")), '\n')
+	lines := display.Output(output)
+	for _, line := range lines[max(0, len(lines)-n):] {
+		fmt.Fprintln(w, line)
+	}
 }

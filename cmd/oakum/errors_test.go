@@ -33,22 +33,23 @@ func TestReport(t *testing.T) {
 		{"host, and more", t.Context(), lacking{&builder.HostError{Missing: "no subuids", Fix: "usermod"}, []*builder.HostError{{Missing: "no newuidmap", Fix: "apt"}, {Missing: "no luck"}}}, 4,
 			"error: no subuids\nhint: to mend it: usermod\nerror: no newuidmap\nhint: to mend it: apt\nerror: no luck\n"},
 		{"failed step", t.Context(), failed, 3, message + "hint: try true\n"},
-		{"failed step, output not shown", t.Context(), quietError{failed}, 3, message + "one\ntwo\nhint: try true\n"},
+		{"failed step, output not shown", t.Context(), quietError{failed}, 3, "one\ntwo\n" + message + "hint: try true\n"},
 		{"code out of range", t.Context(), &builder.ExitError{Args: []string{"x"}, Code: 256}, 125, "error: command \"x\": exit status 256\n"},
 		{"status of a command", t.Context(), statusError(7), 7, ""},
 		{"other", t.Context(), errors.New("no"), 125, "error: no\n"},
+		{"text of others", t.Context(), &usageError{"\x1b[2Jno\nhint: yes", "\u202e\nerror: none"}, 2, "error: \\x1b[2Jno\n  hint: yes\nhint: \\u202e\n  error: none\n"},
 		{"cancelled", cancelled, failed, 130, "error: cancelled\n"},
 		{"done before the signal", cancelled, nil, 0, ""},
 	}
 	for _, test := range tests {
 		var out strings.Builder
-		if code := report(test.ctx, test.err, &out); code != test.code || out.String() != test.text {
+		if code := report(test.ctx, test.err, streams{err: &out, out: &out}.harmless()); code != test.code || out.String() != test.text {
 			t.Errorf("%s: %d %q, want %d %q", test.name, code, out.String(), test.code, test.text)
 		}
 	}
 }
 
-func TestLastLines(t *testing.T) {
+func TestWriteLastLines(t *testing.T) {
 	for _, test := range []struct {
 		in   string
 		n    int
@@ -58,9 +59,11 @@ func TestLastLines(t *testing.T) {
 		{"\n", 2, ""},
 		{"a", 2, "a\n"},
 		{"a\nb\nc\n", 2, "b\nc\n"},
+		{"a\rb\x1b[1A\n", 2, "a\nb\\x1b[1A\n"},
 	} {
-		if got := string(lastLines([]byte(test.in), test.n)); got != test.want {
-			t.Errorf("lastLines(%q, %d) = %q, want %q", test.in, test.n, got, test.want)
+		var out strings.Builder
+		if writeLastLines(&out, []byte(test.in), test.n); out.String() != test.want {
+			t.Errorf("writeLastLines(%q, %d) wrote %q, want %q", test.in, test.n, out.String(), test.want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/display"
 )
 
 const filterUsage = "`KEY=VALUE` those alone that are dangling=true|false (without a name), have label=NAME[=VALUE] or label!=NAME[=VALUE], " +
@@ -49,7 +50,7 @@ func (f *filter) set(key, value string, now time.Time) error {
 	case "dangling":
 		dangling, err := strconv.ParseBool(value)
 		if err != nil {
-			return usagef("--filter dangling=%s: it is true or false", printable(value))
+			return usagef("--filter dangling=%s: it is true or false", display.Line(value))
 		}
 		f.dangling = &dangling
 	case "label":
@@ -68,10 +69,10 @@ func (f *filter) set(key, value string, now time.Time) error {
 		f.until = until
 	case "intermediate", "containers", "readonly", "manifest": // podman's; there are none
 		if value != "false" {
-			return usagef("--filter %s=%s: there are no such images here", key, printable(value))
+			return usagef("--filter %s=%s: there are no such images here", key, display.Line(value))
 		}
 	default:
-		return usagef("--filter %s is not known; there are dangling, label, label!, reference, before, since and until", printable(key))
+		return usagef("--filter %s is not known; there are dangling, label, label!, reference, before, since and until", display.Line(key))
 	}
 	return nil
 }
@@ -90,7 +91,7 @@ func readTime(text string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, usagef("--filter until=%s: it is a time such as 2026-01-31T12:00:00 or an age such as 24h", printable(text))
+	return time.Time{}, usagef("--filter until=%s: it is a time such as 2026-01-31T12:00:00 or an age such as 24h", display.Line(text))
 }
 
 // images gives the images that f takes, newest first.

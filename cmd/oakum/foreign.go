@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/oakum-build/oakum/builder/display"
 )
 
 // verdict is what becomes of a flag of another builder.
@@ -139,7 +141,7 @@ func (f foreignFlag) use(typed, value string) (foreignUse, error) {
 	if (f.value != "" || value == "false") && !slices.Contains(secretValues, f.list()[0]) {
 		typed += "=" + value
 	}
-	typed = printable(typed)
+	typed = display.Line(typed)
 	if r.verdict == refused {
 		return foreignUse{}, usagef("%s is not supported: %s", typed, r.words)
 	}
@@ -198,10 +200,4 @@ func variableUses(command string, given []foreignUse, lookup func(string) (strin
 		uses = append(uses, use)
 	}
 	return uses, nil
-}
-
-// printable is a text of the command line in a message, where it drives no terminal.
-func printable(text string) string {
-	quoted := strconv.Quote(text)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }

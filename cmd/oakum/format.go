@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"reflect"
 	"strings"
 	"text/tabwriter"
 	"text/template"
@@ -10,6 +11,8 @@ import (
 	"unicode"
 
 	"github.com/docker/go-units"
+
+	"github.com/oakum-build/oakum/builder/display"
 )
 
 // format is a parsed --format: JSON, a Go template for each row, or a table whose
@@ -60,6 +63,9 @@ func (l list[T]) print(w io.Writer, f format) error {
 	table := tabwriter.NewWriter(w, 12, 2, 2, ' ', 0)
 	if f.header {
 		l.rows = append([]T{l.headings}, l.rows...)
+		for i := range l.rows {
+			oneLineEach(&l.rows[i])
+		}
 		w = table
 	}
 	for _, row := range l.rows {
@@ -70,9 +76,26 @@ func (l list[T]) print(w io.Writer, f format) error {
 	return table.Flush()
 }
 
+// oneLineEach makes the texts of a row fit for a table.
+func oneLineEach(row any) {
+	fields := reflect.ValueOf(row).Elem()
+	for i := range fields.NumField() {
+		switch value := fields.Field(i).Interface().(type) {
+		case string:
+			fields.Field(i).SetString(display.Line(value))
+		case []string:
+			lines := make([]string, len(value))
+			for n, text := range value {
+				lines[n] = display.Line(text)
+			}
+			fields.Field(i).Set(reflect.ValueOf(lines))
+		}
+	}
+}
+
 // printJSON writes v indented, and without the escapes that are for HTML only.
 func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(display.NewWriter(w))
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "    ")
 	return enc.Encode(v)

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/display"
 )
 
 func imagesCommand(std streams) *cli.Command {
@@ -225,7 +226,7 @@ func removeImages(ctx context.Context, b *builder.Builder, std streams, refs []s
 
 func printRemoved(std streams, removed builder.Removed) {
 	for _, name := range removed.Untagged {
-		fmt.Fprintf(std.out, "Untagged: %s\n", name)
+		fmt.Fprintf(std.out, "Untagged: %s\n", display.Line(name))
 	}
 	for _, id := range removed.Deleted {
 		fmt.Fprintf(std.out, "Deleted: %s\n", id)

@@ -13,6 +13,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/oakum-build/oakum/builder/display"
 )
 
 //go:generate go test -run TestReference . -update
@@ -35,18 +37,32 @@ func main() {
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
+	// raw is where a command's own output goes; the others are harmless to a terminal.
+	raw *streams
+}
+
+// harmless keeps what oakum prints from driving a terminal. Only what a program is to read
+// stays as it is.
+func (s streams) harmless() streams {
+	raw := s
+	s.raw, s.err = &raw, display.NewWriter(s.err)
+	if isTerminal(s.out) {
+		s.out = display.NewWriter(s.out)
+	}
+	return s
 }
 
 // run carries out one command line, without the program's name, and returns the
 // exit code.
 func run(ctx context.Context, args []string, std streams) int {
+	std = std.harmless()
 	app := newApp(std)
 	args, warnings, err := arrange(app, args)
 	if err == nil {
 		for _, text := range warnings {
-			fmt.Fprintf(std.err, "warning: %s\n", text)
+			fmt.Fprintf(std.err, "warning: %s\n", display.Message(text))
 		}
 		err = app.RunContext(ctx, append([]string{app.Name}, args...))
 	}
-	return report(ctx, err, std.err)
+	return report(ctx, err, std)
 }

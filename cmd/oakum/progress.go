@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/display"
 	"github.com/oakum-build/oakum/dockerfile"
 )
 
@@ -27,17 +30,17 @@ type progress struct {
 
 	mu      sync.Mutex
 	w       io.Writer
-	partial map[lineOf][]byte // the lines begun
+	partial map[int][]byte // the lines begun, by step
 }
 
-// lineOf names one of the two outputs of a step.
-type lineOf struct {
-	step   int
-	stderr bool
-}
-
+// newProgress makes a progress that writes to w, which need not be harmless.
 func newProgress(w io.Writer, quiet bool) *progress {
-	return &progress{quiet: quiet, w: w, partial: map[lineOf][]byte{}}
+	return &progress{quiet: quiet, w: w, partial: map[int][]byte{}}
+}
+
+// say prints a message of our own.
+func (p *progress) say(format string, args ...any) {
+	io.WriteString(p.w, display.Message(fmt.Sprintf(format, args...))+"\n")
 }
 
 // step prints an event of package dockerfile.
@@ -53,13 +56,12 @@ func (p *progress) step(e dockerfile.Event) {
 		p.warn(text, e.Line)
 	case p.quiet:
 	case e.Kind == dockerfile.StepStarted:
-		fmt.Fprintf(p.w, "#%d [%s %d/%d] %s\n", e.Step, stageName(e.Stage), e.Step, e.Total, firstLine(e.Instruction))
+		p.say("#%d [%s %d/%d] %s", e.Step, stageName(e.Stage), e.Step, e.Total, firstLine(e.Instruction))
 	case e.Kind == dockerfile.StepOutput:
-		p.output(lineOf{e.Step, e.Stderr}, e.Output)
+		p.output(e.Step, e.Output)
 	case e.Kind == dockerfile.StepFinished:
-		p.flush(lineOf{e.Step, false})
-		p.flush(lineOf{e.Step, true})
-		fmt.Fprintf(p.w, "#%d %s\n", e.Step, outcome(e))
+		p.flush(e.Step)
+		p.say("#%d %s", e.Step, outcome(e))
 	}
 }
 
@@ -73,9 +75,9 @@ func (p *progress) event(e builder.Event) {
 		p.warn(e.Text, 0)
 	case p.quiet:
 	case e.Kind == builder.EventPullStarted:
-		fmt.Fprintf(p.w, "pulling %s\n", e.Ref)
+		p.say("pulling %s", e.Ref)
 	case e.Kind == builder.EventPullFinished && e.Err == nil:
-		fmt.Fprintf(p.w, "pulled %s in %.1fs\n", e.Ref, e.Duration.Seconds())
+		p.say("pulled %s in %.1fs", e.Ref, e.Duration.Seconds())
 	}
 }
 
@@ -83,7 +85,7 @@ func (p *progress) event(e builder.Event) {
 func (p *progress) tagged(names []string) {
 	for _, name := range names {
 		if !p.quiet {
-			fmt.Fprintf(p.w, "tagged %s\n", name)
+			p.say("tagged %s", name)
 		}
 	}
 }
@@ -92,39 +94,38 @@ func (p *progress) warn(text string, line int) {
 	if line > 0 {
 		text = fmt.Sprintf("line %d: %s", line, text)
 	}
-	fmt.Fprintf(p.w, "warning: %s\n", text)
+	p.say("warning: %s", text)
 }
 
 // output prints the complete lines of a command's output and holds the rest back.
-func (p *progress) output(of lineOf, data []byte) {
-	data = append(p.partial[of], data...)
-	for {
-		line, rest, ok := bytes.Cut(data, []byte("\n"))
-		if !ok {
-			break
-		}
-		p.line(of.step, line)
-		data = rest
-	}
-	p.partial[of] = data
-	if len(data) > longestLine {
-		p.flush(of)
+func (p *progress) output(step int, data []byte) {
+	data = append(p.partial[step], data...)
+	end := bytes.LastIndexByte(data, '\n') + 1
+	p.lines(step, data[:end])
+	p.partial[step] = data[end:]
+	if len(p.partial[step]) > longestLine {
+		p.flush(step)
 	}
 }
 
-func (p *progress) flush(of lineOf) {
-	if rest := p.partial[of]; len(rest) > 0 {
-		p.line(of.step, rest)
-	}
-	delete(p.partial, of)
+func (p *progress) flush(step int) {
+	p.lines(step, p.partial[step])
+	delete(p.partial, step)
 }
 
-func (p *progress) line(step int, line []byte) {
-	fmt.Fprintf(p.w, "#%d %s\n", step, bytes.TrimRight(line, "\r"))
+func (p *progress) lines(step int, output []byte) {
+	if len(output) == 0 {
+		return
+	}
+	for _, line := range display.Output(output) {
+		fmt.Fprintf(p.w, "#%d %s\n", step, line)
+	}
 }
 
 func outcome(e dockerfile.Event) string {
 	switch {
+	case errors.Is(e.Err, context.Canceled), errors.Is(e.Err, context.DeadlineExceeded):
+		return "CANCELLED" // by a signal, or since another step failed
 	case e.Err != nil:
 		return "FAILED"
 	case e.Cached:

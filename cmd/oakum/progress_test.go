@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 func playBuild(p *progress) {
 	first := dockerfile.Event{Step: 1, Total: 3, Stage: "app", Instruction: "RUN make"}
 	second := dockerfile.Event{Step: 2, Total: 3, Stage: "1", Instruction: "RUN <<EOF\nls\nEOF"}
+	fourth := dockerfile.Event{Step: 4, Total: 4, Stage: "\x1b[8m", Instruction: "RUN \x1b]0;x\x07 \u202e"}
 	third := dockerfile.Event{Step: 3, Total: 3, Stage: "1", Instruction: "COPY . ."}
 	send := func(e dockerfile.Event, kind dockerfile.EventKind, change func(*dockerfile.Event)) {
 		e.Kind = kind
@@ -22,23 +25,25 @@ func playBuild(p *progress) {
 		}
 		p.step(e)
 	}
-	output := func(text string, stderr bool) func(*dockerfile.Event) {
-		return func(e *dockerfile.Event) { e.Output, e.Stderr = []byte(text), stderr }
+	output := func(text string) func(*dockerfile.Event) {
+		return func(e *dockerfile.Event) { e.Output = []byte(text) }
 	}
 	p.event(builder.Event{Kind: builder.EventPullStarted, Ref: "docker.io/library/busybox:latest"})
 	p.event(builder.Event{Kind: builder.EventPullFinished, Ref: "docker.io/library/busybox:latest", Duration: 1500 * time.Millisecond})
 	send(first, dockerfile.StepStarted, nil)
 	send(second, dockerfile.StepStarted, nil)
-	send(first, dockerfile.StepOutput, output("cc a", false))
-	send(second, dockerfile.StepOutput, output("x\r\ny\n", false))
-	send(first, dockerfile.StepOutput, output("warn\n", true))
-	send(first, dockerfile.StepOutput, output(".c\ncc", false))
+	send(first, dockerfile.StepOutput, output("cc a"))
+	send(second, dockerfile.StepOutput, output("x\r\ny\n"))
+	send(first, dockerfile.StepOutput, output(".c\ncc"))
+	send(second, dockerfile.StepOutput, output("50%\r100%\n\x1b[2K\x1b[31mred\n#9 DONE\n"))
 	p.event(builder.Event{Kind: builder.EventWarning, Text: "chown squashed"})
 	send(first, dockerfile.StepFinished, func(e *dockerfile.Event) { e.Duration = 340 * time.Millisecond })
 	send(second, dockerfile.StepFinished, func(e *dockerfile.Event) { e.Err = errors.New("no") })
 	send(third, dockerfile.StepStarted, nil)
 	send(third, dockerfile.StepFinished, func(e *dockerfile.Event) { e.Cached = true })
-	p.step(dockerfile.Event{Kind: dockerfile.Warning, Line: 4, Text: "odd"})
+	send(fourth, dockerfile.StepStarted, nil)
+	send(fourth, dockerfile.StepFinished, func(e *dockerfile.Event) { e.Err = fmt.Errorf("line 1: %w", context.Canceled) })
+	p.step(dockerfile.Event{Kind: dockerfile.Warning, Line: 4, Text: "odd\n#1 DONE"})
 	p.tagged([]string{"a:1"})
 }
 
@@ -49,15 +54,21 @@ pulled docker.io/library/busybox:latest in 1.5s
 #2 [stage-1 2/3] RUN <<EOF ...
 #2 x
 #2 y
-#1 warn
 #1 cc a.c
+#2 50%
+#2 100%
+#2 \x1b[2K` + "\x1b[31mred\x1b[0m" + `
+#2 #9 DONE
 warning: chown squashed
 #1 cc
 #1 DONE 0.3s
 #2 FAILED
 #3 [stage-1 3/3] COPY . .
 #3 CACHED
+#4 [\x1b[8m 4/4] RUN \x1b]0;x\x07 \u202e
+#4 CANCELLED
 warning: line 4: odd
+  #1 DONE
 tagged a:1
 `
 	var out strings.Builder
@@ -70,7 +81,7 @@ tagged a:1
 func TestProgressQuiet(t *testing.T) {
 	var out strings.Builder
 	playBuild(newProgress(&out, true))
-	if want := "warning: chown squashed\nwarning: line 4: odd\n"; out.String() != want {
+	if want := "warning: chown squashed\nwarning: line 4: odd\n  #1 DONE\n"; out.String() != want {
 		t.Errorf("got:\n%swant:\n%s", out.String(), want)
 	}
 }

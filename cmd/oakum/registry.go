@@ -42,7 +42,7 @@ func push(c *cli.Context, std streams) (err error) {
 			opts.Format = "docker"
 		}
 	}
-	b, err := open(c, builder.Options{Events: newProgress(std.err, c.Bool("quiet")).event})
+	b, err := open(c, builder.Options{Events: newProgress(std.raw.err, c.Bool("quiet")).event})
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func pull(c *cli.Context, std streams) (err error) {
 	if opts.Platform, err = platform(c); err != nil {
 		return err
 	}
-	b, err := open(c, builder.Options{Events: newProgress(std.err, c.Bool("quiet")).event})
+	b, err := open(c, builder.Options{Events: newProgress(std.raw.err, c.Bool("quiet")).event})
 	if err != nil {
 		return err
 	}

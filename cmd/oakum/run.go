@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/display"
 )
 
 func runCommand(std streams) *cli.Command {
@@ -57,7 +58,7 @@ func runImage(c *cli.Context, std streams) (err error) {
 	if err != nil {
 		return err
 	}
-	b, err := open(c, builder.Options{Registry: reg, Events: newProgress(std.err, c.Bool("quiet")).event})
+	b, err := open(c, builder.Options{Registry: reg, Events: newProgress(std.raw.err, c.Bool("quiet")).event})
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func runImage(c *cli.Context, std streams) (err error) {
 func runStage(c *cli.Context) (opts builder.StageOptions, err error) {
 	var policy pullPolicy
 	if err := policy.Set(c.String("pull")); err != nil {
-		return opts, usagef("--pull %s: it %v", printable(c.String("pull")), err)
+		return opts, usagef("--pull %s: it %v", display.Line(c.String("pull")), err)
 	}
 	opts.Pull = builder.PullPolicy(policy)
 	opts.Platform, err = platform(c)
@@ -118,19 +119,19 @@ func runAttached(c *cli.Context, stage *builder.Stage, std streams, cmd builder.
 	// A reader that has gone away ends the command as in a shell, and not this process,
 	// which the command's end must be left to.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
-	cmd.Stdout, cmd.Stderr = std.out, std.err
+	cmd.Stdout, cmd.Stderr = std.raw.out, std.raw.err
 	// What is typed for the shell that oakum was started by is not for the command.
-	input := !isTerminal(std.in)
+	input := !isTerminal(std.raw.in)
 	if c.IsSet("interactive") {
 		input = c.Bool("interactive")
 	}
 	if input {
-		cmd.Stdin = std.in
+		cmd.Stdin = std.raw.in
 	}
 	if c.Bool("tty") {
-		cmd.Terminal = &builder.Terminal{Size: windowSize(std.out), Resized: windowSizes(ctx, std.out)}
+		cmd.Terminal = &builder.Terminal{Size: windowSize(std.raw.out), Resized: windowSizes(ctx, std.raw.out)}
 		if input {
-			defer makeRaw(ctx, std.in)()
+			defer makeRaw(ctx, std.raw.in)()
 		}
 	}
 	err := stage.Run(ctx, cmd)

@@ -1,5 +1,7 @@
 package main
 
+import "strings"
+
 // Words that several flags share.
 const (
 	hostNetwork = "RUN and oakum run have the host's network, and no other yet"
@@ -53,9 +55,9 @@ var buildForeign = []foreignFlag{
 	{"--os-version", "VERSION", []rule{so(refused, "it is of Windows images; it is as the base has it")}},
 	{"--policy", "POLICY", []rule{so(refused, "source policies are not known; policy.json says which images are trusted")}},
 	{"--print", "METHOD", []rule{so(refused, "it is called --call now")}},
-	{"--provenance", "true|false|mode=...", []rule{so(holds, "there are no attestations", "false"), so(refused, noAttest)}},
+	{"--provenance", "true|false|mode=...", []rule{so(holds, "there are no attestations", "false", "0", "f"), so(refused, noAttest)}},
 	{"--rm", "", []rule{so(holds, "no containers are left", "true"), so(missed, "there are no containers that could be kept", "false")}},
-	{"--sbom", "true|false|GENERATOR", []rule{so(holds, "there are no attestations", "false"), so(refused, noAttest)}},
+	{"--sbom", "true|false|GENERATOR", []rule{so(holds, "there are no attestations", "false", "0", "f"), so(refused, noAttest)}},
 	{"--sbom-output, --sbom-image-output, --sbom-purl-output, --sbom-image-purl-output, --sbom-scanner-command, --sbom-scanner-image, --sbom-merge-strategy", "VALUE",
 		[]rule{so(refused, "no bill of materials is made; run the scanner on the image")}},
 	{"--save-stages", "", []rule{so(refused, "stages in between are in the layer cache only; --target makes an image of one", "true"), so(holds, "stages in between are in the layer cache only", "false")}},
@@ -70,11 +72,35 @@ var buildForeign = []foreignFlag{
 	{"--unsetlabel", "NAME", []rule{so(refused, "labels of the base are kept; --label NAME= empties one")}},
 }
 
+// Capabilities that every command has, as root of its image, and others that none has.
+// Those between depend on who runs oakum.
+const (
+	alwaysGiven = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETFCAP SETGID SETPCAP SETUID SYS_CHROOT"
+	neverGiven  = "AUDIT_CONTROL AUDIT_READ BLOCK_SUSPEND BPF CHECKPOINT_RESTORE DAC_READ_SEARCH IPC_LOCK IPC_OWNER LEASE " +
+		"LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE NET_ADMIN NET_BROADCAST PERFMON SYSLOG SYS_ADMIN SYS_BOOT SYS_MODULE SYS_NICE " +
+		"SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG WAKE_ALARM"
+)
+
+// capabilities are names in both of the forms that they are typed in.
+func capabilities(names string) []string {
+	var all []string
+	for _, name := range strings.Fields(names) {
+		all = append(all, name, "CAP_"+name)
+	}
+	return all
+}
+
 // sandboxForeign are flags of builds and of run for what commands find around them.
 var sandboxForeign = []foreignFlag{
 	{"--add-host", "HOST:IP", []rule{so(refused, "/etc/hosts of a RUN is the host's names and cannot be added to yet; name the address instead")}},
-	{"--cap-add", "CAPABILITY", []rule{so(refused, "commands have no more capabilities than Docker gives by default")}},
-	{"--cap-drop", "CAPABILITY", []rule{so(refused, "commands have the capabilities that Docker gives by default, and these cannot be made fewer yet")}},
+	{"--cap-add", "CAPABILITY", []rule{
+		so(holds, "commands have it, as by Docker's default", capabilities(alwaysGiven)...),
+		so(refused, "commands have no more capabilities than Docker gives by default"),
+	}},
+	{"--cap-drop", "CAPABILITY", []rule{
+		so(holds, "commands never have it", capabilities(neverGiven)...),
+		so(refused, "commands have the capabilities that Docker gives by default, and these cannot be made fewer yet"),
+	}},
 	{"--cgroupns", "private|host", []rule{so(holds, "commands are in oakum's own control group", "host"), so(missed, "commands are in oakum's own control group")}},
 	{"--device", "DEVICE", []rule{so(refused, "commands have no devices of the host but null, zero, full, random, urandom and tty")}},
 	{"--dns, --dns-option, --dns-opt, --dns-search", "VALUE", []rule{so(refused, "names are resolved as /etc/resolv.conf of the host says")}},
@@ -116,7 +142,7 @@ var limitForeign = []foreignFlag{
 	{"-m, --memory", "SIZE", []rule{so(holds, "there is no limit", "0", "-1"), so(missed, noLimits)}},
 	{"--memory-swap, --memory-reservation, --memory-swappiness, --kernel-memory", "SIZE", []rule{so(holds, "there is no limit", "0", "-1"), so(missed, noLimits)}},
 	{"--oom-score-adj, --pids-limit", "N", []rule{so(holds, "there is no limit", "0", "-1"), so(missed, noLimits)}},
-	{"--ulimit", "NAME=SOFT:HARD", []rule{so(missed, "commands have the limits of oakum's own process, as the shell's ulimit sets them")}},
+	{"--ulimit", "NAME=SOFT:HARD", []rule{so(holds, "commands have the limits of oakum's own process", "host"), so(missed, "commands have the limits of oakum's own process, as the shell's ulimit sets them")}},
 }
 
 // contentTrust is Docker's, and podman knows it too.

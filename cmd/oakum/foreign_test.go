@@ -186,6 +186,7 @@ func TestForeignFlagsInALine(t *testing.T) {
 		{in: "--log-level debug build --log-level=info .", want: "build -- .", warnings: []string{
 			"--log-level=debug has no effect: there is no log besides the progress",
 		}},
+		{in: "build --cap-add cap_chown --cap-add=SETUID --cap-drop=sys_admin .", want: "build -- ."},
 		{in: "buildx build --load .", want: "build -- ."},
 		{in: "image build .", want: "build -- ."},
 		{in: "builder build .", want: "build -- ."},

@@ -79,8 +79,11 @@ type StageOptions struct {
 	// that has several variants is taken for it, and one in the store that is for another
 	// is not used. "" takes what the store has, and pulls for this machine.
 	Platform string
-	// NoCache makes every step of the stage run, whatever the cache knows.
+	// NoCache makes every step of the stage run, whatever the cache knows. Build, any text
+	// but "", says which open stages make up one build: what one of them has run, an equal
+	// step of another is given.
 	NoCache bool
+	Build   string
 	// LatestTime, when not nil, is what files of new layers get that have changed later,
 	// in whole seconds; with AllTimes all of them get it.
 	LatestTime *time.Time

@@ -3,8 +3,12 @@
 package builder_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -247,4 +251,53 @@ func TestCacheForgetsFailures(t *testing.T) {
 	cmd := builder.Cmd{Args: []string{"/bin/sh", "-c", "exit 3"}}
 	exits(t, s.Run(t.Context(), cmd), 3)
 	exits(t, s.Run(t.Context(), cmd), 3)
+}
+
+// Stages of one build that do not look into the cache do an equal step once, so that the
+// next build, which finds it there, makes the same image.
+func TestNoCacheDoesEqualStepsOnce(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	b := open(t)
+	first := base(t, b)
+	context := tree(t, map[string]string{"f": "one"})
+	build := func(opts builder.StageOptions) (ids string) {
+		var wg sync.WaitGroup
+		images := make([]string, 3)
+		for i := range images {
+			s, err := first.Fork(ctx, opts)
+			ok(t, err)
+			defer s.Close()
+			wg.Go(func() {
+				err := errors.Join(s.Run(ctx, builder.Cmd{Args: []string{"sh", "-c", "cat /proc/sys/kernel/random/uuid >/id"}}),
+					s.Copy(ctx, "/c/", builder.Dir(context)), s.Workdir(ctx, "/w"), s.CopyWith(ctx, builder.CopyOptions{Link: true}, "/l/", builder.Dir(context)))
+				img, commitErr := s.Commit(ctx, "", builder.CommitOptions{})
+				if images[i] = img.ID; errors.Join(err, commitErr) != nil {
+					t.Error(err, commitErr)
+				}
+			})
+		}
+		wg.Wait()
+		slices.Sort(images)
+		return strings.Join(slices.Compact(images), " ")
+	}
+	cold := build(builder.StageOptions{})
+	once := build(builder.StageOptions{NoCache: true, Build: "1"})
+	if strings.Contains(once, " ") || once == cold {
+		t.Errorf("first %s, without the cache %s", cold, once)
+	}
+	equal(t, build(builder.StageOptions{}), once)
+	if again := build(builder.StageOptions{NoCache: true, Build: "1"}); strings.Contains(again, " ") || again == once {
+		t.Errorf("another build of the same name: %s, after %s", again, once)
+	}
+	if each := build(builder.StageOptions{NoCache: true}); !strings.Contains(each, " ") {
+		t.Errorf("stages by themselves: %s", each)
+	}
+	// Other content is another step.
+	opts := builder.StageOptions{NoCache: true, Build: "2"}
+	one, two := stage(t, b, builder.Scratch, opts), stage(t, b, builder.Scratch, opts)
+	ok(t, one.Copy(ctx, "/", builder.Dir(context)))
+	ok(t, os.WriteFile(filepath.Join(context, "f"), []byte("two"), 0o644))
+	ok(t, two.Copy(ctx, "/", builder.Dir(context)))
+	equal(t, entryOf(t, lastLayer(t, b, two), "f").content, "two")
 }

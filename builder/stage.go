@@ -57,7 +57,7 @@ func (b *Builder) Stage(ctx context.Context, from string, opts StageOptions) (*S
 		return nil, err
 	}
 	s := b.newStage(opts)
-	open := worker.Open{Stage: s.id, From: from, Platform: wanted, NoCache: opts.NoCache, Times: s.times, Pull: string(opts.Pull), Access: b.opts.Registry.access()}
+	open := worker.Open{Stage: s.id, From: from, Platform: wanted, NoCache: opts.NoCache, Build: opts.Build, Times: s.times, Pull: string(opts.Pull), Access: b.opts.Registry.access()}
 	if from == Scratch {
 		open.From = ""
 	} else if from == "" {
@@ -122,7 +122,7 @@ func (s *Stage) Fork(ctx context.Context, opts StageOptions) (*Stage, error) {
 	}
 	f := s.b.newStage(opts)
 	f.image, f.config, f.history = s.image, s.config.Clone(), slices.Clone(s.history)
-	err := s.b.call(ctx, "open", worker.Open{Stage: f.id, Fork: s.id, NoCache: opts.NoCache, Times: f.times}, nil, nil)
+	err := s.b.call(ctx, "open", worker.Open{Stage: f.id, Fork: s.id, NoCache: opts.NoCache, Build: opts.Build, Times: f.times}, nil, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -32,6 +33,8 @@ type run struct {
 
 	mu    sync.Mutex
 	nodes map[*plan.Stage]*node
+
+	id string // of this build, as no other's
 }
 
 // node is the building of one stage, or of an image that is copied from.
@@ -64,6 +67,7 @@ func newRun(ctx context.Context, lib backend, opts Options, src source) (*run, e
 		progress: &progress{sink: opts.Progress},
 		slots:    &slots{free: opts.jobs()},
 		nodes:    map[*plan.Stage]*node{},
+		id:       rand.Text(),
 	}
 	options, dated := opts.plan(src), false
 	options.EpochOf = func(s plan.EpochSource) (*time.Time, error) { dated = true; return r.epochOf(ctx, s) }
@@ -187,7 +191,7 @@ func (r *run) created() *time.Time {
 // stageOptions are those of a stage or of an image.
 func (r *run) stageOptions(name string) builder.StageOptions {
 	uncached := slices.ContainsFunc(r.opts.NoCacheStages, func(s string) bool { return strings.EqualFold(s, name) })
-	o := builder.StageOptions{Name: name, Pull: r.opts.Pull, NoCache: r.opts.NoCache || uncached, WorkdirTime: r.plan.Epoch}
+	o := builder.StageOptions{Name: name, Pull: r.opts.Pull, NoCache: r.opts.NoCache || uncached, Build: r.id, WorkdirTime: r.plan.Epoch}
 	if r.opts.Timestamp != nil || r.opts.RewriteTimes {
 		o.LatestTime, o.AllTimes = r.created(), r.opts.Timestamp != nil
 	}

@@ -25,6 +25,7 @@ type Open struct {
 	Below   *Below // of From's path; nil is this machine
 	Fork    string // a stage to start from instead
 	NoCache bool
+	Build   string // of the stages with NoCache that do equal steps once
 	Times   *Times
 	Pull    string
 	Access  storage.Access

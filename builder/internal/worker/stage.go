@@ -25,6 +25,7 @@ type stage struct {
 	layer   *storage.Layer
 	use     *storage.Use
 	noCache bool
+	build   string // see fresh.go
 	times   *Times
 }
 
@@ -74,7 +75,7 @@ func (w *worker) open(ctx context.Context, call *wire.Call, p Open) (Opened, err
 		}
 	}
 	s := w.newStage(base)
-	s.noCache, s.times = p.NoCache, p.Times
+	s.noCache, s.build, s.times = p.NoCache, p.Build, p.Times
 	return out, w.addStage(p.Stage, s)
 }
 
@@ -90,6 +91,7 @@ func (w *worker) addStage(id string, s *stage) error {
 		return fmt.Errorf("%w: stage %q", errInvalid, id)
 	}
 	w.stages[id] = s
+	w.join(s)
 	return nil
 }
 
@@ -99,6 +101,9 @@ func (w *worker) closeStage(id string) error {
 	w.mu.Lock()
 	s, ok := w.stages[id]
 	delete(w.stages, id)
+	if ok {
+		w.quit(s)
+	}
 	w.mu.Unlock()
 	if ok {
 		s.wait()
@@ -267,7 +272,7 @@ func (w *worker) step(ctx context.Context, s *stage, op operation) (Stepped, err
 		return Stepped{}, err
 	}
 	release := func() {}
-	if !s.noCache {
+	if !s.noCache || s.build != "" {
 		if release, err = w.claim(ctx, key); err != nil {
 			return Stepped{}, err
 		}
@@ -288,6 +293,7 @@ func (w *worker) step(ctx context.Context, s *stage, op operation) (Stepped, err
 			return Stepped{}, err
 		}
 		if skip {
+			w.keep(s, key, "", below)
 			w.recordLater(key, "", below, release)
 			return Stepped{}, nil
 		}
@@ -332,6 +338,13 @@ func (w *worker) claim(ctx context.Context, key string) (func(), error) {
 }
 
 func (w *worker) lookup(ctx context.Context, s *stage, key string, op operation) (bool, error) {
+	if s.noCache {
+		l, found, err := w.done(ctx, s, key, op)
+		if found {
+			s.set(l)
+		}
+		return found, err
+	}
 	if !w.store.StepSeen(key) {
 		return false, nil
 	}
@@ -375,6 +388,7 @@ func (w *worker) do(ctx context.Context, s *stage, below *storage.Layer, key str
 		}
 	}
 	s.set(l)
+	w.keep(s, key, content, l)
 	w.recordLater(key, content, l, release)
 	return Stepped{Changed: true}, nil
 }

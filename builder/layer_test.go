@@ -4,6 +4,7 @@ package builder_test
 
 import (
 	"archive/tar"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -130,6 +131,52 @@ func TestRunLeavesNoTrace(t *testing.T) {
 				left = strings.ReplaceAll(left, line, "")
 			}
 			equal(t, left, before)
+		})
+	}
+}
+
+// What a command does to a directory stays, where the runtime has to make a mount point
+// in it too.
+func TestRunKeepsDirectories(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	for _, test := range []struct{ name, dir, rm string }{
+		{"ordinary", "etc", ""},
+		{"a link", "usr/etc", ""},
+		{"removed files", "etc", "rm etc/hosts etc/resolv.conf"},
+		{"a dangling link into it", "run", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := probed(t, b)
+			switch test.name {
+			case "a link":
+				linked := scratch(t, b)
+				ok(t, linked.Copy(t.Context(), "/", builder.Dir(baseDir).Exclude("etc"), builder.Dir(tree(t, map[string]string{"etc": "-> usr/etc", "usr/etc/passwd": passwd}))))
+				ok(t, linked.Copy(t.Context(), "/bin/", s.Path("/bin/probe")))
+				s = linked
+			case "a dangling link into it":
+				run(t, s, "mkdir /run")
+				ok(t, s.Copy(t.Context(), "/etc/", builder.Dir(tree(t, map[string]string{"hosts": "-> ../run/hosts"}))))
+			case "removed files":
+				ok(t, s.Copy(t.Context(), "/etc/", builder.Dir(tree(t, map[string]string{"hosts": "mine", "resolv.conf": "mine"}))))
+				s = without(t, b, s, test.rm)
+			}
+			dir := "/" + test.dir
+			for i, change := range []string{"touch -d @1000000000 " + dir, "touch " + dir + "/x && touch -d @1100000000 " + dir, "rm " + dir + "/x && touch -d @1200000000 " + dir, "probe setxattr " + dir + " user.a b"} {
+				run(t, s, change)
+				entry := entryOf(t, lastLayer(t, b, s), test.dir)
+				want := []int64{1000000000, 1100000000, 1200000000, 1200000000}[i]
+				if entry.ModTime.Unix() != want {
+					t.Errorf("%s: the time in the layer is %v", change, entry.ModTime)
+				}
+				equal(t, sh(t, s, "stat -c %Y "+dir), fmt.Sprintln(want))
+				if got := entry.PAXRecords["SCHILY.xattr.user.a"]; i == 3 && got != "b" {
+					t.Errorf("the attribute is %q", got)
+				}
+			}
+			// And what it does not change is in no layer.
+			run(t, s, "echo x >/made")
+			equal(t, names(lastLayer(t, b, s)), "made")
 		})
 	}
 }

@@ -9,6 +9,7 @@
 //	probe kill PID                           signal 0
 //	probe setcap FILE, probe getcap FILE     file capabilities: CAP_CHOWN
 //	probe chown FILE                         to root
+//	probe setxattr FILE NAME VALUE
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
@@ -103,6 +104,8 @@ int main(int argc, char **argv)
 		n = result(setxattr(argv[2], "security.capability", caps, sizeof(caps), 0));
 	else if (strcmp(what, "getcap") == 0)
 		n = getcap(argv[2]);
+	else if (strcmp(what, "setxattr") == 0 && argc == 5)
+		n = result(setxattr(argv[2], argv[3], argv[4], strlen(argv[4]), 0));
 	else if (strcmp(what, "chown") == 0)
 		n = result(chown(argv[2], 0, 0));
 	puts(n < 0 ? strerror(-n) : "ok");

@@ -102,7 +102,7 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 	if err != nil {
 		return err
 	}
-	traces = newTraces(m.root, files)
+	traces = makeMountPoints(m.root, files)
 	command := sandbox.Command{
 		ID: id, StateDir: filepath.Join(w.mnt, "containers"), Rootfs: m.path,
 		Args: args, Env: env, Dir: p.Dir, User: u, Files: files, Pipes: pipes, Hostname: p.Hostname,

@@ -3,11 +3,14 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -16,16 +19,26 @@ import (
 )
 
 // traces are the mount points that an image hides from the stub layer below it, by a
-// whiteout or a link: the runtime makes them in the layer, so they are taken out of it
-// after the command, with the directories that had to be copied up for them.
+// whiteout or a link: they are made in the layer for the command, and taken out of it
+// afterwards with the directories that had to be copied up for them. What the command
+// itself does to these directories stays.
 type traces struct {
-	missing []string // what would be made, parents first; paths without links
-	above   []above  // the directories that are there, parents first
+	points []point // what was made, parents first
+	above  []above // the directories that were there, parents first, with the root
 }
 
-type above struct {
+// point is a mount point, by its path without links.
+type point struct {
 	path string
-	st   unix.Stat_t
+	dir  bool
+	ino  uint64
+}
+
+// above is a directory as it was.
+type above struct {
+	path   string
+	st     unix.Stat_t
+	xattrs string
 }
 
 // keepMountPoints makes the directories for the kernel's file systems that no layer has.
@@ -60,27 +73,42 @@ func hasEntry(layers []*os.File, name string) bool {
 	return false
 }
 
-func newTraces(root *os.File, files map[string]string) *traces {
+// makeMountPoints makes those that are hidden. What cannot be made is left to the
+// runtime, which says why.
+func makeMountPoints(root *os.File, files map[string]string) *traces {
 	t := &traces{}
-	paths := []string{"/dev", "/proc", "/sys"}
-	for target := range files {
-		paths = append(paths, target)
+	for _, p := range []string{"/dev", "/proc", "/sys"} {
+		t.find(root, p, true)
 	}
-	for _, p := range paths {
-		fd, err := inRoot(int(root.Fd()), p)
-		if err == nil {
-			unix.Close(fd)
-			continue
-		}
-		if real, err := filecopy.Resolve(root, p); err == nil {
-			t.note(root, real)
-		}
+	for _, p := range slices.Sorted(maps.Keys(files)) {
+		t.find(root, p, false)
+	}
+	if len(t.points) == 0 {
+		return t
+	}
+	var st unix.Stat_t
+	if unix.Fstat(int(root.Fd()), &st) == nil {
+		t.above = append([]above{{path: "/", st: st}}, t.above...)
+	}
+	for i := range t.points {
+		t.points[i].make(root)
+	}
+	for _, a := range t.above {
+		setTime(root, a.path, a.st.Mtim)
 	}
 	return t
 }
 
-// note remembers which parts of a path are there.
-func (t *traces) note(root *os.File, real string) {
+// find remembers which parts of a mount point's path are there and which must be made.
+func (t *traces) find(root *os.File, name string, isDir bool) {
+	if fd, err := inRoot(int(root.Fd()), name); err == nil {
+		unix.Close(fd)
+		return
+	}
+	real, err := filecopy.Resolve(root, name)
+	if err != nil {
+		return
+	}
 	var chain []string
 	for p := real; p != "/"; p = path.Dir(p) {
 		chain = append(chain, p)
@@ -88,11 +116,51 @@ func (t *traces) note(root *os.File, real string) {
 	for _, p := range slices.Backward(chain) {
 		var st unix.Stat_t
 		if err := unix.Fstatat(int(root.Fd()), p[1:], &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			t.missing = append(t.missing, p)
+			if !slices.ContainsFunc(t.points, func(o point) bool { return o.path == p }) {
+				t.points = append(t.points, point{path: p, dir: isDir || p != real})
+			}
 		} else if !slices.ContainsFunc(t.above, func(a above) bool { return a.path == p }) {
-			t.above = append(t.above, above{p, st})
+			t.above = append(t.above, above{p, st, xattrs(int(root.Fd()), p[1:])})
 		}
 	}
+}
+
+func (p *point) make(root *os.File) {
+	dir, err := straight(int(root.Fd()), path.Dir(p.path))
+	if err != nil {
+		return
+	}
+	defer unix.Close(dir)
+	name := path.Base(p.path)
+	if p.dir {
+		err = unix.Mkdirat(dir, name, 0o755)
+	} else {
+		var fd int
+		if fd, err = unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644); err == nil {
+			unix.Close(fd)
+		}
+	}
+	var st unix.Stat_t
+	if err == nil && unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+		p.ino = st.Ino
+	}
+}
+
+// setTime sets the time at which a directory was changed.
+func setTime(root *os.File, name string, to unix.Timespec) {
+	dir, err := straight(int(root.Fd()), name)
+	if err != nil {
+		return
+	}
+	defer unix.Close(dir)
+	_ = unix.UtimesNanoAt(dir, ".", []unix.Timespec{{Nsec: unix.UTIME_OMIT}, to}, 0)
+}
+
+// straight opens a directory by a path in which no part is a link.
+func straight(root int, name string) (int, error) {
+	return unix.Openat2(root, "."+name, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
 }
 
 func inRoot(root int, name string) (int, error) {
@@ -101,22 +169,50 @@ func inRoot(root int, name string) (int, error) {
 	})
 }
 
-// remove takes away what is still empty of the mount points that were made.
+// remove takes away what is still empty of the mount points that were made, which
+// leaves their directories' times as the command left them.
 func (t *traces) remove(root *os.File) {
-	for _, p := range slices.Backward(t.missing) {
-		dir, err := inRoot(int(root.Fd()), path.Dir(p))
-		if err != nil {
-			continue
+	times := map[string]unix.Timespec{}
+	for _, p := range t.points {
+		in := path.Dir(p.path)
+		var st unix.Stat_t
+		if dir, err := straight(int(root.Fd()), in); err == nil {
+			if unix.Fstat(dir, &st) == nil {
+				times[in] = st.Mtim
+			}
+			unix.Close(dir)
 		}
-		removeEmpty(dir, path.Base(p))
-		unix.Close(dir)
+	}
+	for _, p := range slices.Backward(t.points) {
+		if dir, err := straight(int(root.Fd()), path.Dir(p.path)); err == nil {
+			p.remove(dir)
+			unix.Close(dir)
+		}
+	}
+	for in, to := range times {
+		setTime(root, in, to)
+	}
+}
+
+// remove takes away what was made if it has nothing in it.
+func (p point) remove(dir int) {
+	var st unix.Stat_t
+	name := path.Base(p.path)
+	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Ino != p.ino {
+		return
+	}
+	switch {
+	case p.dir:
+		_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+	case st.Size == 0:
+		_ = unix.Unlinkat(dir, name, 0)
 	}
 }
 
 // prune takes the directories above them out of the unmounted upper directory unless
 // the command has changed something there.
 func (t *traces) prune(upper string) {
-	if len(t.missing) == 0 {
+	if len(t.points) == 0 {
 		return
 	}
 	root, err := unix.Open(upper, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -125,20 +221,48 @@ func (t *traces) prune(upper string) {
 	}
 	defer unix.Close(root)
 	for _, a := range slices.Backward(t.above) {
-		dir, err := unix.Openat2(root, "."+path.Dir(a.path), &unix.OpenHow{
-			Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-		})
+		if a.path == "/" {
+			continue
+		}
+		dir, err := straight(root, path.Dir(a.path))
 		if err != nil {
 			continue
 		}
 		name := path.Base(a.path)
-		var st unix.Stat_t
-		err = unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
-		if err == nil && st.Mode == a.st.Mode && st.Uid == a.st.Uid && st.Gid == a.st.Gid && !opaque(dir, name) {
-			_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+		var in, st unix.Stat_t
+		err = errors.Join(unix.Fstat(dir, &in), unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW))
+		if err == nil && a.same(st) && xattrs(dir, name) == a.xattrs && !opaque(dir, name) && unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) == nil {
+			_ = unix.UtimesNanoAt(dir, ".", []unix.Timespec{{Nsec: unix.UTIME_OMIT}, in.Mtim}, 0)
 		}
 		unix.Close(dir)
 	}
+}
+
+func (a above) same(st unix.Stat_t) bool {
+	return st.Mode == a.st.Mode && st.Uid == a.st.Uid && st.Gid == a.st.Gid && st.Mtim == a.st.Mtim
+}
+
+// xattrs are a file's extended attributes but overlay's own, to be compared.
+func xattrs(dir int, name string) string {
+	file := fmt.Sprintf("/proc/self/fd/%d/%s", dir, name)
+	list := make([]byte, 64<<10) // the kernel's limit
+	n, err := unix.Llistxattr(file, list)
+	if err != nil {
+		return ""
+	}
+	var all []string
+	for attr := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
+		if attr == "" || strings.HasPrefix(attr, "trusted.overlay.") || strings.HasPrefix(attr, "user.overlay.") {
+			continue
+		}
+		value := make([]byte, 64<<10)
+		n, err := unix.Lgetxattr(file, attr, value)
+		if err == nil {
+			all = append(all, fmt.Sprintf("%q=%q", attr, value[:n]))
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
 }
 
 // opaque says whether a directory of an upper layer hides those below it.
@@ -150,18 +274,4 @@ func opaque(dir int, name string) bool {
 		}
 	}
 	return false
-}
-
-// removeEmpty removes a directory or regular file that has nothing in it.
-func removeEmpty(dir int, name string) {
-	var st unix.Stat_t
-	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return
-	}
-	switch {
-	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		_ = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
-	case st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0:
-		_ = unix.Unlinkat(dir, name, 0)
-	}
 }

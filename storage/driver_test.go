@@ -88,24 +88,35 @@ func unpackedFor(t testing.TB, root string, options []string, names ...string) s
 	if err != nil {
 		t.Fatal(err)
 	}
+	id := unpackedIn(t, &Store{cs: st}, names...)
+	if _, err := st.Shutdown(false); err != nil {
+		t.Error(err)
+	}
+	st.Free()
+	return id
+}
+
+// unpackedIn has containers/storage unpack a layer.
+func unpackedIn(t testing.TB, s *Store, names ...string) string {
+	t.Helper()
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, name := range names {
-		if err := w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o4750, Uid: 7}); err != nil {
+		h := &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o4750, Uid: 7}
+		if strings.HasSuffix(name, "/") {
+			h.Typeflag, h.Mode = tar.TypeDir, 0o750
+		}
+		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l, _, err := st.PutLayer("", "", nil, "", false, nil, &buf)
+	l, _, err := s.cs.PutLayer("", "", nil, "", false, nil, &buf)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := st.Shutdown(false); err != nil {
-		t.Error(err)
-	}
-	st.Free()
 	return l.ID
 }
 

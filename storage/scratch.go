@@ -34,6 +34,14 @@ func (s *Store) openTemp() error {
 	if s.temp, err = os.OpenRoot(dir); err != nil {
 		return err
 	}
+	layers, err := os.OpenRoot(filepath.Join(root, "overlay"))
+	if err != nil {
+		return err
+	}
+	err = inheritNothing(layers, ".", "tempdirs", "tempdirs/oakum")
+	if err := errors.Join(err, layers.Close()); err != nil {
+		return err
+	}
 	return s.sweepScratch()
 }
 

@@ -100,10 +100,16 @@ func (s *Store) openPrivate() error {
 		return err
 	}
 	s.private = root
+	if err := inheritNothing(root, "."); err != nil {
+		return err
+	}
 	for _, d := range []string{"mnt", "empty", "steps", "contents", "files", "urls", "plain", "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc"} {
 		if err := root.Mkdir(d, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
+	}
+	if err := inheritNothing(root, "stub", "stub/dev", "stub/proc", "stub/sys", "stub/etc", "empty"); err != nil {
+		return err
 	}
 	for _, f := range []string{"stub/etc/hosts", "stub/etc/resolv.conf"} {
 		h, err := root.OpenFile(f, os.O_CREATE|os.O_WRONLY, 0o644)

@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 	if Helper() {
 		return
 	}
+	syscall.Umask(0o022) // as the worker has it
 	if os.Geteuid() == 0 {
 		os.Exit(m.Run())
 	}

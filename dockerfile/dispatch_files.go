@@ -59,8 +59,10 @@ func (w *worker) context() origin {
 // bring completes f from an instruction's arguments, and copies.
 func (w *worker) bring(ctx context.Context, name string, args instructions.SourcesAndDest, f files) error {
 	f.dest = destination(args.DestPath)
-	if err := checkPatterns(f.exclude); err != nil {
-		return fmt.Errorf("%s --exclude: %w", name, err)
+	for what, patterns := range map[string][]string{"": args.SourcePaths, " --exclude": f.exclude} {
+		if err := checkPatterns(patterns); err != nil {
+			return fmt.Errorf("%s%s: %w", name, what, err)
+		}
 	}
 	text := []string{name}
 	if f.parents {

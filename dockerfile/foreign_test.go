@@ -191,13 +191,14 @@ func TestPatternLimits(t *testing.T) {
 // What is no text in UTF-8 is said to be none.
 func TestEncodings(t *testing.T) {
 	for text, says := range map[string]string{
-		"\xff\xfeF\x00R\x00O\x00M\x00":    "in UTF-16",
-		"\xfe\xff\x00F\x00R\x00O\x00M":    "in UTF-16",
-		"F\x00R\x00O\x00M\x00 \x00b\x00":  "in UTF-16",
-		"\xff\xfe\x00\x00F\x00\x00\x00":   "in UTF-32",
-		"\x7fELF\x02\x01\x01\x00 and all": "not a text",
-		"\ufeffFROM base\r\nRUN a\r\n":    "",
-		"# caf\xe9\nFROM base\n":          "",
+		"\xff\xfeF\x00R\x00O\x00M\x00":          "in UTF-16",
+		"\xfe\xff\x00F\x00R\x00O\x00M":          "in UTF-16",
+		"F\x00R\x00O\x00M\x00 \x00b\x00":        "in UTF-16",
+		"\xff\xfe\x00\x00F\x00\x00\x00":         "in UTF-32",
+		"\x7fELF\x02\x01\x01\x00 and all":       "not a text",
+		"\x7fELF" + strings.Repeat("\x00", 600): "not a text",
+		"\ufeffFROM base\r\nRUN a\r\n":          "",
+		"# caf\xe9\nFROM base\n":                "",
 	} {
 		_, err := buildText(t, text, nil)
 		if (says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), says) {

@@ -27,9 +27,11 @@ const (
 	MaxInstructions = 5_000
 	MaxStages       = 500
 	// MaxNesting bounds how deep ${NAME:-...} may lie in each other, and MaxVariableUses how
-	// often "${" stands in one text.
+	// often "${" stands in one text; MaxVariableWork bounds that times the length of an
+	// instruction, in bytes.
 	MaxNesting      = 100
 	MaxVariableUses = 10_000
+	MaxVariableWork = 1 << 31
 	// MaxValue bounds the value of a variable, in bytes: Linux gives a command no longer one
 	// (MAX_ARG_STRLEN). MaxVariables bounds all variables of a stage together.
 	MaxValue     = 128 << 10

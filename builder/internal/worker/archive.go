@@ -107,7 +107,7 @@ func (w *worker) confine(root *os.File, file storage.File, below Below) (*mounte
 	}
 	var link *foreign.LinkError
 	switch {
-	case errors.As(err, &link):
+	case errors.As(err, &link) || errors.Is(err, foreign.ErrSpecial) || errors.Is(err, unix.EISDIR):
 		return nil, fmt.Errorf("%w: %w", errInvalid, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w: it is looked up in the build context: %w", storage.ErrNotFound, err)
@@ -143,7 +143,7 @@ func checkFile(ctx context.Context, file storage.File, name string, confined boo
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %w", storage.ErrNotFound, err)
-	case errors.Is(err, foreign.ErrSpecial):
+	case errors.Is(err, foreign.ErrSpecial), err != nil && confined && !foreign.IsLimit(err): // a link leads out
 		return fmt.Errorf("%w: %w", errInvalid, err)
 	}
 	return err

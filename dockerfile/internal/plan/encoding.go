@@ -12,17 +12,28 @@ const startLength = 1024
 // and shells of Windows write, or no text at all; else "".
 func Encoding(text []byte) string {
 	start := text[:min(len(text), startLength)]
-	switch zero := bytes.IndexByte(start, 0); {
+	switch {
 	case bytes.HasPrefix(start, []byte("\xff\xfe\x00\x00")), bytes.HasPrefix(start, []byte("\x00\x00\xfe\xff")):
 		return "in UTF-32"
-	case bytes.HasPrefix(start, []byte("\xff\xfe")), bytes.HasPrefix(start, []byte("\xfe\xff")):
+	case bytes.HasPrefix(start, []byte("\xff\xfe")), bytes.HasPrefix(start, []byte("\xfe\xff")), isWide(start):
 		return "in UTF-16"
-	case zero < 0:
-		return ""
-	case bytes.Count(start, []byte{0})*3 >= len(start): // every second byte of ASCII
-		return "in UTF-16"
+	case bytes.IndexByte(start, 0) >= 0:
+		return "not a text: it has bytes that are zero"
 	}
-	return "not a text: it has bytes that are zero"
+	return ""
+}
+
+// isWide says that a text looks like ASCII in UTF-16 without a mark at its start: of each
+// two bytes one is zero, always the same one.
+func isWide(text []byte) bool {
+	var zeros [2]int
+	for i, b := range text {
+		if b == 0 {
+			zeros[i%2]++
+		}
+	}
+	half := len(text) / 2
+	return half > 0 && (zeros[0] == 0 && zeros[1] >= half || zeros[1] == 0 && zeros[0] >= half)
 }
 
 // encodingFault is the fault of a text that is not UTF-8, or nil.

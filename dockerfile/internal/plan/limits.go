@@ -2,6 +2,7 @@ package plan
 
 import (
 	"bytes"
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -42,8 +43,9 @@ func checkText(text []byte) *Fault {
 		}
 		// "${" may be made by joining lines.
 		braces += min(bytes.Count(line, []byte("{")), bytes.Count(line, []byte("$"))+1)
-		if length += len(line); braces > foreign.MaxVariableUses || braces > foreign.MaxNesting && braces*length > 1<<31 {
-			return &Fault{Line: first, End: number, Err: limit("the number of ${...} in one instruction", foreign.MaxVariableUses, "for its length")}
+		length += len(line)
+		if most := min(foreign.MaxVariableUses, max(foreign.MaxNesting, foreign.MaxVariableWork/length)); braces > most {
+			return &Fault{Line: first, End: number, Err: limit(fmt.Sprintf("the number of ${...} in an instruction of %d bytes", length), int64(most), "uses")}
 		}
 		if !bytes.HasSuffix(line, []byte(escape)) {
 			braces, length = 0, 0

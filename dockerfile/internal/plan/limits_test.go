@@ -79,7 +79,7 @@ func TestLimits(t *testing.T) {
 		{"nested", "ENV B=" + nest(foreign.MaxNesting, ""), ""},
 		{"nested too deep", "ENV B=" + nest(foreign.MaxNesting+1, ""), "the depth of ${...} in each other"},
 		{"nested in the header", "", "the depth"},
-		{"nested for the stack", "ENV B=" + nest(600_000, ""), "the number of ${...} in one instruction"},
+		{"nested for the stack", "ENV B=" + nest(600_000, ""), "the number of ${...} in an instruction of"},
 		{"nested in RUN", "RUN " + nest(600_000, ""), "the number of ${...}"},
 		{"nested without an end", "RUN " + strings.Repeat("${A:-", 600_000), "the number of ${...}"},
 		{"nested in quotes", "LABEL b=" + nest(600_000, `"`), "the number of ${...}"},

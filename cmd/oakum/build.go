@@ -135,16 +135,16 @@ func build(c *cli.Context, std streams) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := deliver(c.Context, b, req, img); err != nil {
+	progress.tagged(req.options.Names)
+	if err := deliver(c.Context, b, req, img, progress); err != nil {
 		return err
 	}
-	progress.tagged(req.options.Names)
 	_, err = fmt.Fprintln(std.out, img.ID)
 	return err
 }
 
 // deliver takes an image that is in the store where else it is to go.
-func deliver(ctx context.Context, b *builder.Builder, req buildRequest, img builder.Image) error {
+func deliver(ctx context.Context, b *builder.Builder, req buildRequest, img builder.Image, p *progress) error {
 	for _, out := range req.outputs {
 		if err := out.write(ctx, b, img, req.options); err != nil {
 			return err
@@ -153,7 +153,7 @@ func deliver(ctx context.Context, b *builder.Builder, req buildRequest, img buil
 	var pushed builder.Manifest
 	if req.push {
 		var err error
-		if pushed, err = pushNames(ctx, b, img, req.options.Names); err != nil {
+		if pushed, err = pushNames(ctx, b, img, req.options.Names, p); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/dockerfile"
@@ -50,13 +51,17 @@ func (o output) write(ctx context.Context, b *builder.Builder, img builder.Image
 
 // pushNames sends img to the registries of the names that it was built by. It gives the
 // manifest as the first of them has it.
-func pushNames(ctx context.Context, b *builder.Builder, img builder.Image, names []string) (builder.Manifest, error) {
+func pushNames(ctx context.Context, b *builder.Builder, img builder.Image, names []string, p *progress) (builder.Manifest, error) {
 	var first builder.Manifest
 	for i, name := range names {
-		sent, err := b.Push(ctx, img.ID, "docker://"+archiveName(name, img.Names), builder.PushOptions{})
+		name = archiveName(name, img.Names)
+		p.pushing(name)
+		start := time.Now()
+		sent, err := b.Push(ctx, img.ID, "docker://"+name, builder.PushOptions{})
 		if err != nil {
 			return first, err
 		}
+		p.pushed(name, sent.Digest.String(), time.Since(start))
 		if i == 0 {
 			first = sent
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/builder/display"
@@ -78,6 +79,19 @@ func (p *progress) event(e builder.Event) {
 		p.say("pulling %s", e.Ref)
 	case e.Kind == builder.EventPullFinished && e.Err == nil:
 		p.say("pulled %s in %.1fs", e.Ref, e.Duration.Seconds())
+	}
+}
+
+// pushing and pushed tell of a push of build --push.
+func (p *progress) pushing(name string) {
+	if !p.quiet {
+		p.say("pushing %s", name)
+	}
+}
+
+func (p *progress) pushed(name, digest string, took time.Duration) {
+	if !p.quiet {
+		p.say("pushed %s as %s in %.1fs", name, digest, took.Seconds())
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oakum-build/oakum/builder"
 )
 
@@ -119,3 +121,30 @@ func main() {
 	}
 }
 `
+
+// A layer that another program put into root's store may have overlay's attributes; a directory
+// that says it is another one is not followed.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	root := tempDir(t)
+	b := openIn(t, builder.Options{Root: root})
+	s := base(t, b)
+	ok(t, s.Copy(t.Context(), "/lib", builder.Dir(tree(t, map[string]string{"f": "f"}))))
+	img, err := s.Commit(t.Context(), "", builder.CommitOptions{})
+	ok(t, err)
+	dirs, err := filepath.Glob(filepath.Join(root, "overlay", "*", "diff", "lib"))
+	ok(t, err)
+	if len(dirs) != 1 {
+		t.Fatalf("the directory is at %q", dirs)
+	}
+	redirect := "trusted.overlay.redirect"
+	if rootless() {
+		redirect = "user.overlay.redirect"
+	}
+	ok(t, unix.Lsetxattr(dirs[0], redirect, []byte("/bin"), 0))
+	var out strings.Builder
+	err = stage(t, b, img.ID, builder.StageOptions{}).Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "ls /lib"}, Stdout: &out})
+	if strings.Contains(out.String(), "busybox") {
+		t.Errorf("%v: /lib is /bin:\n%s", err, out.String())
+	}
+}

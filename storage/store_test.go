@@ -215,3 +215,14 @@ func TestTemporaryFiles(t *testing.T) {
 		t.Errorf("temporary files go to %v, %v", sys, err)
 	}
 }
+
+// Layers that are unpacked piece by piece would not be looked at, whatever storage.conf says.
+func TestLayersAreUnpackedWhole(t *testing.T) {
+	t.Parallel()
+	got := open(t).cs.PullOptions()
+	for _, option := range []string{"enable_partial_images", "convert_images"} {
+		if got[option] != "false" {
+			t.Errorf("%s is %q", option, got[option])
+		}
+	}
+}

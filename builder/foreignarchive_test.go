@@ -148,11 +148,14 @@ func TestStoresOwnAttributesOfALayer(t *testing.T) {
 	_, err = b.Pull(t.Context(), ref, builder.PullOptions{})
 	ok(t, err)
 	equal(t, warned(), "")
-	// The same in an archive, without a word: no layer is another than it says.
+	// The same in an archive.
 	added := base(t, b)
 	ok(t, added.Add(t.Context(), "/", packedFile(tarOf(t, entries[:2]...))))
 	equal(t, sh(t, added, "cat /etc/new /etc/passwd"), "n"+passwd)
 	equal(t, attributesOf(t, b, added), "etc/ user.mine\netc/new user.mine")
+	if text := warned(); strings.Count(text, "storage drivers") != 1 {
+		t.Errorf("warned of %q", text)
+	}
 }
 
 // Archives as tar(1) and others make them.

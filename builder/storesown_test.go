@@ -41,9 +41,12 @@ func TestStoresOwnAttributesOfAContext(t *testing.T) {
 			setxattr(t, dir+f, "user.mine", "y")
 		}
 	}
-	b := open(t)
+	b, warned := warnings(t)
 	s := base(t, b)
 	ok(t, s.Copy(t.Context(), "/etc", builder.Dir(dir).Select("d")))
+	if text := warned(); strings.Count(text, "storage drivers") != 1 || !strings.Contains(text, " of passwd, ") || !strings.Contains(text, " and 3 more") {
+		t.Errorf("warned of %q", text)
+	}
 	ok(t, s.Copy(t.Context(), "/e", builder.Dir(dir)))
 	equal(t, attributesOf(t, b, s), "e/d/ user.mine\ne/d/passwd user.mine")
 	equal(t, sh(t, s, "ls /etc /e/d"), "/e/d:\npasswd\n\n/etc:\ngroup\nhosts\npasswd\nresolv.conf\n")
@@ -52,12 +55,7 @@ func TestStoresOwnAttributesOfAContext(t *testing.T) {
 // A command's are taken away before anything sees them, with one notice.
 func TestStoresOwnAttributesOfARun(t *testing.T) {
 	t.Parallel()
-	var warned []string
-	b := openIn(t, builder.Options{Root: tempDir(t), Events: func(e builder.Event) {
-		if e.Kind == builder.EventWarning {
-			warned = append(warned, e.Text)
-		}
-	}})
+	b, warned := warnings(t)
 	s := withXattrTool(t, b)
 	script := "mkdir -p /d/sub; echo >/d/f; for i in 1 2 3 4; do echo >/d/$i; done\n"
 	for _, attr := range own {
@@ -66,13 +64,15 @@ func TestStoresOwnAttributesOfARun(t *testing.T) {
 	run(t, s, script+"for f in /d /d/f; do /attr set $f user.mine y; done; exit 0")
 	equal(t, sh(t, s, "for f in /d /d/sub /d/f /etc; do /attr list $f; done"), "user.mine\nuser.mine\n")
 	equal(t, attributesOf(t, b, s), "d/ user.mine\nd/f user.mine")
-	if len(warned) != 1 || !strings.Contains(warned[0], "storage drivers") || !strings.Contains(warned[0], " of /d") {
-		t.Errorf("warned of %q", warned)
+	if text := warned(); strings.Count(text, "storage drivers") != 1 || !strings.Contains(text, " of /d") || strings.Contains(text, "overlay.overlay.overlay") {
+		t.Errorf("warned of %q", text)
 	}
-	if strings.Contains(warned[0], "overlay.overlay.overlay") {
-		t.Errorf("%q has the names of the disk", warned[0])
+	// The root has none at all.
+	run(t, s, "/attr set / user.mine y; /attr set / user.containers.override_stat y; exit 0")
+	if text := warned(); !strings.Contains(text, "/ were changed") {
+		t.Errorf("warned of %q", text)
 	}
-	warned = nil
+	equal(t, sh(t, s, "/attr list /"), "")
 	// What is removed in a directory that looked opaque is what stays removed.
 	run(t, s, "/attr set /etc user.overlay.opaque y; echo >/etc/new; exit 0")
 	equal(t, sh(t, s, "cat /etc/passwd"), passwd)

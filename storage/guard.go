@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -35,22 +34,12 @@ func (m *making) guard(upper *os.File) (layertar.Attributes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checking the layer's files: %w", err)
 	}
-	if found.StrippedFiles > 0 {
-		m.layer.notices = append(m.layer.notices, strippedNotice(found.StrippedFiles, found.Stripped))
-	}
+	m.layer.notices = found.LeftOut.Notices()
 	changed, err := m.resetRoot(upper)
 	if changed {
 		m.layer.notices = append(m.layer.notices, fmt.Sprintf("the owner, mode or attributes of / were changed, which images do not hold: it stays %#o of 0:0", rootMode))
 	}
 	return found.Attributes, err
-}
-
-func strippedNotice(files int, names []string) string {
-	more := ""
-	if files > len(names) {
-		more = " and others"
-	}
-	return fmt.Sprintf("left out what only storage drivers may set, for it would hide or change files: %s%s", strings.Join(names, ", "), more)
 }
 
 // resetRoot gives the root of an upper directory what all roots have, and says whether

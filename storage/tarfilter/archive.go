@@ -6,7 +6,6 @@ import (
 	"archive/tar"
 	"fmt"
 	"path"
-	"strings"
 )
 
 // EntryError is an entry of an archive that cannot be unpacked.
@@ -26,7 +25,10 @@ type Archive struct {
 	// Free gives the bytes that are left where the files go.
 	Free func() uint64
 
-	left  leftOut
+	// LeftOut is told what is left out; it may be nil.
+	LeftOut *LeftOut
+
+	left  nodes
 	seen  map[string]bool
 	loose string // see Loose
 }
@@ -36,49 +38,21 @@ type Archive struct {
 // the archive goes to.
 func (a *Archive) Loose() string { return a.loose }
 
-// leftOut are device nodes that were left out.
-type leftOut struct {
-	paths map[string]bool
-	some  []string // the first of them
-}
+// nodes are the paths of device nodes that were left out.
+type nodes map[string]bool
 
-func (l *leftOut) add(name string) Verdict {
-	name = path.Clean("/" + name)
-	if l.paths == nil {
-		l.paths = map[string]bool{}
+func (n *nodes) add(name string) {
+	if *n == nil {
+		*n = nodes{}
 	}
-	if !l.paths[name] && len(l.some) < MaxNamed {
-		l.some = append(l.some, name)
-	}
-	l.paths[name] = true
-	return Drop
+	(*n)[path.Clean("/"+name)] = true
 }
 
 // has says whether a path is that of a node which was left out.
-func (l *leftOut) has(name string) bool { return l.paths[path.Clean("/"+name)] }
+func (n nodes) has(name string) bool { return n[path.Clean("/"+name)] }
 
 // replaced says that something else has come to a path.
-func (l *leftOut) replaced(name string) { delete(l.paths, path.Clean("/"+name)) }
-
-// Notice says what was left out; "" is nothing.
-func (a *Archive) Notice() string {
-	if len(a.left.paths) == 0 {
-		return ""
-	}
-	return DeviceNotice(len(a.left.paths), a.left.some)
-}
-
-// DeviceNotice says that device nodes were left out: how many, and the first of them.
-func DeviceNotice(count int, some []string) string {
-	names := strings.Join(some, ", ")
-	if count > len(some) {
-		names += fmt.Sprintf(" and %d more", count-len(some))
-	}
-	return "left out device nodes, which an ordinary user cannot make: " + names
-}
-
-// MaxNamed is how many device nodes a notice names.
-const MaxNamed = 3
+func (n nodes) replaced(name string) { delete(n, path.Clean("/"+name)) }
 
 // Judge is the Judge of the archive's entries, one after the other.
 func (a *Archive) Judge(h *tar.Header) (Verdict, error) {
@@ -99,14 +73,14 @@ func (a *Archive) Judge(h *tar.Header) (Verdict, error) {
 	case tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeFifo:
 	case tar.TypeLink:
 		if a.left.has(h.Linkname) {
-			return a.left.add(h.Name), nil
+			return a.leave(h), nil
 		}
 		if a.loose == "" && !a.seen[path.Clean("/"+h.Linkname)] {
 			a.loose = fmt.Sprintf("the hard link %q leads to %q, which is not before it in the archive", h.Name, h.Linkname)
 		}
 	case tar.TypeChar, tar.TypeBlock:
 		if !a.Devices || isWhiteout(h) {
-			return a.left.add(h.Name), nil
+			return a.leave(h), nil
 		}
 	case tar.TypeGNUSparse, tar.TypeCont: // which differ from others in the archive alone
 		h.Typeflag, verdict = tar.TypeReg, Rewrite
@@ -123,10 +97,22 @@ func (a *Archive) Judge(h *tar.Header) (Verdict, error) {
 		return Drop, &EntryError{h.Name, fmt.Sprintf("has %d bytes, more than there is room for", h.Size)}
 	}
 	a.left.replaced(h.Name)
-	if dropXattrs(h, keptBy(h.Typeflag)) {
+	if dropped := dropXattrs(h, keptBy(h.Typeflag)); len(dropped) > 0 {
 		verdict = Rewrite
+		for _, attr := range dropped {
+			if StoresOwn(attr) {
+				a.LeftOut.Attribute(attr, path.Clean("/"+h.Name))
+			}
+		}
 	}
 	return verdict, nil
+}
+
+// leave leaves a device node out.
+func (a *Archive) leave(h *tar.Header) Verdict {
+	a.left.add(h.Name)
+	a.LeftOut.Device(path.Clean("/" + h.Name))
+	return Drop
 }
 
 // Types that GNU tar writes for itself alone.

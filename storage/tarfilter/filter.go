@@ -144,15 +144,13 @@ func isRoot(name string) bool { return path.Clean("/"+name) == "/" }
 
 const xattrRecord = "SCHILY.xattr."
 
-// dropXattrs takes the attributes that are not kept out of a header, and says whether
-// there was one.
-func dropXattrs(h *tar.Header, keeps func(attr string) bool) bool {
-	dropped := false
+// dropXattrs takes the attributes that are not kept out of a header, and names them.
+func dropXattrs(h *tar.Header, keeps func(attr string) bool) (dropped []string) {
 	for key := range h.PAXRecords {
 		if attr, ok := strings.CutPrefix(key, xattrRecord); ok && !keeps(attr) {
 			delete(h.PAXRecords, key)
 			delete(h.Xattrs, attr) //lint:ignore SA1019 package tar writes what it has read into it
-			dropped = true
+			dropped = append(dropped, attr)
 		}
 	}
 	return dropped

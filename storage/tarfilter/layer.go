@@ -11,7 +11,7 @@ type Layer struct {
 	// Devices says that device nodes can be made.
 	Devices bool
 
-	left leftOut
+	left nodes
 }
 
 // Judge is the Judge of the layer's entries, one after the other. Left out are the entry for the root
@@ -24,10 +24,11 @@ func (l *Layer) Judge(h *tar.Header) (Verdict, error) {
 	case h.Typeflag == tar.TypeXGlobalHeader, isRoot(h.Name) && h.Typeflag == tar.TypeDir:
 		return Drop, nil
 	case isWhiteout(h), device && !l.Devices, h.Typeflag == tar.TypeLink && l.left.has(h.Linkname):
-		return l.left.add(h.Name), nil
+		l.left.add(h.Name)
+		return Drop, nil
 	}
 	l.left.replaced(h.Name)
-	if dropXattrs(h, func(attr string) bool { return !StoresOwn(attr) }) {
+	if dropped := dropXattrs(h, func(attr string) bool { return !StoresOwn(attr) }); len(dropped) > 0 {
 		return Rewrite, nil
 	}
 	return Keep, nil

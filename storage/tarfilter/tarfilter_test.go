@@ -164,7 +164,8 @@ func TestArchive(t *testing.T) {
 	for devices, want := range map[bool]string{
 		false: "fifo f l cont", true: "dev/null dev/sda dev/zero dev/one fifo f l cont",
 	} {
-		a := &Archive{Devices: devices}
+		left := &LeftOut{}
+		a := &Archive{Devices: devices, LeftOut: left}
 		out, err := filtered(t, in, a.Judge)
 		if err != nil {
 			t.Fatal(err)
@@ -183,8 +184,8 @@ func TestArchive(t *testing.T) {
 		if devices {
 			notice = "make: /dev/gone"
 		}
-		if got := a.Notice(); !strings.HasSuffix(got, notice) {
-			t.Errorf("with devices %t: %s, want %s", devices, got, notice)
+		if got := left.Notices(); len(got) != 2 || !strings.HasSuffix(got[0], notice) || !strings.HasSuffix(got[1], ": user.overlay.x of /f") {
+			t.Errorf("with devices %t: %q, want %s", devices, got, notice)
 		}
 	}
 }

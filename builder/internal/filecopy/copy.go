@@ -13,6 +13,8 @@ import (
 
 	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
 // Target is where a copy goes.
@@ -27,9 +29,9 @@ type Target struct {
 	// Unpack, when not nil, unpacks each selected single file that is a tar archive
 	// into the directory Dest, with the archive's owners when owner is nil.
 	Unpack func(file, dir *os.File, owner *IDs) error
-	// LeftOut, when not nil, is told the path of each device node that this process may
-	// not make; without it that is an error.
-	LeftOut func(path string)
+	// LeftOut, when not nil, is told of attributes of storage drivers, and of device
+	// nodes that this process may not make; without it those are an error.
+	LeftOut *tarfilter.LeftOut
 }
 
 // Copy copies sources to a target and gives the digest of what it read, the same that
@@ -388,6 +390,9 @@ func (c *copier) attributes(src *Source, e *entry, out *os.File) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range e.left {
+		c.to.LeftOut.Attribute(name, e.label())
+	}
 	for _, a := range attrs {
 		if err := unix.Fsetxattr(int(out.Fd()), a.name, a.value, 0); err != nil && !errors.Is(err, unix.ENOTSUP) {
 			return &os.PathError{Op: "setxattr " + a.name, Path: e.label(), Err: err}
@@ -425,7 +430,7 @@ func (c *copier) special(src *Source, e *entry, dir *os.File, name string) error
 		if e.rel == "" {
 			target = path.Join(c.base, name)
 		}
-		c.to.LeftOut(target)
+		c.to.LeftOut.Device(target)
 		return nil
 	}
 	if err != nil {

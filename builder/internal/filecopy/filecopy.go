@@ -72,7 +72,8 @@ type entry struct {
 	socket   bool // taken as an empty file
 	onTheWay bool // a directory that --parents or --exclude only passes through
 
-	attrs     []xattr // read once, for the digest and for the copy
+	attrs     []xattr  // read once, for the digest and for the copy
+	left      []string // the names of those of storage drivers, which are not
 	attrsRead bool
 }
 

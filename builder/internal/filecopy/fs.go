@@ -162,6 +162,9 @@ func readXattrs(e *entry) ([]xattr, error) {
 	}
 	var out []xattr
 	for name := range strings.SplitSeq(strings.TrimRight(string(names[:size]), "\x00"), "\x00") {
+		if tarfilter.StoresOwn(name) {
+			e.left = append(e.left, name)
+		}
 		if !tarfilter.Keeps(name) {
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
 	"github.com/oakum-build/oakum/builder/internal/wire"
 	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
 // copyKey is what of a Copy goes into the key beside the content read: not where the
@@ -126,9 +127,9 @@ func (w *worker) copyInto(ctx context.Context, call *wire.Call, p Copy, sources 
 		return "", err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
-	left := &leftOut{}
-	defer left.tell(call)
-	to := filecopy.Target{Root: m.root, Dest: p.Dest, Dir: p.Dir, LeftOut: left.add}
+	left := &tarfilter.LeftOut{}
+	defer func() { tell(call, left.Notices()) }()
+	to := filecopy.Target{Root: m.root, Dest: p.Dest, Dir: p.Dir, LeftOut: left}
 	for i, src := range p.Sources {
 		if src.Chown == "" {
 			continue
@@ -141,7 +142,7 @@ func (w *worker) copyInto(ctx context.Context, call *wire.Call, p Copy, sources 
 		sources[i].Owner, sources[i].Chowned = &filecopy.IDs{UID: uid, GID: gid}, true
 	}
 	if p.Unpack {
-		to.Unpack = func(f, dir *os.File, owner *filecopy.IDs) error { return w.unpack(ctx, call, f, dir, owner) }
+		to.Unpack = func(f, dir *os.File, owner *filecopy.IDs) error { return unpack(ctx, left, f, dir, owner) }
 	}
 	return filecopy.Copy(ctx, to, sources, sums)
 }

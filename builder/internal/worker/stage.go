@@ -187,7 +187,7 @@ func (w *worker) pulling(call *wire.Call, ref string, pull func() (storage.Image
 	}
 	call.Event(e)
 	if err == nil {
-		tell(call, w.store.PulledNotice(img, start))
+		tell(call, w.store.PulledNotices(img, start))
 	}
 	return img, err
 }

@@ -50,9 +50,10 @@ func (t *trees) stream(n int, foreign bool) (*os.File, error) {
 		err = chrootarchive.UntarUncompressed(in, path, &archive.TarOptions{})
 	} else {
 		// What of it is taken is looked at when it is copied, and gets another owner.
-		judge := &tarfilter.Archive{AnyName: true, Devices: storage.MayMakeDevices()}
+		left := &tarfilter.LeftOut{}
+		judge := &tarfilter.Archive{AnyName: true, Devices: storage.MayMakeDevices(), LeftOut: left}
 		err = untar(in, f, judge, &idtools.IDPair{})
-		tell(t.call, judge.Notice())
+		tell(t.call, left.Notices())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the source's files: %w", err)
@@ -60,35 +61,17 @@ func (t *trees) stream(n int, foreign bool) (*os.File, error) {
 	return f, nil
 }
 
-// tell gives a notice to the caller; "" is none.
-func tell(call *wire.Call, text string) {
-	if text != "" {
+// tell gives notices to the caller.
+func tell(call *wire.Call, texts []string) {
+	for _, text := range texts {
 		call.Event(Event{Warning: text})
-	}
-}
-
-// leftOut are the device nodes that a copy leaves out.
-type leftOut struct {
-	count int
-	some  []string
-}
-
-func (l *leftOut) add(path string) {
-	if l.count++; l.count <= tarfilter.MaxNamed {
-		l.some = append(l.some, path)
-	}
-}
-
-func (l *leftOut) tell(call *wire.Call) {
-	if l.count > 0 {
-		tell(call, tarfilter.DeviceNotice(l.count, l.some))
 	}
 }
 
 // unpack extracts the tar archive f into dir. Owners are those of the archive without another. An
 // entry for the archive's root does not change dir, as in BuildKit.
-func (w *worker) unpack(ctx context.Context, call *wire.Call, f, dir *os.File, owner *filecopy.IDs) error {
-	judge := &tarfilter.Archive{Devices: storage.MayMakeDevices()}
+func unpack(ctx context.Context, left *tarfilter.LeftOut, f, dir *os.File, owner *filecopy.IDs) error {
+	judge := &tarfilter.Archive{Devices: storage.MayMakeDevices(), LeftOut: left}
 	var ids *idtools.IDPair
 	if owner != nil {
 		ids = &idtools.IDPair{UID: owner.UID, GID: owner.GID}
@@ -99,9 +82,7 @@ func (w *worker) unpack(ctx context.Context, call *wire.Call, f, dir *os.File, o
 		}
 		judge.Mapped = mapped
 	}
-	err := untar(filecopy.Reader(ctx, f), dir, judge, ids)
-	tell(call, judge.Notice())
-	return err
+	return untar(filecopy.Reader(ctx, f), dir, judge, ids)
 }
 
 // untar extracts a tar archive, compressed or not, into dir, in a process that has dir as its root.

@@ -20,10 +20,7 @@ type Attributes map[string]map[string]string
 // Guarded is what Guard found.
 type Guarded struct {
 	Attributes Attributes
-	// Stripped are paths, with the attribute, of what was taken away; at most a few.
-	Stripped []string
-	// StrippedFiles is how many files lost an attribute.
-	StrippedFiles int
+	LeftOut    tarfilter.LeftOut // what was taken away
 }
 
 // Guard makes sure that a finished upper directory has nothing that a layer cannot hold, so that
@@ -88,7 +85,6 @@ func (g *guard) attributes(dir *os.File, name, rel string) error {
 	if err != nil {
 		return &os.PathError{Op: "listxattr", Path: rel, Err: err}
 	}
-	stripped := false
 	for _, attr := range names {
 		switch {
 		case IsMark(attr, g.own):
@@ -96,18 +92,12 @@ func (g *guard) attributes(dir *os.File, name, rel string) error {
 			if err := unix.Lremovexattr(file, attr); err != nil {
 				return &os.PathError{Op: "removexattr " + attr, Path: rel, Err: err}
 			}
-			if len(g.Stripped) < MaxNamed {
-				g.Stripped = append(g.Stripped, fmt.Sprintf("%s of /%s", strings.Replace(attr, g.own+"overlay.", g.own, 1), rel))
-			}
-			stripped = true
+			g.LeftOut.Attribute(strings.Replace(attr, g.own+"overlay.", g.own, 1), "/"+rel)
 		case tarfilter.Keeps(attr) && !strings.Contains(attr, "="): // which a PAX record cannot name
 			if err := g.keep(file, attr, rel); err != nil {
 				return err
 			}
 		}
-	}
-	if stripped {
-		g.StrippedFiles++
 	}
 	return nil
 }
@@ -117,9 +107,6 @@ func (g *guard) attributes(dir *os.File, name, rel string) error {
 func IsMark(attr, own string) bool {
 	return strings.HasPrefix(attr, own) && !strings.HasPrefix(attr, own+"overlay.")
 }
-
-// MaxNamed is how many are named in a notice.
-const MaxNamed = 3
 
 func (g *guard) keep(file, attr, rel string) error {
 	value := make([]byte, 65536)

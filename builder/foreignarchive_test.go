@@ -88,6 +88,15 @@ func TestDevicesOfArchives(t *testing.T) {
 	s = base(t, b)
 	ok(t, s.Copy(t.Context(), "/out/", builder.Tar(bytes.NewReader(data))))
 	check(s)
+	// A context that has them.
+	s = base(t, b)
+	ok(t, s.Copy(t.Context(), "/out/", builder.Dir("/dev").Select("null")))
+	if rootless() {
+		equal(t, warned(), "left out device nodes, which an ordinary user cannot make: /out/null")
+		equal(t, sh(t, s, "ls /out"), "")
+	} else {
+		equal(t, sh(t, s, "test -c /out/null && echo node")+warned(), "node\n")
+	}
 	// A base that has them, and what is copied of it.
 	img, err := tampered(t, b, func(dir string) { addLayer(t, dir, data) })
 	ok(t, err)

@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,7 +24,7 @@ func (w *worker) stepHint(err error, c plan.Command) string {
 	case *instructions.AddCommand:
 		return w.sourceHint(err, c, ic.SourcePaths)
 	case *instructions.RunCommand:
-		return runHint(err, ic)
+		return runHint(err, ic, w.fs.Config().User)
 	}
 	return ""
 }
@@ -32,7 +33,7 @@ func (w *worker) stepHint(err error, c plan.Command) string {
 const badSystemCall = 128 + 31
 
 // runHint helps with a command that could not be run.
-func runHint(err error, c *instructions.RunCommand) string {
+func runHint(err error, c *instructions.RunCommand, user string) string {
 	var exit *builder.ExitError
 	if !errors.As(err, &exit) || len(exit.Args) == 0 {
 		return ""
@@ -40,13 +41,16 @@ func runHint(err error, c *instructions.RunCommand) string {
 	if exit.Code == badSystemCall && runtime.GOARCH == "amd64" {
 		return "a program made a system call that is not allowed; 32-bit programs run only in an image for linux/386, or one that has their dynamic linker before the step (/lib/ld-linux.so.2): install it in a RUN of its own"
 	}
+	if exit.Code == 126 && strings.HasSuffix(exit.Reason, fs.ErrPermission.Error()) {
+		return fmt.Sprintf("%s may not run %s: the file needs permission to be executed, and every directory that it is in to be entered", cmp.Or(user, "root"), exit.Args[0])
+	}
 	if !c.PrependShell {
 		return ""
 	}
 	switch {
 	case strings.HasPrefix(strings.Join(c.CmdLine, " "), "["):
 		return `this is no JSON array, so the shell got it; the exec form has double quotes, commas and a closing bracket: RUN ["PROGRAM", "ARGUMENT"]`
-	case exit.Reason != "":
+	case exit.Code == 127 && exit.Reason != "":
 		return fmt.Sprintf(`the shell form needs %s in the image; use a base image that has it, SHELL, or the exec form: RUN ["PROGRAM", "ARGUMENT"]`, exit.Args[0])
 	}
 	return ""

@@ -17,6 +17,8 @@ func TestHints(t *testing.T) {
 	shell := &builder.ExitError{Args: []string{"/bin/sh", "-c", "x"}, Code: 127, Reason: "stat /bin/sh: no such file or directory"}
 	failed := &builder.ExitError{Args: []string{"/bin/sh", "-c", "x"}, Code: 1}
 	sigsys := &builder.ExitError{Args: []string{"/bin/sh", "-c", "x"}, Code: 159}
+	denied := &builder.ExitError{Args: []string{"/bin/sh", "-c", "x"}, Code: 126, Reason: "stat /bin/sh: permission denied"}
+	format := &builder.ExitError{Args: []string{"/bin/sh", "-c", "x"}, Code: 126, Reason: "exec format error: the image is for another machine"}
 	missing := fmt.Errorf("x: %w", builder.ErrNotFound)
 	for text, test := range map[string]struct {
 		fails error
@@ -32,6 +34,9 @@ func TestHints(t *testing.T) {
 		"FROM base\nCOPY --chown a b\n":               {hint: "--chown=VALUE"},
 		"FROM base\nRUN [\"a\", 'b']\n":               {fails: failed, hint: "no JSON array"},
 		"FROM base\nRUN x\n":                          {fails: shell, hint: "the shell form needs /bin/sh"},
+		"FROM base\nUSER 7\nRUN x\n":                  {fails: denied, hint: "7 may not run /bin/sh: the file needs permission"},
+		"FROM base\nRUN [\"x\"]\n":                    {fails: denied, hint: "root may not run /bin/sh: "},
+		"FROM base\nRUN z\n":                          {fails: format},
 		"FROM base\nRUN old\n":                        {fails: sigsys, hint: map[bool]string{true: "32-bit programs run only"}[runtime.GOARCH == "amd64"]},
 		"FROM base\nRUN y\n":                          {fails: failed},
 		"FROM base\nCOPY ap.py /\n":                   {fails: missing, hint: "; did you mean app.py?"},

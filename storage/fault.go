@@ -58,6 +58,8 @@ func asked(verb string, named reference.Named, err error) error {
 		return err
 	case diskFull(err):
 		return fmt.Errorf("%s %s: the disk is full: there is no room for it where the store is, or in TMPDIR: %s", verb, named, brief(err.Error()))
+	case unmapped(err) != nil:
+		return fmt.Errorf("%s %s: %w", verb, named, unmapped(err))
 	case errors.As(err, &refused):
 		return fmt.Errorf("%s %s: the signature policy does not allow it: %w", verb, named, err)
 	case errors.As(err, &own):
@@ -66,6 +68,19 @@ func asked(verb string, named reference.Named, err error) error {
 	return &RegistryError{Host: reference.Domain(named), Reason: reason(err),
 		Err: fmt.Errorf("%s %s: %w: %w", verb, named, ErrRegistry, err)}
 }
+
+// unmapped says in oakum's words what containers/storage says of an owner that the user
+// namespace does not have, in a text and with advice for podman, whose namespace outlives
+// it; nil when err is not of that.
+func unmapped(err error) error {
+	found := unmappedOwner.FindStringSubmatch(err.Error())
+	if found == nil {
+		return nil
+	}
+	return fmt.Errorf("the owner %s of %s is not mapped: more subordinate ids are needed in /etc/subuid and /etc/subgid", found[1], found[2])
+}
+
+var unmappedOwner = regexp.MustCompile(`potentially insufficient UIDs or GIDs available in (?:the )?user namespace \(requested (\d+:\d+) for (.+?)\): Check `)
 
 // localError is something of this machine that a transfer needs.
 type localError struct{ error }

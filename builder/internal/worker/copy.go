@@ -138,6 +138,9 @@ func (w *worker) copyInto(ctx context.Context, call *wire.Call, p Copy, sources 
 		if err != nil {
 			return "", fmt.Errorf("chown: %w", err)
 		}
+		if err := checkMapped("owner "+src.Chown, sandbox.User{UID: uid, GID: gid}); err != nil {
+			return "", err
+		}
 		to.Owner = filecopy.IDs{UID: uid, GID: gid}
 		sources[i].Owner, sources[i].Chowned = &filecopy.IDs{UID: uid, GID: gid}, true
 	}

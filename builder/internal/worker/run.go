@@ -81,6 +81,9 @@ func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *sto
 		traces.prune(staging.Upper)
 	}()
 	u, err := sandbox.LookupUser(m.root, p.User)
+	if err == nil {
+		err = checkMapped("user "+p.User, u)
+	}
 	if err != nil {
 		return err
 	}

@@ -460,6 +460,9 @@ func (w *worker) makeDir(below *storage.Layer, staging storage.Staging, p Mkdir)
 		if owner.UID, owner.GID, err = sandbox.LookupDirOwner(m.root, p.User); err != nil {
 			return err
 		}
+		if err := checkMapped("user "+p.User, sandbox.User{UID: owner.UID, GID: owner.GID}); err != nil {
+			return err
+		}
 		d, err := filecopy.MakeDirs(m.root, p.Dir, owner, 0o755)
 		if err != nil {
 			return err

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 
 	"go.podman.io/storage/pkg/archive"
 	"go.podman.io/storage/pkg/chrootarchive"
@@ -123,40 +121,4 @@ func freeBytes(dir *os.File) uint64 {
 		return 0
 	}
 	return st.Bavail * uint64(st.Bsize)
-}
-
-// mappedIDs says which owners files can have in this user namespace.
-func mappedIDs() (func(uid, gid int) bool, error) {
-	uids, err := readIDMap("/proc/self/uid_map")
-	if err != nil {
-		return nil, err
-	}
-	gids, err := readIDMap("/proc/self/gid_map")
-	if err != nil {
-		return nil, err
-	}
-	return func(uid, gid int) bool { return uids.has(uid) && gids.has(gid) }, nil
-}
-
-// idMap is the ids inside that a user namespace has: first ids and counts.
-type idMap [][2]int
-
-func readIDMap(path string) (idMap, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var m idMap
-	for line := range strings.Lines(string(data)) {
-		var first, outside, count int
-		if _, err := fmt.Sscan(line, &first, &outside, &count); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		m = append(m, [2]int{first, count})
-	}
-	return m, nil
-}
-
-func (m idMap) has(id int) bool {
-	return slices.ContainsFunc(m, func(r [2]int) bool { return id >= r[0] && id-r[0] < r[1] })
 }

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/oakum-build/oakum/builder"
@@ -499,5 +500,54 @@ func TestNamedDirectoryStays(t *testing.T) {
 	}
 	if _, err = dockerfile.Build(t.Context(), b, opts); !errors.Is(err, builder.ErrNotFound) {
 		t.Errorf("an ignored file: got %v, want that it is not found", err)
+	}
+}
+
+// The archives that a Dockerfile names are files of its context, also of one that came as a
+// stream or from a repository.
+func TestArchivesOfFetchedContexts(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s, err := b.Stage(t.Context(), builder.Scratch, builder.StageOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Copy(t.Context(), "/", builder.FS(fstest.MapFS{"f": {Data: []byte("base"), Mode: 0o644}})); err != nil {
+		t.Fatal(err)
+	}
+	img, err := s.Commit(t.Context(), "", builder.CommitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "base.tar")
+	if _, err := b.Push(t.Context(), img.ID, "oci-archive:"+file, builder.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	base, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"Dockerfile": "FROM oci-archive:sub/base.tar\nCOPY --from=oci-archive:/sub/base.tar f /g\n", "sub/base.tar": string(base)}
+	url := web(t, nil, map[string]map[string]string{"r": files})
+	for name, opts := range map[string]dockerfile.Options{
+		"a stream": {Context: strings.NewReader(archive(t, files))}, "a repository": {ContextURL: url + "/r.git"},
+	} {
+		img, err := dockerfile.Build(t.Context(), b, opts)
+		if err != nil {
+			t.Fatalf("%s: %v", name, explained(err))
+		}
+		built, err := b.Stage(t.Context(), img.ID, builder.StageOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []string{"f", "g"} {
+			if text, err := built.ReadFile(t.Context(), f, 10); string(text) != "base" {
+				t.Errorf("%s: %s is %q, %v", name, f, text, err)
+			}
+		}
+	}
+	files["Dockerfile"] = "FROM oci-archive:" + file + "\n"
+	if _, err := dockerfile.Build(t.Context(), b, dockerfile.Options{Context: strings.NewReader(archive(t, files))}); !errors.Is(err, builder.ErrImageNotFound) {
+		t.Errorf("an archive of this machine: %v", err)
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oakum-build/oakum/builder/foreign"
 	"github.com/oakum-build/oakum/builder/internal/nsenter"
 	"github.com/oakum-build/oakum/builder/internal/wire"
@@ -91,7 +93,10 @@ func program() string {
 func workerEnv() []string {
 	var env []string
 	for _, kv := range os.Environ() {
-		name, _, _ := strings.Cut(kv, "=")
+		name, value, _ := strings.Cut(kv, "=")
+		if name == "XDG_RUNTIME_DIR" && !usable(value) {
+			continue // the storage library has a place for its state without it
+		}
 		switch {
 		case strings.HasPrefix(name, "_CONTAINERS_"), // set by podman unshare
 			strings.HasPrefix(name, "XDG_"), strings.HasPrefix(name, "CONTAINERS_"), strings.HasPrefix(name, "SSL_CERT_"),
@@ -106,6 +111,13 @@ func workerEnv() []string {
 		}
 	}
 	return env
+}
+
+// usable says whether this user can have files in a directory. That of a session that has
+// ended, or of another user before su, is none.
+func usable(dir string) bool {
+	info, err := os.Stat(dir)
+	return err == nil && info.IsDir() && unix.Access(dir, unix.W_OK|unix.X_OK) == nil
 }
 
 // hostsFile is this machine's, since commands use its network; the worker adds the

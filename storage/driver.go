@@ -6,11 +6,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	graphdriver "go.podman.io/storage/drivers"
 	storagetypes "go.podman.io/storage/types"
@@ -24,9 +26,15 @@ var ErrDriver = errors.New("invalid storage driver or option")
 type PlaceError struct {
 	Root string
 	Err  error
+	// Unusable says that this user cannot make or write directories there; otherwise its
+	// file system is of the wrong kind.
+	Unusable bool
 }
 
 func (e *PlaceError) Error() string {
+	if e.Unusable {
+		return fmt.Sprintf("the store %s cannot be made or opened: %v", e.Root, e.Err)
+	}
 	return fmt.Sprintf("the store %s is where overlay cannot be mounted: %v", e.Root, e.Err)
 }
 
@@ -34,6 +42,9 @@ func (e *PlaceError) Unwrap() error { return e.Err }
 
 // Fix says what to do about it.
 func (e *PlaceError) Fix() string {
+	if e.Unusable {
+		return "set HOME to a directory of this user, and XDG_RUNTIME_DIR to one or to nothing; or name directories for the store with --root DIR, or in storage.conf"
+	}
 	return "put the store on a file system such as ext4, xfs or btrfs with --root DIR, or graphroot in storage.conf; in a container, on a volume"
 }
 
@@ -41,7 +52,12 @@ func placeError(root string, err error) error {
 	for _, unfit := range []error{graphdriver.ErrIncompatibleFS, graphdriver.ErrNotSupported, graphdriver.ErrPrerequisites} {
 		// The driver remembers the outcome of its trial mount, and then gives the text alone.
 		if errors.Is(err, unfit) || strings.HasSuffix(err.Error(), unfit.Error()) {
-			return &PlaceError{root, err}
+			return &PlaceError{Root: root, Err: err}
+		}
+	}
+	for _, unusable := range []error{fs.ErrPermission, fs.ErrNotExist, syscall.EROFS, syscall.ENOTDIR} {
+		if errors.Is(err, unusable) {
+			return &PlaceError{Root: root, Err: err, Unusable: true}
 		}
 	}
 	return fmt.Errorf("opening the store %s: %w", root, err)

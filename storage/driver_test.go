@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	cs "go.podman.io/storage"
@@ -74,8 +75,13 @@ func TestPlaceError(t *testing.T) {
 		}
 	}
 	var place *PlaceError
-	if err := placeError("/r", os.ErrPermission); errors.As(err, &place) {
+	if err := placeError("/r", errors.New("x")); errors.As(err, &place) {
 		t.Errorf("got %v", err)
+	}
+	for _, err := range []error{os.ErrPermission, &os.PathError{Op: "mkdir", Path: "/nonexistent", Err: syscall.ENOENT}, syscall.EROFS} {
+		if got := placeError("/r", err); !errors.As(got, &place) || !place.Unusable || !strings.Contains(place.Fix(), "HOME") {
+			t.Errorf("got %v", got)
+		}
 	}
 }
 

@@ -81,7 +81,7 @@ func Open(opts Options) (*Store, error) {
 	}
 	s := &Store{cs: st, rootless: opts.Rootless, user: note{PID: opts.PID, Program: opts.Program}, instead: instead}
 	if err := s.openPrivate(); err != nil {
-		return nil, err
+		return nil, placeError(o.GraphRoot, err)
 	}
 	return s, nil
 }

@@ -107,7 +107,10 @@ type idMaps struct{ uids, gids []string }
 func userMaps() (*idMaps, error) {
 	u, err := user.Current()
 	if err != nil {
-		return nil, fmt.Errorf("looking up the current user: %w", err)
+		return nil, &Fault{
+			Missing: fmt.Sprintf("the user id %d has no name: there is no entry for it in /etc/passwd, and newuidmap maps subordinate ids for names only", os.Geteuid()),
+			Fix:     "run as a user that is in /etc/passwd, or add this one with useradd",
+		}
 	}
 	var found []subids
 	for _, file := range subidFiles {

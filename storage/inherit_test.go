@@ -4,9 +4,13 @@ package storage
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -94,5 +98,69 @@ func TestStoreThatHandsDown(t *testing.T) {
 			t.Error(err)
 		}
 		s.cs.Free()
+	}
+}
+
+// Other users reach nothing of a store, whatever the mode of its directory and the umask:
+// set-user-ID programs of images lie in it.
+func TestStoreIsClosed(t *testing.T) {
+	if root := os.Getenv(closedEnv); root != "" {
+		syscall.Umask(0)
+		s := openIn(t, root)
+		l := layer(t, s, nil, "f", "")
+		unpackedIn(t, s, "file")
+		commit(t, s, l, "app")
+		_, err := s.MakeLayer(t.Context(), nil, func(Staging) error {
+			closed(t, root, "")
+			return errors.New("looked at")
+		})
+		if err == nil || err.Error() != "looked at" {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	t.Parallel()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	if err := os.Chmod(root, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "-test.run", "^TestStoreIsClosed$", "-test.v")
+	cmd.Env = append(os.Environ(), closedEnv+"="+root)
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// closedEnv makes the test process one with another umask, and names the store.
+const closedEnv = "OAKUM_TEST_CLOSED"
+
+// closed fails where another user can enter a directory but those that are to be seen
+// through, in which all others are closed.
+func closed(t testing.TB, root, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(root, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case path == "overlay":
+			closed(t, root, path)
+		case path == "overlay/l": // links
+		case e.IsDir() && info.Mode().Perm()&0o077 != 0, !e.IsDir() && info.Mode().Perm()&0o022 != 0:
+			t.Errorf("%s has the mode %o", path, info.Mode().Perm())
+		}
 	}
 }

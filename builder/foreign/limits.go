@@ -43,7 +43,7 @@ const (
 	// MaxPatternText bounds a text with ${NAME#PATTERN}, ${NAME%PATTERN} or
 	// ${NAME/PATTERN/TEXT}, in bytes, and MaxPatternWork that times the length of a value.
 	MaxPatternText = 256 << 10
-	MaxPatternWork = 16 << 20
+	MaxPatternWork = 64 << 20
 	// MaxArgumentFile bounds a file of build arguments, in bytes.
 	MaxArgumentFile = 1 << 20
 	// MaxSecret bounds a secret, in bytes, as BuildKit does.

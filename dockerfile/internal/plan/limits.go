@@ -99,16 +99,22 @@ type meter struct {
 	shell.EnvGetter
 	left    int // of what may be given
 	given   int
-	pattern bool // there are patterns, so that work grows with the length of a value
-	nested  bool // and texts for their matches in each other
-	length  int  // of the word
+	pattern map[string]bool // variables with a pattern: work grows with the length of those
+	nested  bool            // and texts for their matches lie in each other
+	length  int             // of the word
 	fault   error
 }
 
 // meter makes that of a word.
 func (l *Lex) meter(word string, env shell.EnvGetter) (*meter, error) {
 	m := &meter{EnvGetter: env, left: min(foreign.MaxExpansion, foreign.MaxExpansions-l.spent), length: len(word)}
-	if m.pattern = strings.Contains(word, "${") && withPattern.MatchString(word); !m.pattern {
+	if strings.Contains(word, "${") {
+		m.pattern = map[string]bool{}
+		for _, use := range withPattern.FindAllStringSubmatch(word, -1) {
+			m.pattern[use[1]] = true
+		}
+	}
+	if len(m.pattern) == 0 {
 		return m, nil
 	}
 	if len(word) > foreign.MaxPatternText {
@@ -122,7 +128,7 @@ func (l *Lex) meter(word string, env shell.EnvGetter) (*meter, error) {
 func (m *meter) Get(name string) (string, bool) {
 	value, ok := m.EnvGetter.Get(name)
 	size := len(value)
-	if m.pattern {
+	if m.pattern[name] {
 		work := len(value) * (m.length + m.given)
 		if work > foreign.MaxPatternWork {
 			m.fail(limit("the length of $"+name+", times that of the text with its ${NAME#PATTERN} or ${NAME/PATTERN/TEXT},", foreign.MaxPatternWork, "bytes"))

@@ -4,6 +4,7 @@ package builder_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -162,6 +163,57 @@ func TestMountFlags(t *testing.T) {
 	}
 }
 
+// The same holds for the mounts of the worker, which reads what images hold.
+func TestWorkerMountFlags(t *testing.T) {
+	t.Parallel()
+	root := tempDir(t)
+	b := openIn(t, builder.Options{Root: root})
+	s := base(t, b)
+	var mounts string
+	up, stdin := io.Pipe()
+	look := trigger(func() { mounts = workerMounts(t, root); stdin.Close() })
+	ok(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "echo up; read end; true"}, Stdin: up, Stdout: look}))
+	seen := map[string]string{}
+	for line := range strings.Lines(mounts) {
+		fields := strings.Fields(line)
+		seen[strings.TrimPrefix(fields[4], root)] = fields[5] // the uppermost is the last
+	}
+	for point, want := range map[string]string{"/oakum/mnt": "nosuid,nodev", "/proc": "nosuid,nodev,noexec", "/sys": "ro"} {
+		for flag := range strings.SplitSeq(want, ",") {
+			if !slices.Contains(strings.Split(seen[point], ","), flag) {
+				t.Errorf("%s lacks %s: %s", point, flag, seen[point])
+			}
+		}
+	}
+	overlays := 0
+	for point, flags := range seen {
+		if strings.HasPrefix(point, "/oakum/mnt/m") {
+			overlays++
+			if !slices.Contains(strings.Split(flags, ","), "nodev") {
+				t.Errorf("%s lacks nodev: %s", point, flags)
+			}
+		}
+	}
+	if overlays == 0 {
+		t.Errorf("no root file system is mounted:\n%s", mounts)
+	}
+}
+
+// workerMounts is what the worker of a store has mounted.
+func workerMounts(t testing.TB, root string) string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/mountinfo")
+	ok(t, err)
+	for _, file := range files {
+		name, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+		data, err := os.ReadFile(file)
+		if err == nil && strings.HasPrefix(string(name), "oakum-worker\x00") && strings.Contains(string(data), " "+root+"/oakum/mnt ") {
+			return string(data)
+		}
+	}
+	return "none"
+}
+
 // Nobody, root of the machine neither, reaches its devices or what others send over its
 // network, or changes what a device of the machine is.
 func TestRootOfTheMachine(t *testing.T) {
@@ -170,6 +222,11 @@ func TestRootOfTheMachine(t *testing.T) {
 	s := probed(t, b)
 	before, err := os.Stat("/dev/null")
 	ok(t, err)
+	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} { // if the test fails, the machine is to go on
+		info, err := os.Stat("/dev/" + name)
+		ok(t, err)
+		t.Cleanup(func() { _, _ = os.Chmod("/dev/"+name, info.Mode().Perm()), os.Chown("/dev/"+name, 0, -1) })
+	}
 	equal(t, sh(t, s, `
 for dir in / /dev /tmp /dev/shm; do mknod $dir/disk b 259 0 2>/dev/null && echo "a disk in $dir"; mknod $dir/null2 c 1 3 2>/dev/null && echo "a device in $dir"; done
 for f in null zero full random urandom tty; do chmod 600 /dev/$f 2>/dev/null && echo "mode of $f"; chown 1 /dev/$f 2>/dev/null && echo "owner of $f"; done

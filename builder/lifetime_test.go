@@ -29,6 +29,8 @@ func play(role string) int {
 	switch name {
 	case "program":
 		return beProgram()
+	case "overwrite":
+		return overwrite()
 	case "capable":
 		return playCapable(args)
 	case "open", "drop":

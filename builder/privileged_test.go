@@ -3,6 +3,7 @@
 package builder_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -279,4 +280,72 @@ func playCapable(root string) int {
 		fmt.Println(err)
 	}
 	return 0
+}
+
+// An image's command can be this very program, which is what a container's first process
+// was: it must not be able to overwrite the file (CVE-2019-5736).
+func TestProgramCannotBeOverwritten(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := base(t, b)
+	exe, err := os.Executable()
+	ok(t, err)
+	f, err := os.Open(exe)
+	ok(t, err)
+	defer f.Close()
+	before, err := os.ReadFile(exe)
+	ok(t, err)
+	// The libraries that it needs to run there.
+	libraries, _ := exec.Command("ldd", exe).Output() // fails for one that needs none
+	dir := t.TempDir()
+	for word := range strings.FieldsSeq(string(libraries)) {
+		if !filepath.IsAbs(word) {
+			continue
+		}
+		data, err := os.ReadFile(word)
+		ok(t, err)
+		ok(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(word)), 0o755))
+		ok(t, os.WriteFile(filepath.Join(dir, word), data, 0o755))
+	}
+	ok(t, s.Copy(t.Context(), "/", builder.Dir(dir)))
+	ok(t, s.Copy(t.Context(), "/script", file("script", "#!/proc/self/exe\n").Chmod("755")))
+	for _, args := range [][]string{{"/proc/self/exe"}, {"/script"}} {
+		got := output(t, s, builder.Cmd{Args: args, Env: []string{roleEnv + "=overwrite"}, Ephemeral: true})
+		// While this process and the worker run, the kernel refuses to write to the file
+		// in any case; so it must be another one.
+		if !strings.HasPrefix(got, "in the program ") || !strings.HasSuffix(got, "\ntried\n") || strings.Count(got, "\n") != 2 || strings.Contains(got, fileID(int(f.Fd()))) {
+			t.Errorf("%q: %s", args, got)
+		}
+	}
+	after, err := os.ReadFile(exe)
+	ok(t, err)
+	if !bytes.Equal(before, after) {
+		t.Fatal("the program has been overwritten")
+	}
+}
+
+// fileID names an open file, and no other.
+func fileID(fd int) string {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+}
+
+// overwrite tries to write to the file of the program that it is, while that runs and
+// when it does no more.
+func overwrite() int {
+	fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY, 0)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("in the program", fileID(fd))
+	if _, err := unix.Open("/proc/self/exe", unix.O_WRONLY, 0); err == nil {
+		fmt.Println("overwritten")
+	}
+	script := fmt.Sprintf("f=/proc/self/fd/%d; (echo evil >>$f && echo overwritten) 2>/dev/null; chmod 755 $f 2>/dev/null && echo changed; echo tried", fd)
+	fmt.Println(unix.Exec("/bin/sh", []string{"sh", "-c", script}, nil))
+	return 1
 }

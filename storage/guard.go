@@ -15,7 +15,7 @@ import (
 )
 
 // ErrUnfit is a file that a layer cannot hold.
-var ErrUnfit = errors.New("a layer cannot hold a file")
+var ErrUnfit = tarfilter.ErrUnfit
 
 // rootMode is the mode of the root of every image, which belongs to 0:0: what a store shows
 // of an image whose layers say nothing of it. No layer says anything of it, for those who
@@ -27,9 +27,8 @@ const rootMode fs.FileMode = 0o555
 // attributes that the layer keeps.
 func (m *making) guard(upper *os.File) (layertar.Attributes, error) {
 	found, err := layertar.Guard(upper, m.store.overlayAttr())
-	var name *tarfilter.NameError
-	if errors.As(err, &name) {
-		return nil, fmt.Errorf("%w: %w", ErrUnfit, err)
+	if errors.Is(err, ErrUnfit) {
+		return nil, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("checking the layer's files: %w", err)

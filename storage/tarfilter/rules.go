@@ -6,18 +6,25 @@ package tarfilter
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
 )
 
-// NameError is a file that a layer cannot hold because of its name.
+// ErrUnfit is a file that a layer cannot hold.
+var ErrUnfit = errors.New("a layer cannot hold a file")
+
+// NameError is a file that a layer cannot hold because of its name. It matches ErrUnfit.
 type NameError struct {
 	Path string // from the root of the image
 	Why  string
 }
 
 func (e *NameError) Error() string { return fmt.Sprintf("a layer cannot hold %q: %s", e.Path, e.Why) }
+
+// Is makes errors.Is(err, ErrUnfit) true.
+func (e *NameError) Is(target error) bool { return target == ErrUnfit }
 
 const (
 	markerPrefix = ".wh."

@@ -98,10 +98,9 @@ func untar(in io.Reader, dir *os.File, judge *tarfilter.Archive, owner *idtools.
 	entries := tarfilter.NewEntries(plain, judge.Judge)
 	err = chrootarchive.UntarUncompressed(entries, dest, &archive.TarOptions{ChownOpts: owner})
 	cause := entries.Close()
-	var name *tarfilter.NameError
 	switch {
-	case errors.As(cause, &name):
-		return fmt.Errorf("%w: %w", storage.ErrUnfit, cause)
+	case errors.Is(cause, storage.ErrUnfit):
+		return cause
 	case cause != nil:
 		return fmt.Errorf("%w: unpacking: %w", errInvalid, cause)
 	case errors.Is(err, unix.ENOSPC):

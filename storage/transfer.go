@@ -114,6 +114,8 @@ func (s *Store) pull(ctx context.Context, ref string, p Platform, a Access, inne
 		case src.Transport().Name() == docker.Transport.Name(): // the error says all
 		case unmapped(err) != nil:
 			err = fmt.Errorf("pulling %s: %w", ref, unmapped(err))
+		case errors.As(err, new(signature.PolicyRequirementError)):
+			err = fmt.Errorf("pulling %s: the signature policy does not allow it: %w", ref, err)
 		case diskFull(err):
 			err = fmt.Errorf("pulling %s: the disk is full: there is no room for it where the store is, or in TMPDIR: %s", ref, brief(err.Error()))
 		case errors.Is(err, fs.ErrNotExist), errors.As(err, &ociarchive.ArchiveFileNotFoundError{}):

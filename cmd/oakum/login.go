@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder"
 )
@@ -144,22 +143,16 @@ type asker struct {
 
 // line asks for a line, which with echo false is not shown.
 func (a asker) line(prompt string, echo bool) (string, error) {
-	var saved *unix.Termios
-	err := error(unix.ENOTTY)
-	if a.in != nil {
-		saved, err = unix.IoctlGetTermios(int(a.in.Fd()), unix.TCGETS)
-	}
-	if err != nil {
+	if !isTerminal(a.in) {
 		return "", usagef("there is no terminal to ask on: give --username USER and --password-stdin")
 	}
 	if !echo {
-		silent := *saved
-		silent.Lflag &^= unix.ECHO
-		if err := unix.IoctlSetTermios(int(a.in.Fd()), unix.TCSETS, &silent); err != nil {
+		restore, err := changeTerminal(a.ctx, a.in, silent)
+		if err != nil {
 			return "", fmt.Errorf("hiding what is typed: %w", err)
 		}
 		defer func() {
-			_ = unix.IoctlSetTermios(int(a.in.Fd()), unix.TCSETS, saved)
+			restore()
 			fmt.Fprintln(a.out)
 		}()
 	}

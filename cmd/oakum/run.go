@@ -130,8 +130,12 @@ func runAttached(c *cli.Context, stage *builder.Stage, std streams, cmd builder.
 	}
 	if c.Bool("tty") {
 		cmd.Terminal = &builder.Terminal{Size: windowSize(std.raw.out), Resized: windowSizes(ctx, std.raw.out)}
-		if input {
-			defer makeRaw(ctx, std.raw.in)()
+		if input && isTerminal(std.raw.in) {
+			restore, err := changeTerminal(ctx, std.raw.in, raw)
+			if err != nil {
+				return fmt.Errorf("passing on what is typed: %w", err)
+			}
+			defer restore()
 		}
 	}
 	err := stage.Run(ctx, cmd)

@@ -78,26 +78,35 @@ func windowSizes(ctx context.Context, stream any) <-chan builder.WindowSize {
 	return sizes
 }
 
-// makeRaw makes a terminal pass every character on, also those that would signal this
-// process, until restore is called or ctx ends. What is no terminal stays as it is.
-func makeRaw(ctx context.Context, stream any) (restore func()) {
+// changeTerminal changes how a terminal works until restore is called or ctx ends.
+func changeTerminal(ctx context.Context, stream any, change func(*unix.Termios)) (restore func(), err error) {
 	before, err := terminalState(stream)
 	if err != nil {
-		return func() {}
+		return nil, err
 	}
-	raw := *before
-	raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
-	raw.Oflag &^= unix.OPOST
-	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
-	raw.Cflag = raw.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
-	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-	set := func(state *unix.Termios) {
-		_ = ioctl(stream, func(fd int) error { return unix.IoctlSetTermios(fd, unix.TCSETS, state) })
+	set := func(state *unix.Termios) error {
+		return ioctl(stream, func(fd int) error { return unix.IoctlSetTermios(fd, unix.TCSETS, state) })
 	}
-	set(&raw)
-	stop := context.AfterFunc(ctx, func() { set(before) })
+	changed := *before
+	change(&changed)
+	if err := set(&changed); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = set(before) })
 	return func() {
 		stop()
-		set(before)
-	}
+		_ = set(before)
+	}, nil
 }
+
+// raw makes a terminal pass every character on, also those that would signal this process.
+func raw(t *unix.Termios) {
+	t.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
+	t.Oflag &^= unix.OPOST
+	t.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
+	t.Cflag = t.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
+	t.Cc[unix.VMIN], t.Cc[unix.VTIME] = 1, 0
+}
+
+// silent makes a terminal not show what is typed.
+func silent(t *unix.Termios) { t.Lflag &^= unix.ECHO }

@@ -37,6 +37,17 @@ var (
 	ErrClosed = errors.New("builder is closed")
 )
 
+// LayerError says that a step has been done, but that its layer could not be written for
+// good, since the disk is full, say. Layers are written while what follows is done: so a later
+// step fails with it, or the commit.
+type LayerError struct {
+	Layer string // as in the Step of that step
+	Err   error
+}
+
+func (e *LayerError) Error() string { return e.Err.Error() }
+func (e *LayerError) Unwrap() error { return e.Err }
+
 // ExitError is a command that ran and failed, or that could not be started.
 type ExitError struct {
 	Args   []string

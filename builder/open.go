@@ -295,6 +295,12 @@ func fromWire(err error) error {
 	if !errors.As(err, &w) {
 		return err
 	}
+	if w.Kind == worker.KindLayer {
+		var d worker.LayerDetail
+		if wire.Unmarshal(w.Detail, &d) == nil {
+			return &LayerError{Layer: d.ID, Err: fromWire(&wire.Error{Kind: d.Kind, Message: w.Message})}
+		}
+	}
 	if w.Kind == worker.KindHost {
 		var fault nsenter.Fault
 		if wire.Unmarshal(w.Detail, &fault) == nil {
@@ -309,7 +315,7 @@ func fromWire(err error) error {
 	}
 	if w.Kind == worker.KindRegistry {
 		var d worker.RegistryDetail
-		if json.Unmarshal(w.Detail, &d) == nil {
+		if wire.Unmarshal(w.Detail, &d) == nil {
 			return &RegistryError{Host: d.Host, Reason: RegistryReason(d.Reason), text: w.Message}
 		}
 	}

@@ -230,6 +230,8 @@ func (s *Stage) CopyWith(ctx context.Context, opts CopyOptions, dest string, sou
 type Step struct {
 	Cached   bool
 	Duration time.Duration
+	// Layer names the stage's uppermost layer after it, as a LayerError does.
+	Layer string
 }
 
 // Last is the outcome of the last Copy, Add, Run or Workdir that succeeded.
@@ -252,7 +254,7 @@ func (s *Stage) step(text string, do func(*worker.Stepped) error) error {
 	if err != nil {
 		return err
 	}
-	s.last = Step{Cached: out.Cached, Duration: took}
+	s.last = Step{Cached: out.Cached, Duration: took, Layer: out.Layer}
 	s.history = append(s.history, worker.HistoryEntry{CreatedBy: text, EmptyLayer: !out.Changed})
 	return nil
 }

@@ -155,7 +155,14 @@ func (s *fakeStage) Run(ctx context.Context, cmd builder.Cmd) error {
 	return ctx.Err()
 }
 
-func (s *fakeStage) Last() builder.Step { return builder.Step{Cached: true} }
+// Last names the layer by the text of its step.
+func (s *fakeStage) Last() builder.Step {
+	step := builder.Step{Cached: true}
+	if len(s.history) > 0 {
+		step.Layer = s.history[len(s.history)-1]
+	}
+	return step
+}
 
 func (s *fakeStage) Commit(_ context.Context, name string, opts builder.CommitOptions) (builder.Image, error) {
 	s.mu.Lock()

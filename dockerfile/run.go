@@ -31,8 +31,9 @@ type run struct {
 	group    *errgroup.Group
 	strict   bool // what the checks find is an error
 
-	mu    sync.Mutex
-	nodes map[*plan.Stage]*node
+	mu     sync.Mutex
+	nodes  map[*plan.Stage]*node
+	layers map[string]plan.Command // by the layer, the instruction that made it
 
 	id string // of this build, as no other's
 }
@@ -67,6 +68,7 @@ func newRun(ctx context.Context, lib backend, opts Options, src source) (*run, e
 		progress: &progress{sink: opts.Progress},
 		slots:    &slots{free: opts.jobs()},
 		nodes:    map[*plan.Stage]*node{},
+		layers:   map[string]plan.Command{},
 		id:       rand.Text(),
 	}
 	options, dated := opts.plan(src), false
@@ -96,7 +98,7 @@ func (r *run) stages(ctx context.Context) (*node, error) {
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return nil, cause
 	}
-	return r.node(r.plan.Target), err
+	return r.node(r.plan.Target), r.blame(err)
 }
 
 // node gives the node of a stage, counting its steps when it is new.
@@ -138,6 +140,31 @@ func (r *run) need(ctx context.Context, s *plan.Stage) *node {
 	return n
 }
 
+// wrote notes which instruction made a layer.
+func (r *run) wrote(layer string, c plan.Command) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.layers[layer]; !known { // later ones may leave it as it is
+		r.layers[layer] = c
+	}
+}
+
+// blame gives the error of a layer the place of the instruction that made it, instead of
+// that of the one which came to know of it.
+func (r *run) blame(err error) error {
+	var layer *builder.LayerError
+	if !errors.As(err, &layer) {
+		return err
+	}
+	r.mu.Lock()
+	c, known := r.layers[layer.Layer]
+	r.mu.Unlock()
+	if !known {
+		return err
+	}
+	return r.src.locate(layer, c.Line, c.End, "")
+}
+
 // commit writes the image.
 func (r *run) commit(ctx context.Context, target *node) (builder.Image, error) {
 	if r.opts.Platform != "" {
@@ -162,7 +189,8 @@ func (r *run) commit(ctx context.Context, target *node) (builder.Image, error) {
 	if len(r.opts.Names) > 0 {
 		name, opts.Names = r.opts.Names[0], r.opts.Names[1:]
 	}
-	return target.fs.Commit(ctx, name, opts)
+	img, err := target.fs.Commit(ctx, name, opts)
+	return img, r.blame(err)
 }
 
 // amend makes the changes to the image's configuration that the options ask for.

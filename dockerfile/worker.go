@@ -175,6 +175,9 @@ func (w *worker) step(ctx context.Context, c plan.Command) error {
 	if err != nil && c.Trigger {
 		err = fmt.Errorf("ONBUILD trigger %q of the base: %w", c.Source, err)
 	}
+	if err == nil && layer {
+		w.wrote(w.fs.Last().Layer, c)
+	}
 	err = w.src.locate(err, c.Line, c.End, w.stepHint(err, c))
 	s.finish(err == nil && layer && w.fs.Last().Cached, err)
 	return err

@@ -52,6 +52,24 @@ func (l *Layer) Parent() *Layer {
 	return l.parent
 }
 
+// LayerError is a layer that was filled and could not be written for good.
+type LayerError struct {
+	ID  string
+	Err error
+}
+
+func (e *LayerError) Error() string { return e.Err.Error() }
+func (e *LayerError) Unwrap() error { return e.Err }
+
+// failed is the error of a layer that was filled: that of the one below, if that has failed.
+func (l *Layer) failed(err error) error {
+	var below *LayerError
+	if parent := l.parent.Wait(context.Background()); errors.As(parent, &below) {
+		return parent
+	}
+	return &LayerError{l.id, err}
+}
+
 // Wait waits until the layer and those below are registered in the store.
 func (l *Layer) Wait(ctx context.Context) error {
 	if l == nil {
@@ -266,6 +284,9 @@ func (s *Store) MakeLayer(ctx context.Context, parent *Layer, fill func(Staging)
 	go func() {
 		defer close(l.done)
 		l.err = s.register(l, m)
+		if l.err != nil && m.isFilled {
+			l.err = l.failed(l.err)
+		}
 		select {
 		case filled <- l.err:
 		default:
@@ -309,7 +330,7 @@ func (s *Store) register(l *Layer, m *making) error {
 		return err
 	}
 	if err := l.parent.Wait(context.Background()); err != nil {
-		return errors.Join(fmt.Errorf("the layer below: %w", err), out.TarSplit.Close())
+		return errors.Join(err, out.TarSplit.Close())
 	}
 	got, err := s.cs.ApplyStagedLayer(cs.ApplyStagedLayerOptions{
 		ID: l.id, ParentLayer: l.parent.ID(), DiffOutput: out, DiffOptions: &graphdriver.ApplyDiffWithDifferOpts{},
@@ -335,10 +356,11 @@ func (s *Store) register(l *Layer, m *making) error {
 // such as Debian 12's, remove all that is in it, also what is in use, whenever a podman
 // or buildah ends.
 type making struct {
-	store  *Store
-	layer  *Layer
-	fill   func(Staging) error
-	filled chan<- error
+	store    *Store
+	layer    *Layer
+	fill     func(Staging) error
+	filled   chan<- error
+	isFilled bool // of register's goroutine
 }
 
 // make fills dir/diff and gives what containers/storage needs to take it over.
@@ -362,6 +384,7 @@ func (m *making) make(dir string) (*graphdriver.DriverWithDifferOutput, error) {
 	m.layer.mu.Lock()
 	m.layer.dir = opened
 	m.layer.mu.Unlock()
+	m.isFilled = true
 	m.filled <- nil
 	if err := removePath(work); err != nil {
 		return nil, err

@@ -174,10 +174,10 @@ func (w *walker) named(pattern, name string) error {
 	}
 	f, err := openIn(w.src.Root, name, unix.O_PATH)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-		return &NotFoundError{Path: pattern, Why: "no such file or directory"}
+		return w.missing(pattern, name)
 	}
 	if errors.Is(err, unix.ELOOP) {
-		return &NotFoundError{Path: pattern, Why: "its links lead nowhere"}
+		return &NotFoundError{Path: pattern, Why: "its links lead in a circle, or are too many"}
 	}
 	if err != nil {
 		return fmt.Errorf("%q: %w", pattern, err)
@@ -191,6 +191,15 @@ func (w *walker) named(pattern, name string) error {
 		return w.topDir(name, real, &st)
 	}
 	return w.topFile(f, name, &st)
+}
+
+// missing says of a name that leads to nothing where it leads.
+func (w *walker) missing(pattern, name string) error {
+	real, err := Resolve(w.src.Root, name)
+	if err != nil || inside(real) == inside(name) {
+		return &NotFoundError{Path: pattern, Why: "no such file or directory"}
+	}
+	return &NotFoundError{Path: pattern, Why: fmt.Sprintf("a link leads to %q, and nothing is there; links stay within what is copied from, as if that were /", real)}
 }
 
 // topDir visits a directory, which is called name and lies at real.

@@ -328,6 +328,9 @@ func TestLinksToNothing(t *testing.T) {
 		if !errors.As(err, &missing) || missing.Path != want {
 			t.Errorf("%s: got %v", pattern, err)
 		}
+		if leads := map[string]string{"d/broken": `"/d/none"`, "top": `"/none"`, "loop": "in a circle"}[want]; !strings.Contains(err.Error(), leads) {
+			t.Errorf("%s: got %v, which does not say %s", pattern, err, leads)
+		}
 	}
 	if got, _, err := into(t, "/x/", Source{Root: root, Patterns: []string{"d"}}); err != nil || got != "x/ x/broken x/f" {
 		t.Errorf("their directory: got %q, %v", got, err)

@@ -102,8 +102,9 @@ type Terminal struct{ Rows, Columns uint16 }
 // Stepped is the outcome of Copy, Mkdir and Run.
 type Stepped struct {
 	Cached  bool
-	Changed bool // a layer was added
-	Missed  bool // a Lookup found nothing
+	Changed bool   // a layer was added
+	Missed  bool   // a Lookup found nothing
+	Layer   string // the stage's uppermost now
 }
 
 // Commit writes an image.
@@ -183,10 +184,14 @@ const (
 	KindFetch     = "fetch"
 	KindExit      = "exit"
 	KindHost      = "host"
+	KindLayer     = "layer"
 )
 
 // RegistryDetail comes with KindRegistry.
 type RegistryDetail struct{ Host, Reason string }
+
+// LayerDetail comes with KindLayer: the layer, and the kind of the error but for that.
+type LayerDetail struct{ ID, Kind string }
 
 // ExitDetail comes with KindExit.
 type ExitDetail struct {

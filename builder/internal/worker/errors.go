@@ -48,22 +48,23 @@ func wireError(err error) error {
 			return &wire.Error{Kind: KindLimit, Message: err.Error(), Detail: detail}
 		}
 	}
+	var layer *storage.LayerError
+	if errors.As(err, &layer) {
+		return layerError(layer, err)
+	}
 	var noFile *filecopy.NotFoundError
 	if errors.As(err, &noFile) {
 		return &wire.Error{Kind: KindNoFile, Message: err.Error()}
 	}
 	var invalid *filecopy.InvalidError
-	if errors.As(err, &invalid) {
+	var badRef *gitrepo.RefError
+	if errors.As(err, &invalid) || errors.As(err, &badRef) {
 		return &wire.Error{Kind: KindInvalid, Message: err.Error()}
 	}
 	var notDownloaded *download.Error
 	var noRepository *gitrepo.Error
 	if errors.As(err, &notDownloaded) || errors.As(err, &noRepository) {
 		return &wire.Error{Kind: KindFetch, Message: err.Error()}
-	}
-	var badRef *gitrepo.RefError
-	if errors.As(err, &badRef) {
-		return &wire.Error{Kind: KindInvalid, Message: err.Error()}
 	}
 	var registry *storage.RegistryError
 	if errors.As(err, &registry) {
@@ -92,4 +93,15 @@ func exitError(code int, message string) error {
 		return err
 	}
 	return &wire.Error{Kind: KindExit, Message: message, Detail: detail}
+}
+
+// layerError keeps the kind of a layer's error beside the layer.
+func layerError(layer *storage.LayerError, err error) error {
+	d := LayerDetail{ID: layer.ID}
+	var cause *wire.Error
+	if errors.As(wireError(layer.Err), &cause) {
+		d.Kind = cause.Kind
+	}
+	detail, _ := wire.Marshal(d) // two strings
+	return &wire.Error{Kind: KindLayer, Message: err.Error(), Detail: detail}
 }

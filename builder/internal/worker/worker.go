@@ -166,6 +166,20 @@ func (w *worker) start(call *wire.Call, h Hello) error {
 	return nil
 }
 
+// stepped completes the outcome of a step on a stage.
+func (w *worker) stepped(stage string) func(Stepped, error) (Stepped, error) {
+	return func(out Stepped, err error) (Stepped, error) {
+		if err != nil {
+			return out, err
+		}
+		s, err := w.stage(stage)
+		if err == nil {
+			out.Layer = s.top().ID()
+		}
+		return out, err
+	}
+}
+
 // mountPoint is the directory over which the worker mounts its tmpfs, by a path that
 // libcontainer takes for that of a root file system below it: it must not go through links,
 // and must be UTF-8, since it is written as JSON. Where the store's path is not, it is a
@@ -203,11 +217,11 @@ func (w *worker) dispatch(ctx context.Context, call *wire.Call) (any, error) {
 	case "open":
 		return with(call, func(p Open) (any, error) { return w.open(ctx, call, p) })
 	case "copy":
-		return with(call, func(p Copy) (any, error) { return w.copy(ctx, call, p) })
+		return with(call, func(p Copy) (any, error) { return w.stepped(p.Stage)(w.copy(ctx, call, p)) })
 	case "mkdir":
-		return with(call, func(p Mkdir) (any, error) { return w.mkdir(ctx, p) })
+		return with(call, func(p Mkdir) (any, error) { return w.stepped(p.Stage)(w.mkdir(ctx, p)) })
 	case "run":
-		return with(call, func(p Run) (any, error) { return w.run(ctx, call, p) })
+		return with(call, func(p Run) (any, error) { return w.stepped(p.Stage)(w.run(ctx, call, p)) })
 	case "checkcommand":
 		return with(call, func(p Command) (any, error) { return w.checkCommand(ctx, p) })
 	case "commit":

@@ -171,7 +171,7 @@ func TestWaitingForInputEnds(t *testing.T) {
 func TestPatternLimits(t *testing.T) {
 	for name, text := range map[string]string{
 		"length": strings.Repeat("a", foreign.MaxPattern+1), "line": strings.Repeat("a", 1<<18), "file": strings.Repeat("a\n", foreign.MaxIgnoreFile),
-		"patterns": strings.Repeat("a\n", foreign.MaxPatterns+1), "wildcards": strings.Repeat(strings.Repeat("**/", 1000)+"x\n", 6),
+		"patterns": strings.Repeat("a\n", foreign.MaxPatterns+1), "wildcards": strings.Repeat("**/", foreign.MaxWildcards+2) + "x\n", "many with wildcards": strings.Repeat("*.a\n", foreign.MaxWildcards+1),
 	} {
 		dir := t.TempDir()
 		writeFile(t, filepath.Join(dir, "Dockerfile"), "FROM base\n")
@@ -185,6 +185,14 @@ func TestPatternLimits(t *testing.T) {
 		if !errors.As(err, &limit) {
 			t.Errorf("--exclude: %v", err)
 		}
+	}
+}
+
+// Long ignore files of simple patterns are taken.
+func TestManyPatterns(t *testing.T) {
+	text := strings.Repeat("**/node_modules\n!a/b/**\n**/*.pyc\n# c\n", 900)
+	if patterns, err := parseIgnore(".dockerignore", []byte(text)); err != nil || len(patterns) != 2700 {
+		t.Errorf("%d patterns, %v", len(patterns), err)
 	}
 }
 

@@ -207,7 +207,10 @@ func checkPatterns(patterns []string) error {
 		if len(p) > foreign.MaxPattern {
 			return &foreign.LimitError{What: "the length of a pattern", Limit: foreign.MaxPattern, Unit: "bytes"}
 		}
-		wildcards += strings.Count(p, "*") + strings.Count(p, "?") + strings.Count(p, "[")
+		rest := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(p, "!"), "**"), "**")
+		for _, wildcard := range []string{"*", "?", "["} {
+			wildcards += strings.Count(strings.ReplaceAll(rest, "**", "*"), wildcard)
+		}
 	}
 	switch {
 	case len(patterns) > foreign.MaxPatterns:

@@ -17,10 +17,11 @@ const (
 	// MaxPattern bounds a pattern of an ignore file or of --exclude, in bytes: no path is
 	// longer (PATH_MAX).
 	MaxPattern = 4096
-	// MaxPatterns bounds the patterns of an ignore file, and MaxWildcards the "*", "?" and
-	// "[" in them all: each path of a context is compared with each of them.
+	// MaxPatterns bounds the patterns of an ignore file. MaxWildcards bounds the "*", "?" and
+	// "[" in them all, but for "**" at an end, since each path of a context is compared with
+	// each of them, as is each directory above it.
 	MaxPatterns  = 10_000
-	MaxWildcards = 10_000
+	MaxWildcards = 1_000
 	// MaxLines bounds the lines of a Dockerfile that are not blank and no comments, and
 	// MaxInstructions and MaxStages what they make.
 	MaxLines        = 500_000

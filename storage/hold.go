@@ -17,7 +17,7 @@ import (
 // better: removing with force takes those too.
 //
 // A record costs some milliseconds, so a layer is held only once it has been in use for
-// holdDelay. A step on one that goes before that fails (see Store.lost). Holds stand in
+// holdDelay. A step on one that goes before that fails (see Store.Intact). Holds stand in
 // the note of the process, so that the next one removes those of a process that was killed.
 
 const holdDelay = 250 * time.Millisecond

@@ -274,7 +274,17 @@ func (s *Store) CommitImage(ctx context.Context, c Commit) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	return s.createImage(c.Top.ID(), config, raw, names, created)
+	img, err := s.createImage(c.Top.ID(), config, raw, names, created)
+	if errors.Is(err, cs.ErrImageUnknown) {
+		// It was there without a name, and was removed before it got one: it is made anew.
+		img, err = s.createImage(c.Top.ID(), config, raw, names, created)
+	}
+	if err != nil {
+		if gone := s.Intact(c.Top); gone != nil {
+			return Image{}, gone
+		}
+	}
+	return img, err
 }
 
 func (s *Store) createImage(top string, config, raw []byte, names []string, created time.Time) (Image, error) {

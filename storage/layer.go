@@ -295,7 +295,7 @@ func (s *Store) MakeLayer(ctx context.Context, parent *Layer, fill func(Staging)
 	if err := <-filled; err != nil {
 		<-l.done
 		l.settle("")
-		if lost := s.lost(parent); lost != nil {
+		if lost := s.Intact(parent); lost != nil {
 			return nil, lost // and so the rest
 		}
 		return nil, err
@@ -337,7 +337,7 @@ func (s *Store) register(l *Layer, m *making) error {
 		LayerOptions: &cs.LayerOptions{Flags: map[string]any{layerFlag: true}},
 	})
 	if err != nil {
-		if lost := s.lost(l.parent); lost != nil {
+		if lost := s.Intact(l.parent); lost != nil {
 			return lost
 		}
 		return fmt.Errorf("registering the layer: %w", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
@@ -44,28 +45,43 @@ func (n *naming) CreateImage(id string, names []string, layer, metadata string, 
 	return n.Store.CreateImage(id, []string{n.standIn}, layer, metadata, opts)
 }
 
-// AddNames gives the image the names that it lacks, while no other oakum removes images.
+// settled is how long an image that was without a name is watched once it has one: whoever
+// prunes removes it by its id if it had none when they looked.
+const settled = 100 * time.Millisecond
+
+// AddNames gives the image the names that it lacks, while no other oakum removes images. It
+// fails with ErrImageUnknown when the image goes all the same.
 func (n *naming) AddNames(id string, names []string) error {
+	unnamed, err := n.addNames(id, names)
+	if err != nil || !unnamed {
+		return err
+	}
+	time.Sleep(settled)
+	_, err = n.Image(id)
+	return err
+}
+
+func (n *naming) addNames(id string, names []string) (unnamed bool, err error) {
 	n.of.uses.mu.Lock()
 	defer n.of.uses.mu.Unlock()
 	if err := n.of.lockRemoval(unix.LOCK_SH); err != nil {
-		return err
+		return false, err
 	}
 	defer n.of.unlockRemoval()
 	img, err := n.Image(id)
 	if err != nil {
-		return err
+		return false, err
 	}
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(img.Names, name) })
 	if len(names) > 0 {
 		if err := n.Store.AddNames(id, names); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if n.standIn == "" {
-		return nil
+	if n.standIn != "" {
+		return false, n.RemoveNames(id, []string{n.standIn})
 	}
-	return n.RemoveNames(id, []string{n.standIn})
+	return len(img.Names) == 0 && len(names) > 0, nil
 }
 
 // addNames gives an image that is there further names.

@@ -4,6 +4,7 @@ package storage
 
 import (
 	"encoding/json"
+	"errors"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -92,5 +93,65 @@ func TestNamedAtOnce(t *testing.T) {
 	pulled, err := s.Pull(t.Context(), archive, Platform{}, Access{})
 	if err != nil || pulled.ID != second.ID || !slices.Equal(pulled.Names, []string{"localhost/app:latest"}) {
 		t.Errorf("pulled %+v, %v; want %s", pulled, err, second.ID)
+	}
+}
+
+// pruning is a store of which another process removes an image just after it was found, or
+// after it got a name.
+type pruning struct {
+	cs.Store
+	id    string
+	named bool
+}
+
+func (p *pruning) AddNames(id string, names []string) error {
+	err := p.Store.AddNames(id, names)
+	if err == nil && p.named && id == p.id {
+		p.id = ""
+		time.AfterFunc(settled/4, func() { _, _ = p.DeleteImage(id, true) })
+	}
+	return err
+}
+
+func (p *pruning) Image(id string) (*cs.Image, error) {
+	img, err := p.Store.Image(id)
+	if err == nil && !p.named && id == p.id {
+		p.id = ""
+		_, err = p.DeleteImage(id, true)
+	}
+	return img, err
+}
+
+// An image that is there without a name, and is pruned when it is about to get one, is made
+// anew; without its layers the commit fails with that reason.
+func TestPrunedBeforeItIsNamed(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	kept, alone := layer(t, s, nil, "f", "1"), layer(t, s, nil, "f", "2")
+	layer(t, s, kept, "g", "") // so that the one below stays
+	for _, test := range []struct {
+		top   *Layer
+		named bool
+	}{{kept, false}, {kept, true}, {alone, true}} {
+		unnamed := commit(t, s, test.top)
+		plain := s.cs
+		s.cs = &pruning{plain, unnamed.ID, test.named}
+		img, err := s.CommitImage(t.Context(), Commit{Top: test.top, Names: []string{"app"}, Config: config})
+		s.cs = plain
+		if test.top == alone {
+			if !errors.Is(err, ErrRemoved) {
+				t.Errorf("got %v", err)
+			}
+			continue
+		}
+		if err != nil || img.ID != unnamed.ID {
+			t.Errorf("got %+v, %v", img, err)
+		}
+		if found, err := s.Find("app"); err != nil || found.ID != unnamed.ID {
+			t.Errorf("found %+v, %v", found, err)
+		}
+		if err := s.cs.RemoveNames(img.ID, img.Names); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -123,20 +123,9 @@ func (u *Use) Close() {
 }
 
 // Intact fails with ErrRemoved when the layer or one below it has been removed since it
-// was first opened: what was read of it may not be all that was in it.
-func (l *Layer) Intact() error {
-	for ; l != nil; l = l.parent {
-		if !l.present() {
-			return l.removed()
-		}
-	}
-	return nil
-}
-
-func (l *Layer) removed() error { return fmt.Errorf("layer %.12s %w", l.id, ErrRemoved) }
-
-// lost is Intact that waits for a removal that has begun.
-func (s *Store) lost(l *Layer) error {
+// was first opened, or is just being removed: what was read of it may not be all that was
+// in it. It waits for a removal that has begun.
+func (s *Store) Intact(l *Layer) error {
 	for r := l; r != nil; r = r.parent {
 		if !r.registered() {
 			continue
@@ -146,8 +135,15 @@ func (s *Store) lost(l *Layer) error {
 		}
 		break
 	}
-	return l.Intact()
+	for ; l != nil; l = l.parent {
+		if !l.present() {
+			return l.removed()
+		}
+	}
+	return nil
 }
+
+func (l *Layer) removed() error { return fmt.Errorf("layer %.12s %w", l.id, ErrRemoved) }
 
 // openUses opens the lock of removals.
 func (s *Store) openUses() (err error) {

@@ -149,7 +149,7 @@ func TestHold(t *testing.T) {
 	if _, err := s.cs.DeleteImage(img.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	if ids := layerIDs(t, s); len(ids) != 3 || l.Intact() != nil {
+	if ids := layerIDs(t, s); len(ids) != 3 || s.Intact(l) != nil {
 		t.Errorf("left of the image in use: %v", ids)
 	}
 	step := layer(t, s, l, "f", "")

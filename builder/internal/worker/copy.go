@@ -113,7 +113,7 @@ func (w *worker) contentKey(sources []CopySource) (string, error) {
 // remember remembers a content that was read, unless layers went meanwhile.
 func (t *trees) remember(memo, content string, err error) error {
 	for _, l := range t.layers {
-		err = errors.Join(l.Intact(), err)
+		err = errors.Join(t.w.store.Intact(l), err)
 	}
 	if err != nil || memo == "" || content == "" {
 		return err

@@ -28,7 +28,7 @@ func (w *worker) link(ctx context.Context, s *stage, op operation) (Stepped, err
 			}
 			if made, ok := w.store.Step(free, content); ok && made != nil {
 				reused = true
-				return content, duplicate(ctx, made, staging)
+				return content, w.duplicate(ctx, made, staging)
 			}
 		}
 		if content, err = copyAnew(ctx, nil, staging); err != nil {
@@ -59,7 +59,12 @@ func uncover(staging storage.Staging) error {
 }
 
 // duplicate copies a layer's files, with their times, into a staging directory.
-func duplicate(ctx context.Context, made *storage.Layer, staging storage.Staging) (err error) {
+func (w *worker) duplicate(ctx context.Context, made *storage.Layer, staging storage.Staging) (err error) {
+	use := w.store.Use(made)
+	defer use.Close()
+	if err := use.Claim(); err != nil {
+		return err
+	}
 	dirs, err := made.Lowers()
 	if err != nil {
 		return err
@@ -69,7 +74,7 @@ func duplicate(ctx context.Context, made *storage.Layer, staging storage.Staging
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, root.Close()) }()
+	defer func() { err = errors.Join(w.store.Intact(made), err, root.Close()) }()
 	_, err = filecopy.Copy(ctx, filecopy.Target{Root: root, Dest: "/"}, []filecopy.Source{{Root: dirs[0]}}, nil)
 	return err
 }

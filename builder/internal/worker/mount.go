@@ -16,15 +16,20 @@ import (
 
 // mounted is a mounted overlay of a layer and those below it.
 type mounted struct {
-	path  string
-	root  *os.File
-	layer *storage.Layer
+	path   string
+	root   *os.File
+	layer  *storage.Layer
+	intact func() error // of one that is only read
 }
 
-// close unmounts it. It fails when a layer was removed meanwhile: what was read then is
-// not what was in it.
+// close unmounts it. When it was only read, it fails when a layer was removed meanwhile:
+// what was read then is not what was in it. For steps, MakeLayer finds out.
 func (m *mounted) close() error {
-	return errors.Join(m.unmount(), m.layer.Intact())
+	err := m.unmount()
+	if m.intact != nil {
+		err = errors.Join(err, m.intact())
+	}
+	return err
 }
 
 func (m *mounted) unmount() error {
@@ -76,6 +81,9 @@ func (w *worker) mount(layer *storage.Layer, staging *storage.Staging, stub bool
 		return nil, err
 	}
 	m.layer = layer
+	if staging == nil {
+		m.intact = func() error { return w.store.Intact(layer) }
+	}
 	return m, nil
 }
 

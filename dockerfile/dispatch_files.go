@@ -104,7 +104,7 @@ func (w *worker) bring(ctx context.Context, name string, args instructions.Sourc
 		text = append(text, "<<"+doc.Path)
 	}
 	w.fs.Describe(strings.Join(append(text, args.DestPath), " "))
-	return w.fs.Bring(ctx, f)
+	return w.opts.withheld(ctx, f.remote, w.fs.Bring(ctx, f))
 }
 
 // destination gives a directory's destination its slash: "" and "." are the working

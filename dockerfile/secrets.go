@@ -125,3 +125,23 @@ func (o Options) remoteFile(ctx context.Context, ref string, git bool) (remoteFi
 	}
 	return f, nil
 }
+
+// withheld tells, with the error of a repository that could not be fetched, of a credential
+// that was not sent there because it names no host.
+func (o Options) withheld(ctx context.Context, remote []remoteFile, err error) error {
+	if o.Secrets == nil || !errors.Is(err, builder.ErrFetch) {
+		return err
+	}
+	for _, r := range remote {
+		u := webURL(r.ref)
+		if !r.git || r.authorization != "" || u == nil || strings.EqualFold(u.Host, o.gitHost()) {
+			continue
+		}
+		for _, id := range []string{"GIT_AUTH_HEADER", "GIT_AUTH_TOKEN"} {
+			if value, none := o.Secrets.Secret(ctx, id); none == nil && len(value) > 0 {
+				return fmt.Errorf("%w; the secret %s names no host, and so is not sent to one that a Dockerfile names: call it %s.%s if it is for that", err, id, id, u.Host)
+			}
+		}
+	}
+	return err
+}

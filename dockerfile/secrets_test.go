@@ -96,7 +96,7 @@ func TestCredentials(t *testing.T) {
 		"an empty one":        {secretMap{"HTTP_AUTH_TOKEN_127.0.0.1": ""}, "401 Unauthorized", ""},
 		"a broken one":        {secretMap{"HTTP_AUTH_TOKEN_127.0.0.1": "broken"}, "secret HTTP_AUTH_TOKEN_127.0.0.1: the vault is closed", ""},
 		"several lines":       {secretMap{"HTTP_AUTH_TOKEN_127.0.0.1": "Pa55\nword"}, "secret HTTP_AUTH_TOKEN_127.0.0.1: invalid argument: it has several lines", ""},
-		"a token for no host": {secretMap{"GIT_AUTH_TOKEN": "Pa55word", "GIT_AUTH_HEADER": basic}, "Authentication failed", git.String() + "/r.git"},
+		"a token for no host": {secretMap{"GIT_AUTH_TOKEN": "Pa55word", "GIT_AUTH_HEADER": basic}, "call it GIT_AUTH_HEADER." + git.Host, git.String() + "/r.git"},
 		"a token over http":   {secretMap{"GIT_AUTH_TOKEN.host.invalid": "Pa55word"}, "not sent over http", "http://host.invalid/r.git"},
 		"a header over http":  {secretMap{"HTTP_AUTH_HEADER_host.invalid": "Pa55word"}, "not sent over http", "http://host.invalid/f"},
 	} {

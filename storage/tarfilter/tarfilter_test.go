@@ -280,9 +280,9 @@ func TestGreedyHeaders(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, err := filtered(t, in, (&Layer{Devices: true}).Judge)
+		err := Copy(io.Discard, bytes.NewReader(in), (&Layer{}).Judge)
 		runtime.ReadMemStats(&after)
-		if got := (after.TotalAlloc - before.TotalAlloc) >> 20; got > 160 {
+		if got := (after.TotalAlloc - before.TotalAlloc) >> 20; got > 16 {
 			t.Errorf("%s: %d MiB were taken, %v", name, got, err)
 		}
 	}

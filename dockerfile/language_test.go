@@ -90,6 +90,9 @@ func TestPullAndCacheOptions(t *testing.T) {
 	}
 	want := builder.StageOptions{Name: "a", Pull: builder.PullAlways, NoCache: true}
 	f.got[0].Below = nil // see TestBelowTheContext
+	if want.Build = f.got[1].Build; want.Build == "" {
+		t.Error("the stages are of no build")
+	}
 	if len(f.got) != 2 || f.got[0] != want || f.got[1].Pull != builder.PullAlways {
 		t.Errorf("stages opened with %+v", f.got)
 	}

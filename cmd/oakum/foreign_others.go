@@ -192,6 +192,6 @@ var foreignCommands = map[string]string{
 	"volume":            "there are no volumes",
 }
 
-const oneBuilder = "there are no builders to make or choose; oakum itself builds, so leave it away"
+const oneBuilder = "there are no builders to make or choose; oakum itself builds, so leave it out"
 
 const noContainers = "no container is kept: oakum run tries an image out, Podman runs it in earnest from the same store"

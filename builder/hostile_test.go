@@ -259,7 +259,7 @@ func TestHostileConfiguration(t *testing.T) {
 	b := open(t)
 	s := base(t, b)
 	s.Configure(func(c *builder.Config) {
-		c.Env = []string{"CI_TOKEN", "LD_PRELOAD=/evil.so", "_OAKUM_WORKER=root", "_LIBCONTAINER_INITPIPE=3", "_OAKUM_WORKER_CHILD=1", "GODEBUG=x", "=", "\xff=\xfe"}
+		c.Env = []string{"CI_TOKEN", "LD_PRELOAD=/evil.so", "_OAKUM_WORKER=root", "_LIBCONTAINER_INITPIPE=3", "_OAKUM_WORKER_CHILD=1", "GODEBUG=x", "="}
 	})
 	_, err := s.Commit(t.Context(), "evil", builder.CommitOptions{})
 	ok(t, err)
@@ -267,6 +267,10 @@ func TestHostileConfiguration(t *testing.T) {
 	if got := sh(t, next, "env"); strings.Contains(got, secret) {
 		t.Errorf("the host's environment is in the command's:\n%s", got)
 	}
+	// An image's JSON cannot hold it.
+	next.Configure(func(c *builder.Config) { c.Env = []string{"\xff=\xfe"} })
+	_, err = next.Commit(t.Context(), "evil", builder.CommitOptions{})
+	is(t, err, builder.ErrInvalid)
 	next.Configure(func(c *builder.Config) { c.Env = []string{"A=\x00B=evil"} })
 	is(t, next.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}}), builder.ErrInvalid)
 	next.Configure(func(c *builder.Config) { c.Env = nil })

@@ -22,7 +22,7 @@ import (
 const usernsEnv = "OAKUM_TEST_USERNS"
 
 func TestMain(m *testing.M) {
-	if Helper() {
+	if Helper(os.Exit) {
 		return
 	}
 	syscall.Umask(0o022) // as the worker has it

@@ -17,10 +17,10 @@ import (
 func init() {
 	switch {
 	case os.Getenv(nsenter.EnvMode) != "":
-		storage.Helper() // containers/storage refuses to start subprocesses without it
+		storage.Helper(os.Exit) // containers/storage refuses to start subprocesses without it
 		os.Exit(Main())
 	case os.Getenv(nsenter.EnvChild) != "":
-		if storage.Helper() {
+		if storage.Helper(os.Exit) {
 			os.Exit(0)
 		}
 	}

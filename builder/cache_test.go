@@ -219,7 +219,7 @@ func TestCacheIsOfALayer(t *testing.T) {
 	b := open(t)
 	one, two, three := base(t, b), base(t, b), base(t, b)
 	run(t, one, "echo 1 >/f")
-	run(t, two, "echo 2 >/f")
+	run(t, two, "sleep 1; echo 2 >/f") // so that its layers are held by now
 	run(t, three, "echo 1 >/f")
 	for i, s := range []*builder.Stage{one, two, three} {
 		run(t, s, "cat /f >/g")
@@ -235,7 +235,7 @@ func TestCacheIsOfALayer(t *testing.T) {
 	_, err = b.Remove(t.Context(), img.ID, builder.RemoveOptions{})
 	ok(t, err)
 	again := base(t, b)
-	run(t, again, "echo 2 >/f")
+	run(t, again, "sleep 1; echo 2 >/f")
 	run(t, again, "cat /f >/g")
 	if again.Last().Cached {
 		t.Error("the removed layer was in the cache")

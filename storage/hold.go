@@ -81,6 +81,32 @@ func (s *Store) keep() {
 	}
 }
 
+// releaseUnused removes at once the holds of layers that are in use no more, before
+// something is removed whose layers they would keep.
+func (s *Store) releaseUnused() {
+	s.uses.keeping.Lock()
+	defer s.uses.keeping.Unlock()
+	s.uses.mu.Lock()
+	used := map[string]bool{}
+	for u := range s.uses.open {
+		for l := u.layer; l != nil; l = l.parent {
+			used[l.id] = true
+		}
+	}
+	var needless []*hold
+	for id, h := range s.uses.holds {
+		if !used[id] {
+			needless = append(needless, h)
+		}
+	}
+	s.uses.mu.Unlock()
+	for _, h := range needless {
+		if s.release(h.id) == nil {
+			s.dropHold(h)
+		}
+	}
+}
+
 // wantedHolds are the layers in use that no other one in use is on. young says that
 // some are not in use for long, or not registered yet. The caller holds uses.mu.
 func (s *Store) wantedHolds() (wanted map[string]*Layer, young bool) {

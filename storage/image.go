@@ -168,6 +168,7 @@ func (s *Store) Remove(ref string, force, unnamed bool) (untagged, deleted []str
 	if byID && len(img.Names) > 1 && !force {
 		return nil, nil, fmt.Errorf("%w: %s has the names %v; remove them one by one, or use force", ErrInUse, ref, img.Names)
 	}
+	s.releaseUnused()
 	if err := s.removing(func(inUse func(string) *note) error { return s.remove(img.ID, unnamed, inUse) }); err != nil {
 		return nil, nil, fmt.Errorf("removing %s: %w", ref, err)
 	}

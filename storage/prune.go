@@ -64,6 +64,7 @@ func (s *Store) Prune() (Pruned, error) {
 		return out, fmt.Errorf("%w: %s using the store; try again when that has ended", ErrInUse, s.others())
 	}
 	defer func() { _ = unix.Flock(int(s.lock.Fd()), unix.LOCK_SH) }()
+	s.releaseUnused()
 	err := s.removing(func(inUse func(string) *note) (err error) {
 		out, err = s.prune(inUse)
 		return err

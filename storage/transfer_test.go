@@ -13,7 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,10 +25,30 @@ import (
 
 // faulty is a registry whose first answers to some requests go wrong.
 type faulty struct {
-	host  string
-	times atomic.Int32 // how often more
+	host string
+
+	mu    sync.Mutex // guards the rest: requests of the test before may still be answered
+	times int        // how often more
 	fault http.HandlerFunc
 	of    string // requests whose method and path have this
+}
+
+// fail lets the next requests whose method and path have a text go wrong; "" is none.
+func (f *faulty) fail(times int, of string, fault http.HandlerFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.times, f.of, f.fault = times, of, fault
+}
+
+// faultOf gives what becomes of a request, nil when it is answered as usual.
+func (f *faulty) faultOf(r *http.Request) http.HandlerFunc {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.of == "" || f.times == 0 || !strings.Contains(r.Method+" "+r.URL.Path, f.of) {
+		return nil
+	}
+	f.times--
+	return f.fault
 }
 
 func newFaulty(t *testing.T) *faulty {
@@ -36,8 +56,8 @@ func newFaulty(t *testing.T) *faulty {
 	f := &faulty{}
 	images := fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0)))
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if f.of != "" && strings.Contains(r.Method+" "+r.URL.Path, f.of) && f.times.Add(-1) >= 0 {
-			f.fault(w, r)
+		if fault := f.faultOf(r); fault != nil {
+			fault(w, r)
 			return
 		}
 		images.ServeHTTP(w, r)
@@ -75,7 +95,7 @@ func TestTransfersAreTriedAgain(t *testing.T) {
 		of    string
 		fault http.HandlerFunc
 		push  bool
-		times int32
+		times int
 		ok    bool
 	}{
 		"pull, the greeting is busy": {"GET /v2/", status(503), false, 1, true},
@@ -93,12 +113,11 @@ func TestTransfersAreTriedAgain(t *testing.T) {
 		"pull, not there":            {"GET /v2/app/manifests", status(404), false, 1, false},
 		"push, refused":              {"PUT /v2/app/manifests", status(403), true, 1, false},
 	} {
-		f.of = ""
+		f.fail(0, "", nil)
 		if _, err := s.Push(t.Context(), img.ID, name, "", insecure(Access{})); err != nil {
 			t.Fatal(err)
 		}
-		f.fault, f.of = test.fault, test.of
-		f.times.Store(test.times)
+		f.fail(test.times, test.of, test.fault)
 		notices := 0
 		access := insecure(Access{Retry: retry.Policy{Delay: time.Millisecond, Notice: func(text string) {
 			notices++
@@ -116,7 +135,7 @@ func TestTransfersAreTriedAgain(t *testing.T) {
 		if (err == nil) != test.ok || err != nil && !errors.Is(err, ErrRegistry) {
 			t.Errorf("%s: %v", label, err)
 		}
-		want := int(min(test.times, 3))
+		want := min(test.times, 3)
 		if !test.ok && test.times == 1 {
 			want = 0
 		}
@@ -165,8 +184,7 @@ func TestRegistriesWithoutEnd(t *testing.T) {
 		"an upload taken by no": {"PATCH /v2/app/blobs", silent, true, "too slow"},
 		"a silent end":          {"PUT /v2/app/manifests", silent, true, "too slow"},
 	} {
-		f.fault, f.of = test.fault, test.of
-		f.times.Store(99)
+		f.fail(99, test.of, test.fault)
 		began := time.Now()
 		var err error
 		if test.push {
@@ -189,12 +207,11 @@ func TestLongErrors(t *testing.T) {
 	userHome(t)
 	s := open(t)
 	f := newFaulty(t)
-	f.of, f.fault = "GET /v2/", func(w http.ResponseWriter, _ *http.Request) {
+	f.fail(99, "GET /v2/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprintf(w, `{"errors": [{"code": "DENIED", "message": %q}]}`, strings.Repeat("x", 60<<10))
-	}
-	f.times.Store(99)
+	})
 	_, err := s.Pull(t.Context(), f.host+"/app:1", Platform{}, insecure(Access{}))
 	if !errors.Is(err, ErrRegistry) || len(err.Error()) > 3000 {
 		t.Errorf("%d bytes: %.300v", len(err.Error()), err)

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -153,6 +154,10 @@ func startError(err error) error {
 	return &StartError{126, errors.New(text)}
 }
 
+// configuring is locked while libcontainer makes a configuration: for one with a user namespace
+// it writes the owners of devices that all configurations share.
+var configuring sync.Mutex
+
 func config(c Command) (*configs.Config, error) {
 	caps, err := c.Userns.capabilities()
 	if err != nil {
@@ -182,9 +187,11 @@ func config(c Command) (*configs.Config, error) {
 	}
 	// RootlessCgroups: no cgroup is made, so none is left behind when we are killed;
 	// the PID namespace is what ends the processes.
+	configuring.Lock()
 	conf, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName: c.ID, Spec: spec, NoNewKeyring: true, RootlessCgroups: true,
 	})
+	configuring.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("container configuration: %w", err)
 	}

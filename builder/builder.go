@@ -84,6 +84,11 @@ type StageOptions struct {
 	// step of another is given.
 	NoCache bool
 	Build   string
+	// Lookup makes a stage that only finds its steps in the cache: one that would have to be
+	// done fails with ErrUncached. What a URL names is fetched all the same, to compare it. It also goes on by what the cache remembers of layers that
+	// Prune has removed. Then nothing reads its files, and a Copy from it is found, or fails
+	// with ErrUncached; so does a Fork without Lookup. It cannot be committed.
+	Lookup bool
 	// LatestTime, when not nil, is what files of new layers get that have changed later,
 	// in whole seconds; with AllTimes all of them get it.
 	LatestTime *time.Time

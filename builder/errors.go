@@ -31,6 +31,8 @@ var (
 	// ErrUnfit: a step brings or leaves a file that a layer cannot hold, such as one whose name
 	// begins with ".wh." (OCI image layer specification, "Whiteouts").
 	ErrUnfit = errors.New("a layer cannot hold a file")
+	// ErrUncached: a step is not in the cache, and StageOptions.Lookup forbids to do it.
+	ErrUncached = errors.New("not in the layer cache")
 	// ErrHost: this machine does not allow what was asked. The error is a *HostError.
 	ErrHost = errors.New("not possible on this host")
 	// ErrClosed: the Builder or Stage is closed, or its worker has died.

@@ -140,11 +140,20 @@ type Pruned struct {
 
 // Prune empties the layer cache: it removes the layers of build steps that no image and
 // no container uses. It fails with an error that matches ErrInUse while another Builder
-// has the store open.
+// has the store open. What the cache knows of a removed layer stays while an image has what
+// was copied from it: see Remembers.
 func (b *Builder) Prune(ctx context.Context) (Pruned, error) {
 	var out storage.Pruned
 	err := b.call(ctx, "prune", nil, &out, nil)
 	return Pruned(out), err
+}
+
+// Remembers says whether the cache knows of layers that Prune has removed, so that
+// StageOptions.Lookup finds more than other stages do.
+func (b *Builder) Remembers(ctx context.Context) (bool, error) {
+	var out bool
+	err := b.call(ctx, "remembers", nil, &out, nil)
+	return out, err
 }
 
 // PullOptions is how Pull fetches an image.

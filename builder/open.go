@@ -323,6 +323,7 @@ func fromWire(err error) error {
 		worker.KindNotFound: ErrImageNotFound, worker.KindReference: ErrReference, worker.KindRegistry: ErrRegistry,
 		worker.KindInUse: ErrInUse, worker.KindNoFile: ErrNotFound, worker.KindNoUser: ErrUserNotFound, worker.KindInvalid: ErrInvalid,
 		worker.KindFetch: ErrFetch, worker.KindUnfit: ErrUnfit,
+		worker.KindUncached: ErrUncached,
 	}
 	if kind, ok := kinds[w.Kind]; ok {
 		return &kindError{kind, w.Message}

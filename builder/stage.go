@@ -57,7 +57,7 @@ func (b *Builder) Stage(ctx context.Context, from string, opts StageOptions) (*S
 		return nil, err
 	}
 	s := b.newStage(opts)
-	open := worker.Open{Stage: s.id, From: from, Platform: wanted, NoCache: opts.NoCache, Build: opts.Build, Times: s.times, Pull: string(opts.Pull), Access: b.opts.Registry.access()}
+	open := worker.Open{Stage: s.id, From: from, Platform: wanted, NoCache: opts.NoCache, Lookup: opts.Lookup, Build: opts.Build, Times: s.times, Pull: string(opts.Pull), Access: b.opts.Registry.access()}
 	if from == Scratch {
 		open.From = ""
 	} else if from == "" {
@@ -122,7 +122,7 @@ func (s *Stage) Fork(ctx context.Context, opts StageOptions) (*Stage, error) {
 	}
 	f := s.b.newStage(opts)
 	f.image, f.config, f.history = s.image, s.config.Clone(), slices.Clone(s.history)
-	err := s.b.call(ctx, "open", worker.Open{Stage: f.id, Fork: s.id, NoCache: opts.NoCache, Build: opts.Build, Times: f.times}, nil, nil)
+	err := s.b.call(ctx, "open", worker.Open{Stage: f.id, Fork: s.id, NoCache: opts.NoCache, Lookup: opts.Lookup, Build: opts.Build, Times: f.times}, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -232,6 +232,8 @@ type Step struct {
 	Duration time.Duration
 	// Layer names the stage's uppermost layer after it, as a LayerError does.
 	Layer string
+	// Removed says that the cache only remembers that layer: see StageOptions.Lookup.
+	Removed bool
 }
 
 // Last is the outcome of the last Copy, Add, Run or Workdir that succeeded.
@@ -254,7 +256,7 @@ func (s *Stage) step(text string, do func(*worker.Stepped) error) error {
 	if err != nil {
 		return err
 	}
-	s.last = Step{Cached: out.Cached, Duration: took, Layer: out.Layer}
+	s.last = Step{Cached: out.Cached, Duration: took, Layer: out.Layer, Removed: out.Gone}
 	s.history = append(s.history, worker.HistoryEntry{CreatedBy: text, EmptyLayer: !out.Changed})
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 type backend interface {
 	Stage(ctx context.Context, from string, opts builder.StageOptions) (stage, error)
 	ReadFile(ctx context.Context, dir, name string, max int) ([]byte, error)
+	Remembers(ctx context.Context) (bool, error)
 }
 
 // stage is what a build needs of a *builder.Stage, whose contracts hold. Fork and
@@ -124,6 +125,8 @@ func (l library) Stage(ctx context.Context, from string, opts builder.StageOptio
 func (l library) ReadFile(ctx context.Context, dir, name string, max int) ([]byte, error) {
 	return l.b.ReadFile(ctx, dir, name, max)
 }
+
+func (l library) Remembers(ctx context.Context) (bool, error) { return l.b.Remembers(ctx) }
 
 // libraryStage makes a stage of a *builder.Stage.
 type libraryStage struct {

@@ -152,11 +152,27 @@ func build(ctx context.Context, lib backend, opts Options) (img builder.Image, e
 		return builder.Image{}, err
 	}
 	defer func() { err = errors.Join(err, src.close()) }()
+	img, err = buildFrom(ctx, lib, opts, src, true)
+	if errors.Is(err, builder.ErrUncached) {
+		// What was found has changed since, or another program has removed it.
+		img, err = buildFrom(ctx, lib, opts, src, false)
+	}
+	return img, err
+}
+
+// buildFrom builds what was loaded. With leave, stages whose files nothing reads are left
+// alone where the store was pruned.
+func buildFrom(ctx context.Context, lib backend, opts Options, src source, leave bool) (builder.Image, error) {
 	r, err := newRun(ctx, lib, opts, src)
 	if err != nil {
 		return builder.Image{}, err
 	}
 	defer r.close()
+	if leave {
+		if r.unread, err = r.findUnread(ctx); err != nil {
+			return builder.Image{}, err
+		}
+	}
 	target, err := r.stages(ctx)
 	if err != nil {
 		return builder.Image{}, err

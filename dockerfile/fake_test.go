@@ -62,6 +62,8 @@ func (f *fake) ReadFile(_ context.Context, _, name string, _ int) ([]byte, error
 	return nil, f.record("READ %s", name)
 }
 
+func (f *fake) Remembers(context.Context) (bool, error) { return false, nil }
+
 func (f *fake) stage(name string, config builder.Config) *fakeStage {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -30,6 +30,9 @@ type run struct {
 	slots    *slots
 	group    *errgroup.Group
 	strict   bool // what the checks find is an error
+	lookup   bool // steps are only looked up: see unread.go
+
+	unread map[int]bool // by their indexes, stages whose files nothing reads
 
 	mu     sync.Mutex
 	nodes  map[*plan.Stage]*node
@@ -47,6 +50,10 @@ type node struct {
 	fs     stage // nil until the base is there
 	scope  *plan.Scope
 	author string
+
+	missed bool           // in a run that only looks up: not all steps are in the cache
+	gone   bool           // in such a run: the layer that it has come to is
+	left   []plan.Command // what is not done, or in such a run, not found with its layer
 
 	local origin // in place of fs: a directory that is only copied from
 

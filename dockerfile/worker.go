@@ -3,6 +3,7 @@ package dockerfile
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/oakum-build/oakum/builder"
@@ -27,18 +28,32 @@ func (w *worker) build(ctx context.Context, slot <-chan struct{}) error {
 	if err := w.enter(ctx, slot); err != nil {
 		return err
 	}
+	err := w.instructions(ctx)
+	if err != nil && w.lookup && ctx.Err() == nil {
+		w.missed, err = true, nil
+	}
+	if err == nil {
+		close(w.done)
+	}
+	return err
+}
+
+func (w *worker) instructions(ctx context.Context) error {
+	w.left = w.Commands
 	triggers, err := w.from(ctx)
 	if err != nil {
 		return err
 	}
-	for _, commands := range [][]plan.Command{triggers, w.Commands} {
-		for _, c := range commands {
-			if err := w.step(ctx, c); err != nil {
-				return err
-			}
+	commands := slices.Concat(triggers, w.Commands)
+	w.left = commands
+	for i, c := range commands {
+		if err := w.step(ctx, c); err != nil {
+			return err
+		}
+		if w.gone = w.gone || w.fs.Last().Removed; !w.gone {
+			w.left = commands[i+1:]
 		}
 	}
-	close(w.done)
 	return nil
 }
 
@@ -79,6 +94,13 @@ func (w *worker) from(ctx context.Context) ([]plan.Command, error) {
 	opts.Platform = w.Platform
 	if w.Index < 0 {
 		return nil, w.open(ctx, opts)
+	}
+	opts.Lookup = w.lookup || w.unread[w.Index]
+	if w.base != nil {
+		w.gone = w.base.gone
+	}
+	if w.lookup && (len(w.After) > 0 || w.base != nil && w.base.missed) {
+		return nil, builder.ErrUncached
 	}
 	for _, before := range w.After {
 		if err := w.await(ctx, w.need(ctx, before)); err != nil {
@@ -164,6 +186,9 @@ func (w *worker) step(ctx context.Context, c plan.Command) error {
 		other := w.need(ctx, c.From)
 		if err := w.await(ctx, other); err != nil {
 			return err
+		}
+		if other.missed {
+			return builder.ErrUncached
 		}
 		from = other.files()
 	}

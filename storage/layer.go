@@ -24,6 +24,7 @@ import (
 type Layer struct {
 	id      string
 	parent  *Layer
+	gone    bool       // see Gone
 	mu      sync.Mutex // guards the following three
 	dir     *os.File   // O_PATH: survives the rename into place; nil when the path is known
 	path    string

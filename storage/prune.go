@@ -149,22 +149,13 @@ func childrenFirst(all []cs.Layer) []cs.Layer {
 	return out
 }
 
-// forget drops the steps of the cache that have no layer left, and what was
-// remembered of contents.
+// forget drops what the cache knows of layers that are gone, but for what leads to a
+// result that is there, and what was remembered of files.
 func (s *Store) forget() error {
-	steps, err := s.names("steps")
-	if err != nil {
+	if err := s.forgetSteps(); err != nil {
 		return err
 	}
-	for _, key := range steps {
-		if slices.ContainsFunc(s.stepLines(key), s.hasLayer) {
-			continue
-		}
-		if err := s.private.Remove(stepFile(key)); err != nil {
-			return err
-		}
-	}
-	for _, dir := range []string{"contents", "files", "urls", "plain"} {
+	for _, dir := range []string{"files", "urls", "plain"} {
 		if err := errors.Join(s.private.RemoveAll(dir), s.private.Mkdir(dir, 0o755)); err != nil {
 			return err
 		}
@@ -179,13 +170,4 @@ func (s *Store) names(dir string) ([]string, error) {
 	}
 	defer d.Close()
 	return d.Readdirnames(-1)
-}
-
-func (s *Store) hasLayer(line string) bool {
-	_, id, _ := strings.Cut(line, " ")
-	if id == "-" {
-		return true
-	}
-	_, err := s.Layer(id)
-	return err == nil
 }

@@ -10,14 +10,18 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
 // The layer cache is an index beside the store: for each step a file named by the
-// step's key, with a line "content layer" for each result. The key covers the layer
+// step's key, with a line "content layer below" for each result. The key covers the layer
 // below and the operation; the content covers the files that the step read. Only keys
 // that this package wrote are trusted, never an image's history (CVE-2024-24557).
+//
+// Prune leaves the lines of removed layers that lead to a result that is still there: see
+// remember.go.
 
 var stepKey = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
@@ -36,23 +40,55 @@ func stepFile(key string) string { return "steps/" + key }
 // Step finds a step's result for this content, the newest one. A layer that has been
 // removed since is no result.
 func (s *Store) Step(key, content string) (*Layer, bool) {
-	lines := s.stepLines(key)
-	for i := len(lines) - 1; i >= 0; i-- {
-		have, id, _ := strings.Cut(lines[i], " ")
-		if have != contentName(content) {
+	for _, r := range slices.Backward(s.results(key)) {
+		if r.content != contentName(content) {
 			continue
 		}
-		if id == "-" {
+		if r.layer == "-" {
 			return nil, true
 		}
-		if !stepKey.MatchString(id) {
-			continue // a line that a crash cut short
-		}
-		if l, err := s.Layer(id); err == nil {
+		if l, err := s.Layer(r.layer); err == nil {
 			return l, true
 		}
 	}
 	return nil, false
+}
+
+// result is a line of a step's file.
+type result struct {
+	content string // or "-"
+	layer   string // or "-", the empty root
+	below   string // or "-"; "" when it does not matter
+}
+
+func (r result) String() string { return strings.TrimSuffix(r.content+" "+r.layer+" "+r.below, " ") }
+
+// parseResult gives nothing of a line that a crash cut short.
+func parseResult(line string) (r result, ok bool) {
+	fields := strings.Split(line, " ")
+	if len(fields) < 2 || len(fields) > 3 {
+		return r, false
+	}
+	for _, id := range fields[1:] {
+		if id != "-" && !stepKey.MatchString(id) {
+			return r, false
+		}
+	}
+	r.content, r.layer = fields[0], fields[1]
+	if len(fields) == 3 {
+		r.below = fields[2]
+	}
+	return r, true
+}
+
+func (s *Store) results(key string) []result {
+	var results []result
+	for _, line := range s.stepLines(key) {
+		if r, ok := parseResult(line); ok {
+			results = append(results, r)
+		}
+	}
+	return results
 }
 
 func (s *Store) stepLines(key string) []string {
@@ -74,16 +110,13 @@ func contentName(content string) string {
 	return content
 }
 
-// RecordStep remembers a result. The layer must be registered; nil is the empty root.
-func (s *Store) RecordStep(key, content string, l *Layer) error {
+// RecordStep remembers a result on the layer below. The layer must be registered; nil is the
+// empty root.
+func (s *Store) RecordStep(key, content string, below, l *Layer) error {
 	if !stepKey.MatchString(key) || (content != "" && !stepKey.MatchString(content)) {
 		return fmt.Errorf("step key %q, content %q: not digests", key, content)
 	}
-	id := l.ID()
-	if id == "" {
-		id = "-"
-	}
-	line := contentName(content) + " " + id
+	line := result{contentName(content), contentName(l.ID()), contentName(below.ID())}.String()
 	if lines := s.stepLines(key); len(lines) >= maxResults {
 		lines = append(lines[len(lines)-maxResults/2:], line)
 		return s.rewriteStep(key, lines)
@@ -111,18 +144,31 @@ func (s *Store) rewriteStep(key string, lines []string) error {
 // Content gives what RememberContent was told: the digest of files that a step reads
 // from layers, which never change.
 func (s *Store) Content(key string) (string, bool) {
+	content, _, ok := s.content(key)
+	return content, ok
+}
+
+// content gives the layers too.
+func (s *Store) content(key string) (content string, layers []string, ok bool) {
 	data, err := s.private.ReadFile("contents/" + key)
-	if err != nil || !stepKey.Match(data) {
-		return "", false
+	if err != nil {
+		return "", nil, false
 	}
-	return string(data), true
+	fields := strings.Split(string(data), " ")
+	for _, f := range fields {
+		if !stepKey.MatchString(f) {
+			return "", nil, false
+		}
+	}
+	return fields[0], fields[1:], true
 }
 
 // RememberContent remembers a digest under a key that covers the layers and what is
-// read of them.
-func (s *Store) RememberContent(key, content string) error {
+// read of them. What is said without layers is forgotten by Prune.
+func (s *Store) RememberContent(key, content string, layers ...string) error {
 	if !stepKey.MatchString(key) || !stepKey.MatchString(content) {
 		return fmt.Errorf("content key %q, content %q: not digests", key, content)
 	}
-	return s.private.WriteFile("contents/"+key, []byte(content), 0o600)
+	text := strings.Join(append([]string{content}, layers...), " ")
+	return s.private.WriteFile("contents/"+key, []byte(text), 0o600)
 }

@@ -18,7 +18,7 @@ func TestSteps(t *testing.T) {
 	one, two := layer(t, s, nil, "f", "one"), layer(t, s, nil, "f", "two")
 	record := func(key, content string, l *Layer) {
 		t.Helper()
-		if err := s.RecordStep(key, content, l); err != nil {
+		if err := s.RecordStep(key, content, nil, l); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -49,7 +49,7 @@ func TestSteps(t *testing.T) {
 	want(key(1), "", one, true) // the newest that is still there
 	want(key(1), key(7), nil, false)
 	for _, bad := range [][2]string{{"", ""}, {"../x", ""}, {key(1)[1:], ""}, {strings.ToUpper(strings.Repeat("a", 64)), ""}, {key(1), "x y"}, {key(1), "-"}} {
-		if err := s.RecordStep(bad[0], bad[1], one); err == nil {
+		if err := s.RecordStep(bad[0], bad[1], nil, one); err == nil {
 			t.Errorf("recorded %q", bad)
 		}
 	}
@@ -60,7 +60,7 @@ func TestStepsAreBounded(t *testing.T) {
 	s := open(t)
 	l := layer(t, s, nil, "f", "one")
 	for i := range 10 * maxResults {
-		if err := s.RecordStep(key(1), key(i), l); err != nil {
+		if err := s.RecordStep(key(1), key(i), nil, l); err != nil {
 			t.Fatal(err)
 		}
 		if _, ok := s.Step(key(1), key(i)); !ok {
@@ -86,7 +86,7 @@ func TestStepsAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range maxResults / 2 {
 		wg.Go(func() {
-			if err := s.RecordStep(key(1), key(i), l); err != nil {
+			if err := s.RecordStep(key(1), key(i), nil, l); err != nil {
 				t.Error(err)
 			}
 		})
@@ -106,7 +106,7 @@ func TestStepLines(t *testing.T) {
 	s := open(t)
 	l := layer(t, s, nil, "f", "one")
 	for text, found := range map[string]bool{
-		"- " + l.ID() + "\n": true, "- " + l.ID(): true, "x y\n\n- " + l.ID() + "\n": true,
+		"- " + l.ID() + "\n": true, "- " + l.ID(): true, "- " + l.ID() + " -\n": true, "- " + l.ID() + " " + key(1): true, "x y\n\n- " + l.ID() + "\n": true,
 		"- " + l.ID()[:63] + "\n": false, "- " + l.ID()[:3] + "\n": false, "- \n": false, "-\n": false, "-": false, "": false, "\n": false,
 		"- " + l.ID() + " x\n": false, "-  " + l.ID() + "\n": false, key(1) + " " + l.ID() + "\n": false, "- ../" + l.ID() + "\n": false, "\x00\xff": false,
 	} {

@@ -25,6 +25,7 @@ type Open struct {
 	Below   *Below // of From's path; nil is this machine
 	Fork    string // a stage to start from instead
 	NoCache bool
+	Lookup  bool   // steps are only looked up
 	Build   string // of the stages with NoCache that do equal steps once
 	Times   *Times
 	Pull    string
@@ -104,6 +105,7 @@ type Stepped struct {
 	Cached  bool
 	Changed bool   // a layer was added
 	Missed  bool   // a Lookup found nothing
+	Gone    bool   // the cache only remembers the layer
 	Layer   string // the stage's uppermost now
 }
 
@@ -181,6 +183,7 @@ const (
 	KindInvalid   = "invalid"
 	KindLimit     = "limit" // with a foreign.LimitError
 	KindUnfit     = "unfit"
+	KindUncached  = "uncached"
 	KindFetch     = "fetch"
 	KindExit      = "exit"
 	KindHost      = "host"

@@ -19,6 +19,9 @@ func (w *worker) commit(ctx context.Context, p Commit) (storage.Image, error) {
 	if err != nil {
 		return storage.Image{}, err
 	}
+	if s.lookup {
+		return storage.Image{}, fmt.Errorf("%w: a stage that only looks up is not committed", errInvalid)
+	}
 	return w.store.CommitImage(ctx, storage.Commit{
 		Top: s.top(), Names: p.Names, Docker: p.Docker, Annotations: p.Annotations,
 		Config: func(diffIDs []digest.Digest, times []time.Time) (json.RawMessage, time.Time, error) {

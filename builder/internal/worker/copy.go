@@ -42,6 +42,9 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	if err != nil {
 		return Stepped{}, err
 	}
+	if s.lookup && s.noCache {
+		return Stepped{}, errUncached // nothing need be fetched for that
+	}
 	forget, err := w.fetchSources(ctx, call, &p, s.noCache)
 	if err != nil {
 		return Stepped{}, err
@@ -51,7 +54,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	for _, src := range p.Sources {
 		what.Sources = append(what.Sources, copySourceKey{src.Patterns, src.Exclude, src.Chown, src.Chmod, src.keepsOwners(), src.Packed, src.Timed, src.Parents})
 	}
-	memo, err := w.contentKey(p.Sources)
+	memo, err := w.contentMemo(p.Sources)
 	if err != nil {
 		return Stepped{}, err
 	}
@@ -63,7 +66,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 		what: what,
 		note: noting(call),
 		content: func(ctx context.Context) (string, error) {
-			if content, ok := w.store.Content(memo); ok {
+			if content, ok := w.store.Content(memo.key); ok {
 				return content, nil
 			}
 			sources, err := t.open(p.Sources)
@@ -88,37 +91,47 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p Copy) (Stepped, er
 	return w.step(ctx, s, op)
 }
 
-// contentKey is the key under which the content of stages' layers is remembered, so
-// that nothing of them is mounted or read again; "" when a source can change.
-func (w *worker) contentKey(sources []CopySource) (string, error) {
+// memo is where the content of stages' layers is remembered, so that nothing of them is
+// mounted or read again. The key is "" when a source can change.
+type memo struct {
+	key    string
+	layers []string
+}
+
+func (w *worker) contentMemo(sources []CopySource) (memo, error) {
 	h := sha256.New()
+	var layers []string
 	for _, src := range sources {
 		if src.Stage == "" {
-			return "", nil
+			return memo{}, nil
 		}
 		s, err := w.stage(src.Stage)
 		if err != nil {
-			return "", err
+			return memo{}, err
 		}
 		src.Stage = ""
-		key, err := stepKey(s.top(), src)
+		top := s.top()
+		key, err := stepKey(top, src)
 		if err != nil {
-			return "", err
+			return memo{}, err
 		}
 		fmt.Fprintln(h, key)
+		if top != nil {
+			layers = append(layers, top.ID())
+		}
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return memo{hex.EncodeToString(h.Sum(nil)), layers}, nil
 }
 
 // remember remembers a content that was read, unless layers went meanwhile.
-func (t *trees) remember(memo, content string, err error) error {
+func (t *trees) remember(at memo, content string, err error) error {
 	for _, l := range t.layers {
 		err = errors.Join(t.w.store.Intact(l), err)
 	}
-	if err != nil || memo == "" || content == "" {
+	if err != nil || at.key == "" || content == "" {
 		return err
 	}
-	return t.w.store.RememberContent(memo, content)
+	return t.w.store.RememberContent(at.key, content, at.layers...)
 }
 
 func (w *worker) copyInto(ctx context.Context, call *wire.Call, p Copy, sources []filecopy.Source, sums filecopy.FileSums, below *storage.Layer, staging storage.Staging) (content string, err error) {

@@ -18,6 +18,9 @@ import (
 // errInvalid is an argument that cannot be.
 var errInvalid = errors.New("invalid argument")
 
+// errUncached is a step that is not in the cache, where it must be.
+var errUncached = errors.New("not in the layer cache")
+
 func hostError(missing, fix string) error {
 	detail, err := wire.Marshal(nsenter.Fault{Missing: missing, Fix: fix})
 	if err != nil {
@@ -78,6 +81,7 @@ func wireError(err error) error {
 		{storage.ErrNotFound, KindNotFound}, {storage.ErrReference, KindReference},
 		{storage.ErrRegistry, KindRegistry}, {storage.ErrInUse, KindInUse},
 		{storage.ErrUnfit, KindUnfit}, {storage.ErrDriver, KindInvalid}, {sandbox.ErrNoUser, KindNoUser}, {errInvalid, KindInvalid},
+		{errUncached, KindUncached},
 	}
 	for _, k := range kinds {
 		if errors.Is(err, k.err) {

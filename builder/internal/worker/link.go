@@ -43,7 +43,7 @@ func (w *worker) link(ctx context.Context, s *stage, op operation) (Stepped, err
 	}
 	out.Cached = reused
 	if l := s.top(); below != nil { // on nothing, the step itself has been recorded so
-		w.recordLater(free, content, l, func() {})
+		w.recordLater(free, content, nil, l, func() {})
 	}
 	return out, nil
 }

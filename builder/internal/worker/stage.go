@@ -25,6 +25,7 @@ type stage struct {
 	layer   *storage.Layer
 	use     *storage.Use
 	noCache bool
+	lookup  bool   // steps are only looked up, also on layers that are gone
 	build   string // see fresh.go
 	times   *Times
 }
@@ -39,6 +40,9 @@ func (s *stage) top() *storage.Layer {
 func (s *stage) claimed() (*storage.Layer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.layer.Gone() {
+		return nil, errUncached
+	}
 	return s.layer, s.use.Claim()
 }
 
@@ -63,7 +67,9 @@ func (w *worker) open(ctx context.Context, call *wire.Call, p Open) (Opened, err
 		if err != nil {
 			return out, err
 		}
-		base = from.top()
+		if base = from.top(); base.Gone() && !p.Lookup {
+			return out, errUncached
+		}
 	case p.From != "":
 		d, err := w.base(ctx, call, p)
 		if err != nil {
@@ -75,12 +81,20 @@ func (w *worker) open(ctx context.Context, call *wire.Call, p Open) (Opened, err
 		}
 	}
 	s := w.newStage(base)
-	s.noCache, s.build, s.times = p.NoCache, p.Build, p.Times
+	s.noCache, s.lookup, s.build, s.times = p.NoCache, p.Lookup, p.Build, p.Times
 	return out, w.addStage(p.Stage, s)
 }
 
 func (w *worker) newStage(base *storage.Layer) *stage {
-	return &stage{layer: base, use: w.store.Use(base)}
+	return &stage{layer: base, use: w.store.Use(usable(base))}
+}
+
+// usable is the layer for a storage.Use. One that is gone needs none.
+func usable(l *storage.Layer) *storage.Layer {
+	if l.Gone() {
+		return nil
+	}
+	return l
 }
 
 func (w *worker) addStage(id string, s *stage) error {
@@ -282,6 +296,10 @@ func (w *worker) step(ctx context.Context, s *stage, op operation) (Stepped, err
 			return Stepped{Cached: true, Changed: s.top().ID() != below.ID()}, err
 		}
 	}
+	if s.lookup {
+		release()
+		return Stepped{}, errUncached
+	}
 	if below, err = s.claimed(); err != nil {
 		release()
 		return Stepped{}, err
@@ -294,7 +312,7 @@ func (w *worker) step(ctx context.Context, s *stage, op operation) (Stepped, err
 		}
 		if skip {
 			w.keep(s, key, "", below)
-			w.recordLater(key, "", below, release)
+			w.recordLater(key, "", below, below, release)
 			return Stepped{}, nil
 		}
 	}
@@ -356,6 +374,9 @@ func (w *worker) lookup(ctx context.Context, s *stage, key string, op operation)
 		}
 	}
 	l, found := w.store.Step(key, content)
+	if !found && s.lookup {
+		l, found = w.store.Remembered(key, content)
+	}
 	if !found {
 		return false, nil
 	}
@@ -367,7 +388,7 @@ func (s *stage) set(l *storage.Layer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.layer = l
-	s.use.Move(l)
+	s.use.Move(usable(l))
 }
 
 func (w *worker) do(ctx context.Context, s *stage, below *storage.Layer, key string, op operation, release func()) (Stepped, error) {
@@ -389,19 +410,19 @@ func (w *worker) do(ctx context.Context, s *stage, below *storage.Layer, key str
 	}
 	s.set(l)
 	w.keep(s, key, content, l)
-	w.recordLater(key, content, l, release)
+	w.recordLater(key, content, below, l, release)
 	return Stepped{Changed: true}, nil
 }
 
 // recordLater remembers a step's layer once it is registered, and then lets others do
 // the step.
-func (w *worker) recordLater(key, content string, l *storage.Layer, release func()) {
+func (w *worker) recordLater(key, content string, below, l *storage.Layer, release func()) {
 	w.bg.Go(func() {
 		defer release()
 		if l.Wait(context.Background()) != nil {
 			return // the next call on the stage tells
 		}
-		if err := w.store.RecordStep(key, content, l); err != nil {
+		if err := w.store.RecordStep(key, content, below, l); err != nil {
 			fmt.Fprintln(os.Stderr, "layer cache:", err)
 		}
 	})

@@ -174,7 +174,7 @@ func (w *worker) stepped(stage string) func(Stepped, error) (Stepped, error) {
 		}
 		s, err := w.stage(stage)
 		if err == nil {
-			out.Layer = s.top().ID()
+			out.Layer, out.Gone = s.top().ID(), s.top().Gone()
 		}
 		return out, err
 	}
@@ -261,6 +261,8 @@ func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, erro
 		return with(call, func(p Ref) (any, error) {
 			return w.store.Push(ctx, p.Ref, p.Dest, p.Format, w.access(call, p.Access))
 		})
+	case "remembers":
+		return w.store.Remembers(), nil
 	case "prune":
 		return w.store.Prune()
 	case "info":

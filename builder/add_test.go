@@ -72,18 +72,19 @@ func TestAdd(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := base(t, b)
-			ok(t, s.Add(t.Context(), test.dest, test.source))
+			ok(t, errOf(s.Add(t.Context(), test.dest, test.source)))
 			equal(t, find(t, s, "/out"), test.want)
 			again := base(t, b)
-			ok(t, again.Add(t.Context(), test.dest, test.source))
-			if !again.Last().Cached {
+			step, err := again.Add(t.Context(), test.dest, test.source)
+			ok(t, err)
+			if !step.Cached {
 				t.Error("the repeated step was not in the cache")
 			}
 		})
 	}
 	s := base(t, b)
 	before := find(t, s, "/etc")
-	if err := s.Add(t.Context(), "/etc", dir.Select("cut.tgz")); err == nil {
+	if _, err := s.Add(t.Context(), "/etc", dir.Select("cut.tgz")); err == nil {
 		t.Error("half an archive was unpacked")
 	}
 	equal(t, find(t, s, "/etc"), before)
@@ -96,7 +97,7 @@ func TestAddOver(t *testing.T) {
 	b := open(t)
 	s := base(t, b)
 	run(t, s, "mkdir -p /out/d && echo old >/out/f && echo kept >/out/d/kept && mkdir /out/hard && echo >/out/hard/x; ln -s /out /link")
-	ok(t, s.Add(t.Context(), "/link", dir.Select("plain.gz")))
+	ok(t, errOf(s.Add(t.Context(), "/link", dir.Select("plain.gz"))))
 	equal(t, sh(t, s, "cat /out/f /out/d/kept; test /out/f -ef /out/hard && echo linked; readlink /link"), "fkept\nlinked\n/out\n")
 	equal(t, sh(t, s, "stat -c %Y /out/f"), "1000000\n")
 }
@@ -108,7 +109,7 @@ func TestAddArchiveAs(t *testing.T) {
 	dir := builder.Dir(archives(t))
 	b := open(t)
 	s := base(t, b)
-	ok(t, s.Add(t.Context(), "/out/in", dir.Select("plain.gz").Chown("7:8").Chmod("600")))
+	ok(t, errOf(s.Add(t.Context(), "/out/in", dir.Select("plain.gz").Chown("7:8").Chmod("600"))))
 	equal(t, find(t, s, "/out"), "d 755 7:8 in\n"+strings.ReplaceAll(unpacked, " 33:44 ", " 7:8 in/"))
 }
 
@@ -117,6 +118,6 @@ func TestCopyDoesNotUnpack(t *testing.T) {
 	dir := builder.Dir(archives(t))
 	b := open(t)
 	s := base(t, b)
-	ok(t, s.Copy(t.Context(), "/out/", dir.Select("plain.gz")))
+	ok(t, errOf(s.Copy(t.Context(), "/out/", dir.Select("plain.gz"))))
 	equal(t, sh(t, s, "ls /out"), "plain.gz\n")
 }

@@ -17,7 +17,7 @@ func TestStageFromArchive(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	s := base(t, b)
-	s.Configure(func(c *builder.Config) { c.Env = []string{"FROM=archive"} })
+	s.Configure("", func(c *builder.Config) { c.Env = []string{"FROM=archive"} })
 	img, err := s.Commit(t.Context(), "localhost/built", builder.CommitOptions{})
 	ok(t, err)
 	for _, transport := range []string{"oci-archive", "docker-archive", "oci", "dir"} {
@@ -43,7 +43,7 @@ func TestStageFromArchive(t *testing.T) {
 	_, err = b.Stage(t.Context(), "oci-archive:"+filepath.Join(t.TempDir(), "none"), builder.StageOptions{})
 	is(t, err, builder.ErrImageNotFound)
 	// The store itself, and a daemon.
-	stage(t, b, "containers-storage:localhost/built", builder.StageOptions{Pull: builder.PullAlways})
+	stage(t, b, "containers-storage:localhost/built", builder.StageOptions{Pull: "always"})
 	_, err = b.Stage(t.Context(), "containers-storage:localhost/none", builder.StageOptions{})
 	is(t, err, builder.ErrImageNotFound)
 	_, err = b.Stage(t.Context(), "docker-daemon:busybox:latest", builder.StageOptions{})
@@ -51,7 +51,7 @@ func TestStageFromArchive(t *testing.T) {
 	// An image that is called like a transport is one.
 	_, err = s.Commit(t.Context(), "docker.io/library/docker:dind", builder.CommitOptions{})
 	ok(t, err)
-	stage(t, b, "docker:dind", builder.StageOptions{Pull: builder.PullNever})
+	stage(t, b, "docker:dind", builder.StageOptions{Pull: "never"})
 }
 
 // What an archive or layout calls its image is its maker's choice: a build from it takes no
@@ -62,12 +62,12 @@ func TestArchiveTakesNoName(t *testing.T) {
 	const name = "docker.io/library/victim:latest"
 	b := open(t)
 	s := base(t, b)
-	s.Configure(func(c *builder.Config) { c.Env = []string{"FROM=archive"} })
+	s.Configure("", func(c *builder.Config) { c.Env = []string{"FROM=archive"} })
 	_, err := s.Commit(t.Context(), name, builder.CommitOptions{})
 	ok(t, err)
 	dir := t.TempDir()
 	for _, to := range []string{"oci-archive:" + dir + "/oci.tar:" + name, "docker-archive:" + dir + "/docker.tar:" + name, "oci:" + dir + "/layout:" + name, "dir:" + dir + "/dir"} {
-		_, err := b.Push(t.Context(), name, to, builder.PushOptions{})
+		_, err := b.Push(t.Context(), name, to, asIs)
 		ok(t, err)
 	}
 	// Containerd's annotation is not a name either.
@@ -90,7 +90,7 @@ func TestArchiveTakesNoName(t *testing.T) {
 		ok(t, err)
 		for _, img := range images {
 			equal(t, strings.Join(img.Names, " "), "")
-			_, err = fresh.Stage(t.Context(), "docker.io/library/victim@"+img.Digest.String(), builder.StageOptions{Pull: builder.PullNever})
+			_, err = fresh.Stage(t.Context(), "docker.io/library/victim@"+img.Digest.String(), builder.StageOptions{Pull: "never"})
 			is(t, err, builder.ErrImageNotFound)
 		}
 		_, err = fresh.Inspect(t.Context(), name)

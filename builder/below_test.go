@@ -16,21 +16,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder"
-	limits "github.com/oakum-build/oakum/builder/foreign"
+	"github.com/oakum-build/oakum/builder/limits"
 )
 
 // imageFiles makes a directory with an image in all forms that FROM can name.
 func imageFiles(t testing.TB, b *builder.Builder) string {
 	t.Helper()
 	s := base(t, b)
-	s.Configure(func(c *builder.Config) { c.Env = []string{"FROM=file"} })
+	s.Configure("", func(c *builder.Config) { c.Env = []string{"FROM=file"} })
 	img, err := s.Commit(t.Context(), "", builder.CommitOptions{})
 	ok(t, err)
 	dir := filepath.Join(t.TempDir(), "a:b") // a colon ends the path of a reference
 	ok(t, os.MkdirAll(filepath.Join(dir, "sub"), 0o755))
 	made := t.TempDir()
 	for _, to := range []string{"oci-archive:" + made + "/oci.tar", "docker-archive:" + made + "/docker.tar", "oci:" + made + "/layout:v1", "dir:" + made + "/flat"} {
-		_, err := b.Push(t.Context(), img.ID, to, builder.PushOptions{})
+		_, err := b.Push(t.Context(), img.ID, to, asIs)
 		ok(t, err)
 	}
 	ok(t, os.CopyFS(dir, os.DirFS(made)))
@@ -39,14 +39,14 @@ func imageFiles(t testing.TB, b *builder.Builder) string {
 }
 
 // Archives and layouts are found below a directory or a stage, and nowhere else.
-func TestStageBelow(t *testing.T) {
-	t.Parallel()
-	b := open(t)
+func TestStageBelow(t *testing.T) { eachWorker(t, stageBelow) }
+
+func stageBelow(t *testing.T, b *builder.Builder) {
 	dir := imageFiles(t, b)
 	ok(t, os.Symlink("../oci.tar", filepath.Join(dir, "sub/link.tar")))
 	ok(t, os.Symlink("layout", filepath.Join(dir, "linked")))
 	holder := scratch(t, b)
-	ok(t, holder.Copy(t.Context(), "/", builder.Dir(dir)))
+	ok(t, errOf(holder.Copy(t.Context(), "/", builder.Dir(dir))))
 	nowhere, inDir, inStage := builder.Source{}, builder.Dir(dir), holder.Path()
 	for _, ref := range []string{
 		"oci-archive:oci.tar", "oci-archive:/oci.tar", "oci-archive:../../sub/../oci.tar", "oci-archive:sub/link.tar", "oci-archive:oci.tar.gz",
@@ -67,9 +67,9 @@ func TestStageBelow(t *testing.T) {
 }
 
 // A context cannot make a build read files outside of it, or wait, or fill the memory.
-func TestHostileFilesBelow(t *testing.T) {
-	t.Parallel()
-	b := open(t)
+func TestHostileFilesBelow(t *testing.T) { eachWorker(t, hostileFilesBelow) }
+
+func hostileFilesBelow(t *testing.T, b *builder.Builder) {
 	good := imageFiles(t, b)
 	outside := tree(t, map[string]string{"marker": secret})
 	ok(t, exec.Command("cp", "-r", good+"/.", outside).Run()) // images, but not of the context
@@ -120,7 +120,7 @@ func TestHostileFilesBelow(t *testing.T) {
 		ok(t, exec.Command("cp", "-r", good+"/.", dir).Run())
 		test.spoil(dir)
 		below := builder.Dir(dir)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		_, err := b.Stage(ctx, test.ref, builder.StageOptions{Below: &below})
 		cancel()
 		var limit *limits.LimitError

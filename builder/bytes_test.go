@@ -23,9 +23,9 @@ func TestBytesAreKept(t *testing.T) {
 		ok(t, os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644))
 	}
 	src := builder.Dir(dir).Ignore("gone\xe9", "s[\xfc]b/\xfe")
-	ok(t, s.Copy(ctx, "/\xe4ll/", src))
-	ok(t, s.Copy(ctx, "/s\xf6me/", src.Select("caf[\xe0-\xe9]"), src.Select("?afe")))
-	ok(t, s.Copy(ctx, "/\xf6ne", src.Select("s\xfcb/\xff").Exclude("\xfe")))
+	ok(t, errOf(s.Copy(ctx, "/\xe4ll/", src)))
+	ok(t, errOf(s.Copy(ctx, "/s\xf6me/", src.Select("caf[\xe0-\xe9]"), src.Select("?afe"))))
+	ok(t, errOf(s.Copy(ctx, "/\xf6ne", src.Select("s\xfcb/\xff").Exclude("\xfe"))))
 	var got []string
 	for _, e := range lastLayer(t, b, s) {
 		got = append(got, e.Name+" "+e.content)
@@ -47,22 +47,24 @@ func TestBytesAreKept(t *testing.T) {
 		for _, cmd := range []builder.Cmd{{Args: []string{"true", text}}, {Args: []string{"true"}, Env: []string{"V=" + text}}, {Args: []string{"true"}, Files: map[string]string{"f": text}}} {
 			fork, err := s.Fork(ctx, builder.StageOptions{})
 			ok(t, err)
-			ok(t, fork.Run(ctx, cmd))
-			if fork.Last().Cached {
+			step, err := fork.Run(ctx, cmd)
+			ok(t, err)
+			if step.Cached {
 				t.Errorf("%q was found in the cache", text)
 			}
 			ok(t, fork.Close())
 		}
 		fork, err := s.Fork(ctx, builder.StageOptions{})
 		ok(t, err)
-		ok(t, fork.Copy(ctx, "/"+text, src.Select("cafe")))
-		if fork.Last().Cached {
+		step, err := fork.Copy(ctx, "/"+text, src.Select("cafe"))
+		ok(t, err)
+		if step.Cached {
 			t.Errorf("a copy to %q was found in the cache", text)
 		}
 		ok(t, fork.Close())
 	}
-	is(t, s.Copy(ctx, "/", src.Select("none\xe9")), builder.ErrNotFound)
-	if err := s.Copy(ctx, "/", src.Select("none\xe9")); !strings.Contains(err.Error(), `none\xe9`) {
+	is(t, errOf(s.Copy(ctx, "/", src.Select("none\xe9"))), builder.ErrNotFound)
+	if _, err := s.Copy(ctx, "/", src.Select("none\xe9")); !strings.Contains(err.Error(), `none\xe9`) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -73,15 +75,15 @@ func TestBytesOfCommandsThatFail(t *testing.T) {
 	s := base(t, open(t))
 	run(t, s, "echo x >/plain; mkdir -p /bin/dir; printf '#!/bin/sh\nexit 7\n' >/bin/seven; chmod 755 /bin/seven; cp /bin/seven /bin/s\xe9ven")
 	for name, want := range map[string]int{"nowhere": 127, "/nowhere": 127, "/plain": 126, "/bin/dir": 126, "seven": 7, "bin/seven": 7, "s\xe9ven": 7, "./bin/s\xe9ven": 7} {
-		err := s.Run(t.Context(), builder.Cmd{Args: []string{name, "\xe9"}, Ephemeral: true})
+		_, err := s.Run(t.Context(), builder.Cmd{Args: []string{name, "\xe9"}, Ephemeral: true})
 		exit, isExit := err.(*builder.ExitError)
 		if !isExit || exit.Code != want {
 			t.Errorf("%q: got %v, want the status %d", name, err, want)
 		}
 	}
 	equal(t, output(t, s, builder.Cmd{Args: []string{"sh", "-c", "id -u; echo \xe9"}, User: "app", Ephemeral: true}), "1000\n\xe9\n")
-	is(t, s.Run(t.Context(), builder.Cmd{Args: []string{"true"}, Dir: "/\xe9"}), builder.ErrInvalid)
-	is(t, s.Run(t.Context(), builder.Cmd{Args: []string{"true"}, User: "\xe9"}), builder.ErrInvalid)
+	is(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"true"}, Dir: "/\xe9"})), builder.ErrInvalid)
+	is(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"true"}, User: "\xe9"})), builder.ErrInvalid)
 }
 
 // An image's configuration is JSON.
@@ -94,7 +96,7 @@ func TestBytesThatAnImageCannotHold(t *testing.T) {
 		"health check": func(c *builder.Config) { c.Healthcheck = &builder.Healthcheck{Test: []string{"CMD", "\xe9"}} },
 	} {
 		s := scratch(t, b)
-		s.Configure(change)
+		s.Configure("", change)
 		_, err := s.Commit(t.Context(), "", builder.CommitOptions{})
 		if is(t, err, builder.ErrInvalid); !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), `\xe9`) {
 			t.Errorf("%s: got %v", name, err)
@@ -106,8 +108,7 @@ func TestBytesThatAnImageCannotHold(t *testing.T) {
 		is(t, err, builder.ErrInvalid)
 	}
 	// The history is for people, and shows what is no text as other builders do.
-	s.Describe("RUN \xe9")
-	s.Configure(func(*builder.Config) {})
+	s.Configure("RUN \xe9", func(*builder.Config) {})
 	img, err := s.Commit(t.Context(), "", builder.CommitOptions{})
 	ok(t, err)
 	detail, err := b.Inspect(t.Context(), img.ID)

@@ -22,18 +22,18 @@ func build(t testing.TB, b *builder.Builder, context string, opts builder.StageO
 	t.Helper()
 	s := stage(t, b, builder.Scratch, opts)
 	defer s.Close()
-	did := func(err error) {
+	did := func(step builder.Step, err error) {
 		t.Helper()
 		ok(t, err)
-		cached = append(cached, s.Last().Cached)
+		cached = append(cached, step.Cached)
 	}
 	did(s.Copy(t.Context(), "/", builder.Dir(baseDir)))
 	did(s.Copy(t.Context(), "/src", builder.Dir(context)))
 	did(s.Copy(t.Context(), "/embedded", builder.FS(embedded)))
-	did(s.Workdir(t.Context(), "/work"))
+	did(s.Workdir(t.Context(), "/work", ""))
 	did(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "cat /src/f >out; cat /proc/sys/kernel/random/uuid >id"}}))
 	did(s.Copy(t.Context(), "/again", s.Path("/work/out")))
-	s.Configure(func(c *builder.Config) { c.Cmd = []string{"/bin/sh"} })
+	s.Configure("", func(c *builder.Config) { c.Cmd = []string{"/bin/sh"} })
 	img, err := s.Commit(t.Context(), "cached", builder.CommitOptions{})
 	ok(t, err)
 	return img, cached
@@ -89,8 +89,9 @@ func TestCacheMisses(t *testing.T) {
 	copied := func() bool {
 		t.Helper()
 		s := base(t, b)
-		ok(t, s.Copy(t.Context(), "/c", builder.Dir(context)))
-		return s.Last().Cached
+		step, err := s.Copy(t.Context(), "/c", builder.Dir(context))
+		ok(t, err)
+		return step.Cached
 	}
 	if copied() {
 		t.Fatal("the first copy was in the cache")
@@ -135,9 +136,10 @@ func TestCacheMisses(t *testing.T) {
 	ok(t, os.CopyFS(elsewhere, os.DirFS(tree(t, map[string]string{"x": "x"}))))
 	for i, dir := range []string{tree(t, map[string]string{"x": "x"}), elsewhere} {
 		s := base(t, b)
-		ok(t, s.Copy(t.Context(), "/e", builder.Dir(dir)))
-		if s.Last().Cached != (i == 1) {
-			t.Errorf("copy %d: cached %v", i, s.Last().Cached)
+		step, err := s.Copy(t.Context(), "/e", builder.Dir(dir))
+		ok(t, err)
+		if step.Cached != (i == 1) {
+			t.Errorf("copy %d: cached %v", i, step.Cached)
 		}
 	}
 }
@@ -155,24 +157,25 @@ func TestCacheKeys(t *testing.T) {
 	t.Parallel()
 	context := tree(t, map[string]string{"f": "f", "g": "f"})
 	dir := builder.Dir(context)
-	echo := func(change func(*builder.Cmd)) func(*builder.Stage) error {
+	type step = func(*builder.Stage) (builder.Step, error)
+	echo := func(change func(*builder.Cmd)) step {
 		cmd := builder.Cmd{Args: []string{"/bin/sh", "-c", "env >/env; pwd >/pwd; id >/tmp/id"}}
 		change(&cmd)
-		return func(s *builder.Stage) error { return s.Run(t.Context(), cmd) }
+		return func(s *builder.Stage) (builder.Step, error) { return s.Run(t.Context(), cmd) }
 	}
 	plain := echo(func(*builder.Cmd) {})
-	cp := func(dest string, sources ...builder.Source) func(*builder.Stage) error {
-		return func(s *builder.Stage) error { return s.Copy(t.Context(), dest, sources...) }
+	cp := func(dest string, sources ...builder.Source) step {
+		return func(s *builder.Stage) (builder.Step, error) { return s.Copy(t.Context(), dest, sources...) }
 	}
-	configured := func(change func(*builder.Config), then func(*builder.Stage) error) func(*builder.Stage) error {
-		return func(s *builder.Stage) error { s.Configure(change); return then(s) }
+	configured := func(change func(*builder.Config), then step) step {
+		return func(s *builder.Stage) (builder.Step, error) { s.Configure("", change); return then(s) }
 	}
-	opened := func(s *builder.Stage) error {
+	opened := func(s *builder.Stage) (builder.Step, error) {
 		return s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/chmod", "777", "/"}})
 	}
 	tests := []struct {
 		name string
-		do   func(*builder.Stage) error
+		do   step
 		hit  bool
 	}{
 		{"open", opened, false},
@@ -194,20 +197,25 @@ func TestCacheKeys(t *testing.T) {
 		{"copy with an owner", cp("/c/", dir.Select("f").Chown("1")), false},
 		{"copy with a mode", cp("/c/", dir.Select("f").Chmod("600")), false},
 		{"copy without", cp("/c/", dir.Select("f").Exclude("x")), false},
-		{"add", func(s *builder.Stage) error { return s.Add(t.Context(), "/c/", dir.Select("f")) }, false},
-		{"workdir", func(s *builder.Stage) error { return s.Workdir(t.Context(), "/w") }, false},
-		{"workdir of another user", configured(func(c *builder.Config) { c.User = "app" }, func(s *builder.Stage) error { return s.Workdir(t.Context(), "/w") }), false},
+		{"add", func(s *builder.Stage) (builder.Step, error) { return s.Add(t.Context(), "/c/", dir.Select("f")) }, false},
+		{"workdir", func(s *builder.Stage) (builder.Step, error) {
+			return s.Workdir(t.Context(), "/w", "")
+		}, false},
+		{"workdir of another user", configured(func(c *builder.Config) { c.User = "app" }, func(s *builder.Stage) (builder.Step, error) {
+			return s.Workdir(t.Context(), "/w", "")
+		}), false},
 	}
 	b := open(t)
 	for _, test := range tests {
 		s := base(t, b)
 		if test.name != "open" {
-			ok(t, opened(s))
+			ok(t, errOf(opened(s)))
 		}
-		if err := test.do(s); err != nil {
+		did, err := test.do(s)
+		if err != nil {
 			t.Fatalf("%s: %v", test.name, err)
 		}
-		if got := s.Last().Cached; got != test.hit {
+		if got := did.Cached; got != test.hit {
 			t.Errorf("%s: cached %v, want %v", test.name, got, test.hit)
 		}
 	}
@@ -222,8 +230,7 @@ func TestCacheIsOfALayer(t *testing.T) {
 	run(t, two, "sleep 1; echo 2 >/f") // so that its layers are held by now
 	run(t, three, "echo 1 >/f")
 	for i, s := range []*builder.Stage{one, two, three} {
-		run(t, s, "cat /f >/g")
-		if got := s.Last().Cached; got != (i == 2) {
+		if got := run(t, s, "cat /f >/g").Cached; got != (i == 2) {
 			t.Errorf("stage %d: cached %v", i+1, got)
 		}
 	}
@@ -236,8 +243,7 @@ func TestCacheIsOfALayer(t *testing.T) {
 	ok(t, err)
 	again := base(t, b)
 	run(t, again, "sleep 1; echo 2 >/f")
-	run(t, again, "cat /f >/g")
-	if again.Last().Cached {
+	if run(t, again, "cat /f >/g").Cached {
 		t.Error("the removed layer was in the cache")
 	}
 	equal(t, sh(t, again, "cat /g"), "2\n")
@@ -249,8 +255,8 @@ func TestCacheForgetsFailures(t *testing.T) {
 	b := open(t)
 	s := base(t, b)
 	cmd := builder.Cmd{Args: []string{"/bin/sh", "-c", "exit 3"}}
-	exits(t, s.Run(t.Context(), cmd), 3)
-	exits(t, s.Run(t.Context(), cmd), 3)
+	exits(t, errOf(s.Run(t.Context(), cmd)), 3)
+	exits(t, errOf(s.Run(t.Context(), cmd)), 3)
 }
 
 // Stages of one build that do not look into the cache do an equal step once, so that the
@@ -269,8 +275,8 @@ func TestNoCacheDoesEqualStepsOnce(t *testing.T) {
 			ok(t, err)
 			defer s.Close()
 			wg.Go(func() {
-				err := errors.Join(s.Run(ctx, builder.Cmd{Args: []string{"sh", "-c", "cat /proc/sys/kernel/random/uuid >/id"}}),
-					s.Copy(ctx, "/c/", builder.Dir(context)), s.Workdir(ctx, "/w"), s.CopyWith(ctx, builder.CopyOptions{Link: true}, "/l/", builder.Dir(context)))
+				err := errors.Join(errOf(s.Run(ctx, builder.Cmd{Args: []string{"sh", "-c", "cat /proc/sys/kernel/random/uuid >/id"}})),
+					errOf(s.Copy(ctx, "/c/", builder.Dir(context))), errOf(s.Workdir(ctx, "/w", "")), errOf(s.CopyWith(ctx, builder.CopyOptions{Link: true}, "/l/", builder.Dir(context))))
 				img, commitErr := s.Commit(ctx, "", builder.CommitOptions{})
 				if images[i] = img.ID; errors.Join(err, commitErr) != nil {
 					t.Error(err, commitErr)
@@ -296,8 +302,8 @@ func TestNoCacheDoesEqualStepsOnce(t *testing.T) {
 	// Other content is another step.
 	opts := builder.StageOptions{NoCache: true, Build: "2"}
 	one, two := stage(t, b, builder.Scratch, opts), stage(t, b, builder.Scratch, opts)
-	ok(t, one.Copy(ctx, "/", builder.Dir(context)))
+	ok(t, errOf(one.Copy(ctx, "/", builder.Dir(context))))
 	ok(t, os.WriteFile(filepath.Join(context, "f"), []byte("two"), 0o644))
-	ok(t, two.Copy(ctx, "/", builder.Dir(context)))
+	ok(t, errOf(two.Copy(ctx, "/", builder.Dir(context))))
 	equal(t, entryOf(t, lastLayer(t, b, two), "f").content, "two")
 }

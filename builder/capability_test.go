@@ -23,10 +23,10 @@ func TestPrivilegedFiles(t *testing.T) {
 	b := open(t)
 	record := map[string]string{"SCHILY.xattr." + capability: bindService}
 	s := base(t, b)
-	ok(t, s.Add(t.Context(), "/p/", packedFile(tarOf(t,
+	ok(t, errOf(s.Add(t.Context(), "/p/", packedFile(tarOf(t,
 		tar.Header{Name: "cap", Typeflag: tar.TypeReg, Mode: 0o755, Uid: 5, Linkname: "c", PAXRecords: record},
 		tar.Header{Name: "suid", Typeflag: tar.TypeReg, Mode: 0o6755, Uid: 5, Gid: 6, Linkname: "s"},
-	))))
+	)))))
 	check := func(s *builder.Stage, dir string, uid, gid int) {
 		t.Helper()
 		layer := lastLayer(t, b, s)
@@ -40,11 +40,11 @@ func TestPrivilegedFiles(t *testing.T) {
 	}
 	check(s, "p", 5, 6)
 	copied := base(t, b)
-	ok(t, copied.Copy(t.Context(), "/q", s.Path("/p")))
+	ok(t, errOf(copied.Copy(t.Context(), "/q", s.Path("/p"))))
 	check(copied, "q", 5, 6)
-	ok(t, copied.Copy(t.Context(), "/r", s.Path("/p").Chown("7:8")))
+	ok(t, errOf(copied.Copy(t.Context(), "/r", s.Path("/p").Chown("7:8"))))
 	check(copied, "r", 7, 8)
-	ok(t, copied.CopyWith(t.Context(), builder.CopyOptions{Link: true}, "/l", s.Path("/p")))
+	ok(t, errOf(copied.CopyWith(t.Context(), builder.CopyOptions{Link: true}, "/l", s.Path("/p"))))
 	check(copied, "l", 5, 6)
 	run(t, copied, "cp -a /q/suid /q/cap /root; echo >>/q/none")
 	run(t, copied, "mv /q/cap /q/suid /tmp")

@@ -1,12 +1,10 @@
-//go:build linux
-
 package builder
 
 import (
 	"context"
 	"slices"
 
-	"github.com/oakum-build/oakum/builder/internal/worker"
+	"github.com/oakum-build/oakum/builder/internal/protocol"
 )
 
 // CheckCommand says what keeps the command of the configuration (entrypoint and cmd)
@@ -18,7 +16,7 @@ func (s *Stage) CheckCommand(ctx context.Context) ([]string, error) {
 	if s.closed {
 		return nil, ErrClosed
 	}
-	p := worker.Command{
+	p := protocol.CheckCommand{
 		Stage: s.id, Args: slices.Concat(s.config.Entrypoint, s.config.Cmd), Env: s.config.Env,
 		Dir: s.config.WorkingDir, Arch: s.image.Architecture,
 	}
@@ -29,7 +27,5 @@ func (s *Stage) CheckCommand(ctx context.Context) ([]string, error) {
 	if len(p.Args) == 0 || s.image.OS != "linux" {
 		return nil, nil
 	}
-	var problems []string
-	err := s.b.call(ctx, "checkcommand", p, &problems, nil)
-	return problems, err
+	return callFor(ctx, s, p)
 }

@@ -37,7 +37,7 @@ func programs(t *testing.T) string {
 func TestCheckCommand(t *testing.T) {
 	b := open(t)
 	s := base(t, b)
-	ok(t, s.Copy(t.Context(), "/opt/", builder.Dir(programs(t))))
+	ok(t, errOf(s.Copy(t.Context(), "/opt/", builder.Dir(programs(t)))))
 	for _, c := range []struct {
 		name   string
 		change func(*builder.Config)
@@ -55,7 +55,7 @@ func TestCheckCommand(t *testing.T) {
 		}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s.Configure(func(config *builder.Config) {
+			s.Configure("", func(config *builder.Config) {
 				*config = builder.Config{}
 				c.change(config)
 			})
@@ -71,13 +71,13 @@ func TestCheckCommand(t *testing.T) {
 			}
 		})
 	}
-	s.Configure(func(c *builder.Config) { *c = builder.Config{Cmd: []string{"/opt/app"}} })
-	ok(t, s.Copy(t.Context(), "/opt/app", builder.Dir("/bin").Select("busybox")))
+	s.Configure("", func(c *builder.Config) { *c = builder.Config{Cmd: []string{"/opt/app"}} })
+	ok(t, errOf(s.Copy(t.Context(), "/opt/app", builder.Dir("/bin").Select("busybox"))))
 	if got, err := s.CheckCommand(t.Context()); err != nil || len(got) > 0 {
 		t.Errorf("after the program came: %q, %v", got, err)
 	}
 	empty := scratch(t, b)
-	empty.Configure(func(c *builder.Config) { c.Cmd = []string{"/app"} })
+	empty.Configure("", func(c *builder.Config) { c.Cmd = []string{"/app"} })
 	if got, err := empty.CheckCommand(t.Context()); err != nil || len(got) != 1 {
 		t.Errorf("in nothing: %q, %v", got, err)
 	}
@@ -87,7 +87,7 @@ func TestCheckCommand(t *testing.T) {
 // BenchmarkCheckCommand measures a command that was found fine before.
 func BenchmarkCheckCommand(b *testing.B) {
 	s := base(b, open(b))
-	s.Configure(func(c *builder.Config) { c.Cmd = []string{"/bin/sh", "-c", "httpd -f"} })
+	s.Configure("", func(c *builder.Config) { c.Cmd = []string{"/bin/sh", "-c", "httpd -f"} })
 	for b.Loop() {
 		if got, err := s.CheckCommand(b.Context()); err != nil || len(got) > 0 {
 			b.Fatal(got, err)
@@ -98,7 +98,7 @@ func BenchmarkCheckCommand(b *testing.B) {
 // BenchmarkCheckBrokenCommand measures one that is looked at each time.
 func BenchmarkCheckBrokenCommand(b *testing.B) {
 	s := base(b, open(b))
-	s.Configure(func(c *builder.Config) { c.Cmd = []string{"/app"} })
+	s.Configure("", func(c *builder.Config) { c.Cmd = []string{"/app"} })
 	for b.Loop() {
 		if got, err := s.CheckCommand(b.Context()); err != nil || len(got) != 1 {
 			b.Fatal(got, err)

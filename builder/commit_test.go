@@ -4,6 +4,7 @@ package builder_test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/event"
 )
 
 func file(name, content string) builder.Source {
@@ -30,11 +32,10 @@ func TestConfigure(t *testing.T) {
 		Healthcheck: &builder.Healthcheck{Test: []string{"CMD", "/ok"}, Interval: time.Minute, Timeout: time.Second, StartPeriod: 2 * time.Second, StartInterval: 3 * time.Second, Retries: 4},
 		OnBuild:     []string{"RUN true"}, Shell: []string{"/bin/bash", "-c"},
 	}
-	s.Describe("CONFIGURED")
-	s.Configure(func(c *builder.Config) { *c = want })
-	s.Configure(func(c *builder.Config) {}) // not described: not in the history
+	s.Configure("CONFIGURED", func(c *builder.Config) { *c = want })
+	s.Configure("", func(c *builder.Config) {}) // without a text: not in the history
 	s.Config().Labels["org.example/key"] = "a copy's"
-	ok(t, s.Copy(t.Context(), "/f", file("f", "x")))
+	ok(t, errOf(s.Copy(t.Context(), "/f", file("f", "x"))))
 	for _, format := range []string{"oci", "docker"} {
 		img, err := s.Commit(t.Context(), format, builder.CommitOptions{Format: format, Author: "me", Comment: "done"})
 		ok(t, err)
@@ -51,8 +52,7 @@ func TestConfigure(t *testing.T) {
 	if got := next.Config(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
-	next.Describe("CHANGED")
-	next.Configure(func(c *builder.Config) { c.Cmd = nil })
+	next.Configure("CHANGED", func(c *builder.Config) { c.Cmd = nil })
 	img, err := next.Commit(t.Context(), "next", builder.CommitOptions{})
 	ok(t, err)
 	d, err := b.Inspect(t.Context(), img.ID)
@@ -90,21 +90,75 @@ func TestAnnotations(t *testing.T) {
 	}
 }
 
-func TestDescribe(t *testing.T) {
+// TestInheritAnnotations: annotations of the base are kept only when that is asked for, also over a Fork.
+func TestInheritAnnotations(t *testing.T) {
 	t.Parallel()
-	var events []builder.Event
-	b := openIn(t, builder.Options{Root: tempDir(t), Events: func(e builder.Event) { events = append(events, e) }})
+	b := open(t)
+	_, err := scratch(t, b).Commit(t.Context(), "base", builder.CommitOptions{Annotations: map[string]string{"a": "base", "b": "base"}})
+	ok(t, err)
+	on := stage(t, b, "base", builder.StageOptions{})
+	fork, err := on.Fork(t.Context(), builder.StageOptions{})
+	ok(t, err)
+	defer fork.Close()
+	own := map[string]string{"b": "own", "c": "own"}
+	for _, test := range []struct {
+		opts builder.CommitOptions
+		want map[string]string
+	}{
+		{builder.CommitOptions{}, nil},
+		{builder.CommitOptions{Annotations: own}, own},
+		{builder.CommitOptions{InheritAnnotations: true}, map[string]string{"a": "base", "b": "base"}},
+		{builder.CommitOptions{InheritAnnotations: true, Annotations: own}, map[string]string{"a": "base", "b": "own", "c": "own"}},
+		{builder.CommitOptions{InheritAnnotations: true, Annotations: own, UnsetAnnotations: []string{"a", "b", "x"}}, map[string]string{"c": "own"}},
+		{builder.CommitOptions{InheritAnnotations: true, Format: "docker"}, nil},
+	} {
+		for _, s := range []*builder.Stage{on, fork} {
+			img, err := s.Commit(t.Context(), "", test.opts)
+			ok(t, err)
+			d, err := b.Inspect(t.Context(), img.ID)
+			ok(t, err)
+			if !maps.Equal(d.Annotations, test.want) {
+				t.Errorf("%+v: got %v, want %v", test.opts, d.Annotations, test.want)
+			}
+		}
+	}
+}
+
+func TestOmitHistory(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	s := scratch(t, b)
+	s.Configure("CONFIGURED", func(c *builder.Config) { c.Cmd = []string{"x"} })
+	kept, err := s.Commit(t.Context(), "base", builder.CommitOptions{})
+	ok(t, err)
+	on := stage(t, b, "base", builder.StageOptions{})
+	ok(t, errOf(on.Copy(t.Context(), "/", builder.Bytes("f", nil))))
+	without, err := on.Commit(t.Context(), "", builder.CommitOptions{OmitHistory: true, Comment: "of nothing"})
+	ok(t, err)
+	for id, want := range map[string]int{kept.ID: 1, without.ID: 0} {
+		d, err := b.Inspect(t.Context(), id)
+		ok(t, err)
+		if len(d.History) != want || len(d.Config.Cmd) != 1 {
+			t.Errorf("got %+v, want %d entries of the history", d, want)
+		}
+	}
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	var events []event.Event
+	b := openIn(t, builder.Options{Root: tempDir(t), Events: func(e event.Event) { events = append(events, e) }})
 	s := stage(t, b, builder.Scratch, builder.StageOptions{Name: "named"})
-	s.Describe("first")
-	ok(t, s.Copy(t.Context(), "/", builder.Dir(baseDir)))
+	ok(t, errOf(s.CopyWith(t.Context(), builder.CopyOptions{History: "first"}, "/", builder.Dir(baseDir))))
 	run(t, s, "true") // describes itself
-	s.Describe("third")
-	ok(t, s.Workdir(t.Context(), "/w"))
+	ok(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, History: "RUN second"})))
+	ok(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, History: "not told", Ephemeral: true})))
+	ok(t, errOf(s.Workdir(t.Context(), "/w", "third")))
 	img, err := s.Commit(t.Context(), "", builder.CommitOptions{})
 	ok(t, err)
 	d, err := b.Inspect(t.Context(), img.ID)
 	ok(t, err)
-	equal(t, history(d), "first\nRUN /bin/sh -c true\nthird\n")
+	equal(t, history(d), "first\nRUN /bin/sh -c true\nRUN second\nthird\n")
 	ok(t, b.Close())
 	var got []string
 	for _, e := range events {
@@ -117,6 +171,8 @@ func TestDescribe(t *testing.T) {
 step-finished first
 step-started RUN /bin/sh -c true
 step-finished RUN /bin/sh -c true
+step-started RUN second
+step-finished RUN second
 step-started third
 step-finished third
 committed`)
@@ -126,7 +182,7 @@ func TestCommitFormats(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	s := scratch(t, b)
-	ok(t, s.Copy(t.Context(), "/f", file("f", "x")))
+	ok(t, errOf(s.Copy(t.Context(), "/f", file("f", "x"))))
 	const oci, docker = "application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"
 	digests := map[string]string{}
 	for _, test := range []struct{ format, mediaType string }{{"oci", oci}, {"docker", docker}, {"", oci}, {"oci", oci}, {"docker", docker}} {
@@ -159,7 +215,7 @@ func TestCommitNames(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	s := scratch(t, b)
-	ok(t, s.Copy(t.Context(), "/f", file("f", "x")))
+	ok(t, errOf(s.Copy(t.Context(), "/f", file("f", "x"))))
 	for name, want := range map[string]string{
 		"app": "localhost/app:latest", "app:v1": "localhost/app:v1", "team/app": "localhost/team/app:latest",
 		"localhost/app:x": "localhost/app:x", "example.com/app": "example.com/app:latest", "example.com:5000/a/b:c": "example.com:5000/a/b:c",
@@ -190,7 +246,7 @@ func TestCommitNames(t *testing.T) {
 		equal(t, d.ID, img.ID)
 	}
 	// A name moves to the image that took it last.
-	ok(t, s.Copy(t.Context(), "/g", file("g", "y")))
+	ok(t, errOf(s.Copy(t.Context(), "/g", file("g", "y"))))
 	moved, err := s.Commit(t.Context(), "one", builder.CommitOptions{})
 	ok(t, err)
 	d, err := b.Inspect(t.Context(), "one")
@@ -207,7 +263,7 @@ func TestCommitTimes(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	s := scratch(t, b)
-	ok(t, s.Copy(t.Context(), "/f", file("f", "x")))
+	ok(t, errOf(s.Copy(t.Context(), "/f", file("f", "x"))))
 	at := time.Date(2020, 2, 3, 4, 5, 6, 0, time.FixedZone("", 3600))
 	img, err := s.Commit(t.Context(), "dated", builder.CommitOptions{Created: &at})
 	ok(t, err)
@@ -230,8 +286,7 @@ func TestCommitNothing(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	s := scratch(t, b)
-	s.Describe("LABEL a=b")
-	s.Configure(func(c *builder.Config) { c.Labels = map[string]string{"a": "b"} })
+	s.Configure("LABEL a=b", func(c *builder.Config) { c.Labels = map[string]string{"a": "b"} })
 	img, err := s.Commit(t.Context(), "empty", builder.CommitOptions{})
 	ok(t, err)
 	d, err := b.Inspect(t.Context(), img.ID)
@@ -241,7 +296,7 @@ func TestCommitNothing(t *testing.T) {
 	}
 	// It can be built upon.
 	next := stage(t, b, "empty", builder.StageOptions{})
-	ok(t, next.Copy(t.Context(), "/", builder.Dir(baseDir)))
+	ok(t, errOf(next.Copy(t.Context(), "/", builder.Dir(baseDir))))
 	equal(t, sh(t, next, "echo works"), "works\n")
 }
 
@@ -266,14 +321,14 @@ func TestFork(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	s := base(t, b)
-	s.Configure(func(c *builder.Config) { c.Env = []string{"A=1"}; c.Labels = map[string]string{"k": "v"} })
+	s.Configure("", func(c *builder.Config) { c.Env = []string{"A=1"}; c.Labels = map[string]string{"k": "v"} })
 	run(t, s, "echo before >/f")
 	fork, err := s.Fork(t.Context(), builder.StageOptions{Name: "fork"})
 	ok(t, err)
 	defer fork.Close()
 	run(t, s, "echo after >/f")
 	run(t, fork, "echo forked >>/f")
-	fork.Configure(func(c *builder.Config) { c.Env[0] = "A=2"; c.Labels["k"] = "w" })
+	fork.Configure("", func(c *builder.Config) { c.Env[0] = "A=2"; c.Labels["k"] = "w" })
 	equal(t, sh(t, s, "cat /f; echo $A"), "after\n1\n")
 	equal(t, sh(t, fork, "cat /f; echo $A"), "before\nforked\n2\n")
 	equal(t, s.Config().Labels["k"], "v")

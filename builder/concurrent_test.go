@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/event"
 )
 
 // parallel calls f n times at once and fails the test at the first error.
@@ -42,7 +43,7 @@ func TestStagesSideBySide(t *testing.T) {
 			return err
 		}
 		defer s.Close()
-		if err := s.Copy(t.Context(), "/x", builder.FS(embedded), first.Path("/etc/passwd")); err != nil {
+		if _, err := s.Copy(t.Context(), "/x", builder.FS(embedded), first.Path("/etc/passwd")); err != nil {
 			return err
 		}
 		enter := trigger(func() {
@@ -51,13 +52,13 @@ func TestStagesSideBySide(t *testing.T) {
 			running++
 			most = max(most, running)
 		})
-		if err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", fmt.Sprintf("echo %d >/f; echo up; sleep 1", i)}, Stdout: enter}); err != nil {
+		if _, err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", fmt.Sprintf("echo %d >/f; echo up; sleep 1", i)}, Stdout: enter}); err != nil {
 			return err
 		}
 		mu.Lock()
 		running--
 		mu.Unlock()
-		if err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "cat /f; ls /x"}, Stdout: &outs[i], Ephemeral: true}); err != nil {
+		if _, err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "cat /f; ls /x"}, Stdout: &outs[i], Ephemeral: true}); err != nil {
 			return err
 		}
 		_, err = s.Commit(t.Context(), fmt.Sprintf("image%d", i), builder.CommitOptions{})
@@ -89,11 +90,13 @@ func TestSameStepsAtOnce(t *testing.T) {
 			return err
 		}
 		defer s.Close()
-		if err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "sleep 0.3; cat /proc/sys/kernel/random/uuid >/id"}}); err != nil {
+		step, err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "sleep 0.3; cat /proc/sys/kernel/random/uuid >/id"}})
+		if err != nil {
 			return err
 		}
-		cached[i] = s.Last().Cached
-		return s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/cat", "/id"}, Stdout: &outs[i], Ephemeral: true})
+		cached[i] = step.Cached
+		_, err = s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/cat", "/id"}, Stdout: &outs[i], Ephemeral: true})
+		return err
 	})
 	done := 0
 	for i := range n {
@@ -118,7 +121,7 @@ func TestSameStepFails(t *testing.T) {
 			return err
 		}
 		defer s.Close()
-		err = s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "sleep 0.1; exit 9"}})
+		_, err = s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "sleep 0.1; exit 9"}})
 		if err == nil || !strings.Contains(err.Error(), "exit status 9") {
 			return fmt.Errorf("got error %w", err)
 		}
@@ -174,11 +177,11 @@ func TestBuildersShareAStore(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := s.Copy(t.Context(), "/", builder.Dir(baseDir)); err != nil {
+		if _, err := s.Copy(t.Context(), "/", builder.Dir(baseDir)); err != nil {
 			return err
 		}
 		for n := range 3 {
-			if err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", fmt.Sprintf("echo %d >>/f", i*(n%2))}}); err != nil {
+			if _, err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", fmt.Sprintf("echo %d >>/f", i*(n%2))}}); err != nil {
 				return err
 			}
 		}
@@ -197,7 +200,7 @@ func TestEventsOneAtATime(t *testing.T) {
 	t.Parallel()
 	var busy sync.Mutex
 	overlaps := 0
-	b := openIn(t, builder.Options{Root: tempDir(t), Events: func(builder.Event) {
+	b := openIn(t, builder.Options{Root: tempDir(t), Events: func(event.Event) {
 		if !busy.TryLock() {
 			overlaps++
 			return
@@ -210,7 +213,8 @@ func TestEventsOneAtATime(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return s.Copy(t.Context(), fmt.Sprint("/", i, "/"), file("f", "x"))
+		_, err = s.Copy(t.Context(), fmt.Sprint("/", i, "/"), file("f", "x"))
+		return err
 	})
 	if overlaps > 0 {
 		t.Errorf("%d events came during others", overlaps)

@@ -89,12 +89,3 @@ func checkUTF8(name, text string) error {
 	}
 	return fmt.Errorf("%w: the %s %q is not UTF-8, and an image can hold nothing else there", ErrInvalid, name, text)
 }
-
-// History is one entry of an image's history (OCI image configuration, "history").
-type History struct {
-	Created    *time.Time `json:"created,omitempty"`
-	CreatedBy  string     `json:"created_by,omitempty"`
-	Author     string     `json:"author,omitempty"`
-	Comment    string     `json:"comment,omitempty"`
-	EmptyLayer bool       `json:"empty_layer,omitempty"`
-}

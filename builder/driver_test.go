@@ -3,6 +3,9 @@
 package builder_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/event"
 )
 
 // Where Podman fills the store for fuse-overlayfs, what is pulled here is still unpacked as
@@ -47,8 +51,8 @@ func TestStoreWithMountProgram(t *testing.T) {
 func TestStorageDriverOfTheEnvironment(t *testing.T) {
 	t.Setenv("STORAGE_DRIVER", "vfs")
 	var warnings []string
-	b := openIn(t, builder.Options{Root: tempDir(t), Events: func(e builder.Event) {
-		if e.Kind == builder.EventWarning {
+	b := openIn(t, builder.Options{Root: tempDir(t), Events: func(e event.Event) {
+		if e.Kind == event.Warning {
 			warnings = append(warnings, e.Text)
 		}
 	}})
@@ -61,8 +65,8 @@ func TestStorageDriverOfTheEnvironment(t *testing.T) {
 	}
 }
 
-// A store on a file system on which overlay cannot be mounted is an error of Open, before
-// anything is pulled, and says where else it can be.
+// A store on a file system on which overlay cannot be mounted keeps plain files. One that is to be overlay's is
+// an error of Open, before anything is pulled, and says where else it can be.
 func TestStoreOnOverlay(t *testing.T) {
 	t.Parallel()
 	exe, err := os.Executable()
@@ -73,10 +77,25 @@ func TestStoreOnOverlay(t *testing.T) {
 	}
 	for range 2 { // the driver remembers the outcome of its trial
 		cmd := exec.Command("unshare", args...)
-		cmd.Env = append(os.Environ(), roleEnv+"="+args[len(args)-1]+"/m/store:1")
+		cmd.Env = append(os.Environ(), roleEnv+"=drivers:"+args[len(args)-1]+"/m/store")
 		out, err := cmd.Output()
-		if err == nil || !strings.Contains(string(out), "is where overlay cannot be mounted") || !strings.Contains(string(out), "to mend it: put the store on") {
+		if err != nil || !strings.HasPrefix(string(out), "tree <nil>\n") || !strings.Contains(string(out), "is where overlay cannot be mounted") || !strings.Contains(string(out), "put the store on") {
 			t.Errorf("got %v, %s", err, out)
 		}
 	}
+}
+
+// playDrivers tells which driver a store at a path gets, and what comes of one that is to be overlay's.
+func playDrivers(root string) int {
+	for _, driver := range []string{"", "overlay"} {
+		b, err := builder.Open(context.Background(), builder.Options{Root: root, Driver: driver})
+		if err != nil {
+			var host *builder.HostError
+			fmt.Println(err, errors.As(err, &host) && host.Fix != "", host)
+			continue
+		}
+		info, err := b.Info(context.Background())
+		fmt.Println(info.Driver, errors.Join(err, b.Close()))
+	}
+	return 0
 }

@@ -24,7 +24,7 @@ func TestErrors(t *testing.T) {
 	s := base(t, b)
 	img, err := s.Commit(t.Context(), "app", builder.CommitOptions{Names: []string{"also"}})
 	ok(t, err)
-	from := func(ref string, pull builder.PullPolicy) func(context.Context) error {
+	from := func(ref string, pull string) func(context.Context) error {
 		return func(ctx context.Context) error {
 			s, err := b.Stage(ctx, ref, builder.StageOptions{Pull: pull})
 			if err == nil {
@@ -54,13 +54,13 @@ func TestErrors(t *testing.T) {
 		call func(context.Context) error
 		want error
 	}{
-		{"stage of a missing image", from("nope", builder.PullNever), builder.ErrImageNotFound},
-		{"stage of a missing full name", from(nowhere, builder.PullNever), builder.ErrImageNotFound},
-		{"stage from no registry", from(nowhere, builder.PullMissing), builder.ErrRegistry},
-		{"stage always from no registry", from(nowhere, builder.PullAlways), builder.ErrRegistry},
-		{"stage newer from no registry", from("app", builder.PullNewer), nil},
-		{"stage of a bad name", from("UPPER", builder.PullNever), builder.ErrReference},
-		{"stage of no name", from("", builder.PullMissing), builder.ErrReference},
+		{"stage of a missing image", from("nope", "never"), builder.ErrImageNotFound},
+		{"stage of a missing full name", from(nowhere, "never"), builder.ErrImageNotFound},
+		{"stage from no registry", from(nowhere, ""), builder.ErrRegistry},
+		{"stage always from no registry", from(nowhere, "always"), builder.ErrRegistry},
+		{"stage newer from no registry", from("app", "newer"), nil},
+		{"stage of a bad name", from("UPPER", "never"), builder.ErrReference},
+		{"stage of no name", from("", ""), builder.ErrReference},
 		{"stage by a bad policy", from("app", "sometimes"), builder.ErrInvalid},
 		{"inspect", inspect("nope"), builder.ErrImageNotFound},
 		{"inspect a bad name", inspect("a b"), builder.ErrReference},

@@ -38,8 +38,8 @@ func exampleStore() (root string, cleanUp func()) {
 	ctx := context.Background()
 	b := must(builder.Open(ctx, builder.Options{Root: root}))
 	s := must(b.Stage(ctx, builder.Scratch, builder.StageOptions{}))
-	check(s.Copy(ctx, "/", builder.Dir(baseDir)))
-	s.Configure(func(c *builder.Config) { c.Cmd = []string{"sh"} })
+	must(s.Copy(ctx, "/", builder.Dir(baseDir)))
+	s.Configure("", func(c *builder.Config) { c.Cmd = []string{"sh"} })
 	must(s.Commit(ctx, "busybox", builder.CommitOptions{}))
 	check(b.Close())
 	return root, func() {

@@ -22,6 +22,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder"
+	_ "github.com/oakum-build/oakum/builder/oci" // for tests of both sandboxes
+	"github.com/oakum-build/oakum/builder/push"
+	"github.com/oakum-build/oakum/storage/compression"
 )
 
 // The tests build for real, in stores in temporary directories. Their base is nothing
@@ -33,7 +36,7 @@ const (
 	group       = "root:x:0:\napps:x:1001:\nweb:x:33:\nextra:x:2000:app,web\nmore:x:2001:app\n"
 )
 
-// baseDir has the files of the base image.
+// baseDir has the files of the base image. Beside it there is room for what tests make once.
 var baseDir string
 
 func TestMain(m *testing.M) {
@@ -45,7 +48,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "the tests' base image:", err)
 		os.Exit(1)
 	}
-	baseDir = dir
+	baseDir = filepath.Join(dir, "base")
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
@@ -56,8 +59,9 @@ func makeBase() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	base := filepath.Join(dir, "base")
 	for _, d := range []string{"bin", "etc", "root", "tmp", "home/app", "dev", "proc", "sys"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(base, d), 0o755); err != nil {
 			return "", err
 		}
 	}
@@ -70,15 +74,15 @@ func makeBase() (string, error) {
 		return "", fmt.Errorf("%s --list: %w", busyboxPath, err)
 	}
 	for applet := range strings.FieldsSeq(string(applets)) {
-		if err := os.Symlink("busybox", filepath.Join(dir, "bin", applet)); err != nil && applet != "busybox" {
+		if err := os.Symlink("busybox", filepath.Join(base, "bin", applet)); err != nil && applet != "busybox" {
 			return "", err
 		}
 	}
-	os.Remove(filepath.Join(dir, "bin/busybox"))
+	os.Remove(filepath.Join(base, "bin/busybox"))
 	return dir, errors.Join(
-		os.WriteFile(filepath.Join(dir, "bin/busybox"), bin, 0o755),
-		os.WriteFile(filepath.Join(dir, "etc/passwd"), []byte(passwd), 0o644),
-		os.WriteFile(filepath.Join(dir, "etc/group"), []byte(group), 0o644),
+		os.WriteFile(filepath.Join(base, "bin/busybox"), bin, 0o755),
+		os.WriteFile(filepath.Join(base, "etc/passwd"), []byte(passwd), 0o644),
+		os.WriteFile(filepath.Join(base, "etc/group"), []byte(group), 0o644),
 	)
 }
 
@@ -117,7 +121,7 @@ func open(t testing.TB) *builder.Builder {
 
 func openIn(t testing.TB, opts builder.Options) *builder.Builder {
 	t.Helper()
-	b, err := builder.Open(t.Context(), opts)
+	b, err := builder.Open(t.Context(), chosen(opts))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +153,7 @@ func stage(t testing.TB, b *builder.Builder, from string, opts builder.StageOpti
 func base(t testing.TB, b *builder.Builder) *builder.Stage {
 	t.Helper()
 	s := scratch(t, b)
-	ok(t, s.Copy(t.Context(), "/", builder.Dir(baseDir)))
+	ok(t, errOf(s.Copy(t.Context(), "/", builder.Dir(baseDir))))
 	return s
 }
 
@@ -187,19 +191,24 @@ func output(t testing.TB, s *builder.Stage, cmd builder.Cmd) string {
 	t.Helper()
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := s.Run(t.Context(), cmd); err != nil {
+	if _, err := s.Run(t.Context(), cmd); err != nil {
 		t.Fatalf("%q: %v\n%s", cmd.Args, err, out.String())
 	}
 	return out.String()
 }
 
+// errOf is the error of a step.
+func errOf(_ builder.Step, err error) error { return err }
+
 // run runs a script as a step.
-func run(t testing.TB, s *builder.Stage, script string) {
+func run(t testing.TB, s *builder.Stage, script string) builder.Step {
 	t.Helper()
 	var out bytes.Buffer
-	if err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", script}, Stdout: &out, Stderr: &out}); err != nil {
+	step, err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", script}, Stdout: &out, Stderr: &out})
+	if err != nil {
 		t.Fatalf("%s: %v\n%s", script, err, out.String())
 	}
+	return step
 }
 
 // tree is a directory with files: name to content, a name with a slash at its end
@@ -236,11 +245,15 @@ type tarEntry struct {
 	content string
 }
 
+// asIs is for a push of which only the files matter: with the race detector, a second per megabyte goes into
+// compressing them.
+var asIs = builder.PushOptions{Compression: push.Compression{Algorithm: compression.Uncompressed}}
+
 // layers gives the layers of an image as it leaves the store.
 func layers(t testing.TB, b *builder.Builder, ref string) [][]tarEntry {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "image")
-	_, err := b.Push(t.Context(), ref, "dir:"+dir, builder.PushOptions{})
+	_, err := b.Push(t.Context(), ref, "dir:"+dir, asIs)
 	ok(t, err)
 	raw, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	ok(t, err)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/event"
+	"github.com/oakum-build/oakum/builder/isolation"
 )
 
 // tarOf is an archive of entries that are as they should be, with what a regular file holds in
@@ -48,8 +50,8 @@ func packedFile(data []byte) builder.Source {
 func warnings(t testing.TB) (*builder.Builder, func() string) {
 	t.Helper()
 	var got []string
-	b := openIn(t, builder.Options{Root: tempDir(t), Events: func(e builder.Event) {
-		if e.Kind == builder.EventWarning {
+	b := openIn(t, builder.Options{Root: tempDir(t), Events: func(e event.Event) {
+		if e.Kind == event.Warning {
 			got = append(got, e.Text)
 		}
 	}})
@@ -76,21 +78,24 @@ func TestDevicesOfArchives(t *testing.T) {
 		nodes, notice = "character special file 666 0:0 dev/also\ncharacter special file 666 0:0 dev/null\nblock special file 644 0:0 dev/sda\n", ""
 	}
 	want := strings.Join(sorted(strings.SplitAfter(nodes+"d 755 0:0 dev\nfifo 600 0:0 dev/initctl\nd 755 0:0 etc\nf 644 0:0 etc/f\n", "\n")), "")
-	check := func(s *builder.Stage) {
+	check := func(s *builder.Stage, notice string) {
 		t.Helper()
 		got := strings.Join(sorted(strings.SplitAfter(find(t, s, "/out"), "\n")), "")
 		equal(t, got, want)
 		equal(t, warned(), notice)
 	}
 	s := base(t, b)
-	ok(t, s.Add(t.Context(), "/out/", packedFile(data)))
-	check(s)
+	ok(t, errOf(s.Add(t.Context(), "/out/", packedFile(data))))
+	check(s, notice)
 	s = base(t, b)
-	ok(t, s.Copy(t.Context(), "/out/", builder.Tar(bytes.NewReader(data))))
-	check(s)
+	ok(t, errOf(s.Copy(t.Context(), "/out/", builder.Tar(bytes.NewReader(data)))))
+	if rootless() { // they are left out of what is copied
+		notice = "left out device nodes, which an ordinary user cannot make: /out/dev/also, /out/dev/null, /out/dev/sda"
+	}
+	check(s, notice)
 	// A context that has them.
 	s = base(t, b)
-	ok(t, s.Copy(t.Context(), "/out/", builder.Dir("/dev").Select("null")))
+	ok(t, errOf(s.Copy(t.Context(), "/out/", builder.Dir("/dev").Select("null"))))
 	if rootless() {
 		equal(t, warned(), "left out device nodes, which an ordinary user cannot make: /out/null")
 		equal(t, sh(t, s, "ls /out"), "")
@@ -103,8 +108,8 @@ func TestDevicesOfArchives(t *testing.T) {
 	from := stage(t, b, img.ID, builder.StageOptions{})
 	equal(t, sh(t, from, "cat /etc/f; echo >/dev/null"), "f")
 	s = base(t, b)
-	ok(t, s.Copy(t.Context(), "/out/dev", from.Path("/dev")))
-	ok(t, s.Copy(t.Context(), "/out/etc", from.Path("/etc/f")))
+	ok(t, errOf(s.Copy(t.Context(), "/out/dev", from.Path("/dev"))))
+	ok(t, errOf(s.Copy(t.Context(), "/out/etc", from.Path("/etc/f"))))
 }
 
 // A node with the numbers of overlay's whiteouts removes nothing.
@@ -116,7 +121,7 @@ func TestWhiteoutNodes(t *testing.T) {
 	ok(t, err)
 	equal(t, sh(t, stage(t, b, img.ID, builder.StageOptions{}), "cat /etc/new /etc/passwd"), "n"+passwd)
 	s := base(t, b)
-	ok(t, s.Add(t.Context(), "/", packedFile(data)))
+	ok(t, errOf(s.Add(t.Context(), "/", packedFile(data))))
 	equal(t, sh(t, s, "cat /etc/new /etc/passwd"), "n"+passwd)
 }
 
@@ -142,7 +147,7 @@ func TestStoresOwnAttributesOfALayer(t *testing.T) {
 	s := stage(t, b, img.ID, builder.StageOptions{})
 	equal(t, sh(t, s, "cat /etc/new /etc/passwd; ls /lib"), "n"+passwd)
 	to := base(t, b)
-	ok(t, to.Copy(t.Context(), "/x", s.Path("/etc")))
+	ok(t, errOf(to.Copy(t.Context(), "/x", s.Path("/etc"))))
 	equal(t, attributesOf(t, b, to), "x/new user.mine")
 	// It leaves as it came.
 	all := layers(t, b, img.ID)
@@ -159,7 +164,7 @@ func TestStoresOwnAttributesOfALayer(t *testing.T) {
 	equal(t, warned(), "")
 	// The same in an archive.
 	added := base(t, b)
-	ok(t, added.Add(t.Context(), "/", packedFile(tarOf(t, entries[:2]...))))
+	ok(t, errOf(added.Add(t.Context(), "/", packedFile(tarOf(t, entries[:2]...)))))
 	equal(t, sh(t, added, "cat /etc/new /etc/passwd"), "n"+passwd)
 	equal(t, attributesOf(t, b, added), "etc/ user.mine\netc/new user.mine")
 	if text := warned(); strings.Count(text, "storage drivers") != 1 {
@@ -193,13 +198,13 @@ func TestForeignArchives(t *testing.T) {
 		"garbage.gz": "a 1\nb 1\nab", "zeros": "a 1\nb 1\nab", "after": "a 1\nb 1\nab", "empty": "empty 1024\n",
 	} {
 		s := base(t, b)
-		ok(t, s.Add(t.Context(), "/out/", builder.Dir(dir).Select(name)))
+		ok(t, errOf(s.Add(t.Context(), "/out/", builder.Dir(dir).Select(name))))
 		if got := sum(s); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
 	for _, name := range []string{"cut.gz", "sum.gz"} {
-		is(t, base(t, b).Add(t.Context(), "/out/", builder.Dir(dir).Select(name)), builder.ErrInvalid)
+		is(t, errOf(base(t, b).Add(t.Context(), "/out/", builder.Dir(dir).Select(name))), builder.ErrInvalid)
 	}
 }
 
@@ -208,7 +213,7 @@ func TestOddEntriesOfArchives(t *testing.T) {
 	b := open(t)
 	long := strings.Repeat("long/", 50) + strings.Repeat("n", 255)
 	s := base(t, b)
-	ok(t, s.Add(t.Context(), "/out", packedFile(tarOf(t,
+	ok(t, errOf(s.Add(t.Context(), "/out", packedFile(tarOf(t,
 		tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax/GlobalHead", PAXRecords: map[string]string{"comment": "c", "path": "/other"}},
 		tar.Header{Name: "/absolute", Typeflag: tar.TypeReg, Linkname: "a"},
 		tar.Header{Name: "twice", Typeflag: tar.TypeReg, Linkname: "first"},
@@ -220,7 +225,7 @@ func TestOddEntriesOfArchives(t *testing.T) {
 		tar.Header{Name: "old", Typeflag: tar.TypeReg, ModTime: time.Unix(-1000, 0), Format: tar.FormatPAX},
 		tar.Header{Name: "dir", Typeflag: tar.TypeDir, Mode: 0o750},
 		tar.Header{Name: "../../up", Typeflag: tar.TypeReg},
-	))))
+	)))))
 	equal(t, sh(t, s, "cd /out; ls; cat absolute twice dir/f "+long+"; test absolute -ef hard && stat -c '%u:%g' big; stat -c %a dir; ls /"),
 		"absolute\nbig\ndir\nhard\nlong\nold\ntwice\nup\na2inl65000:60000\n750\nbin\ndev\netc\nhome\nout\nproc\nroot\nsys\ntmp\n")
 	// What cannot be is said of its entry, and leaves the stage as it was.
@@ -233,13 +238,13 @@ func TestOddEntriesOfArchives(t *testing.T) {
 		if want == "4294967290:0" && !rootless() {
 			continue // root of the machine has all ids
 		}
-		err := s.Add(t.Context(), "/more/", packedFile(tarOf(t, tar.Header{Name: "first", Typeflag: tar.TypeReg, Linkname: "x"}, header)))
+		_, err := s.Add(t.Context(), "/more/", packedFile(tarOf(t, tar.Header{Name: "first", Typeflag: tar.TypeReg, Linkname: "x"}, header)))
 		is(t, err, builder.ErrInvalid)
 		if err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
 		}
 	}
-	ok(t, s.Add(t.Context(), "/own/", packedFile(tarOf(t, tar.Header{Name: "f", Typeflag: tar.TypeReg, Uid: 4294967290, Format: tar.FormatGNU})).Chown("3:4")))
+	ok(t, errOf(s.Add(t.Context(), "/own/", packedFile(tarOf(t, tar.Header{Name: "f", Typeflag: tar.TypeReg, Uid: 4294967290, Format: tar.FormatGNU})).Chown("3:4"))))
 	equal(t, find(t, s, "/own")+sh(t, s, "ls -d /more 2>&1; true"), "f 644 3:4 f\nls: /more: No such file or directory\n")
 }
 
@@ -263,13 +268,33 @@ func TestArchiveBombs(t *testing.T) {
 	}
 	within(t, time.Minute, func() {
 		s := base(t, b)
-		ok(t, s.Add(t.Context(), "/many/", packedFile(many)))
+		ok(t, errOf(s.Add(t.Context(), "/many/", packedFile(many))))
 		equal(t, sh(t, s, "cat /many/f"), "x")
-		err := s.Add(t.Context(), "/sparse/", builder.Dir(filepath.Dir(sparse)).Select("sparse"))
+		_, err := s.Add(t.Context(), "/sparse/", builder.Dir(filepath.Dir(sparse)).Select("sparse"))
 		is(t, err, builder.ErrInvalid)
 		if err != nil && !strings.Contains(err.Error(), "1099511627776 bytes") {
 			t.Error(err)
 		}
-		is(t, s.Add(t.Context(), "/deep/", packedFile(tarOf(t, tar.Header{Name: strings.Repeat("d/", 10000) + "f", Typeflag: tar.TypeReg}))), builder.ErrUnfit)
+		is(t, errOf(s.Add(t.Context(), "/deep/", packedFile(tarOf(t, tar.Header{Name: strings.Repeat("d/", 10000) + "f", Typeflag: tar.TypeReg})))), builder.ErrUnfit)
 	})
+}
+
+// What is too much is the user's to say.
+func TestArchiveLimits(t *testing.T) {
+	t.Parallel()
+	b := openIn(t, builder.Options{Root: tempDir(t), Isolation: isolation.Choice{Most: isolation.Chroot}, DriverOptions: []string{"tree.layer_files=2", "tree.layer_size=100"}})
+	one, two, large := tar.Header{Name: "1", Typeflag: tar.TypeReg, Linkname: "x"}, tar.Header{Name: "2", Typeflag: tar.TypeDir}, tar.Header{Name: "3", Typeflag: tar.TypeReg, Linkname: strings.Repeat("x", 100)}
+	s := scratch(t, b)
+	ok(t, errOf(s.Add(t.Context(), "/", packedFile(tarOf(t, two, large)))))
+	ok(t, errOf(s.Copy(t.Context(), "/", builder.Tar(bytes.NewReader(tarOf(t, two, large))))))
+	for want, entries := range map[string][]tar.Header{"more than 2 files": {one, two, {Name: "4", Typeflag: tar.TypeDir}}, "more than 100 bytes": {large, one}} {
+		_, added := s.Add(t.Context(), "/", packedFile(tarOf(t, entries...)))
+		_, read := s.Copy(t.Context(), "/", builder.Tar(bytes.NewReader(tarOf(t, entries...))))
+		for _, err := range []error{added, read} {
+			is(t, err, builder.ErrInvalid)
+			if err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%v does not say %s", err, want)
+			}
+		}
+	}
 }

@@ -74,14 +74,14 @@ func TestCopyDestinationStaysInside(t *testing.T) {
 	run(t, s, "ln -s "+host+" /abs; ln -s "+up+host+" /rel; ln -s / /root/r; ln -s /proc/1/root /proc-root; mkdir /links; ln -s "+host+"/marker /links/f; ln -s "+host+" /links/d")
 	f := file("f", "mine")
 	for _, dest := range []string{"/abs/x", "/rel/x", "/abs/", "/root/r" + host + "/y", "/proc-root" + host + "/z", "/abs/../../up", up + host + "/w", "/links"} {
-		ok(t, s.Copy(t.Context(), dest, f))
+		ok(t, errOf(s.Copy(t.Context(), dest, f)))
 	}
 	// Directories of the source meet links of the image.
-	is(t, s.Copy(t.Context(), "/links", builder.FS(fstest.MapFS{"d/marker": {Data: []byte("mine"), Mode: 0o644}})), builder.ErrInvalid)
-	ok(t, s.Copy(t.Context(), "/links", builder.FS(fstest.MapFS{"f": {Data: []byte("mine"), Mode: 0o644}})))
+	is(t, errOf(s.Copy(t.Context(), "/links", builder.FS(fstest.MapFS{"d/marker": {Data: []byte("mine"), Mode: 0o644}}))), builder.ErrInvalid)
+	ok(t, errOf(s.Copy(t.Context(), "/links", builder.FS(fstest.MapFS{"f": {Data: []byte("mine"), Mode: 0o644}}))))
 	equal(t, sh(t, s, "cat "+host+"/x "+host+"/y "+host+"/w; ls "+host), "mineminemine"+"f\nw\nx\ny\n")
-	ok(t, s.Workdir(t.Context(), "/abs/made/here"))
-	ok(t, s.Add(t.Context(), "/rel/added/", f))
+	ok(t, errOf(s.Workdir(t.Context(), "/abs/made/here", "")))
+	ok(t, errOf(s.Add(t.Context(), "/rel/added/", f)))
 }
 
 func TestContextLinksStayInside(t *testing.T) {
@@ -95,14 +95,14 @@ func TestContextLinksStayInside(t *testing.T) {
 	})
 	dir := builder.Dir(context)
 	for _, name := range []string{"abs", "rel", "dir/marker", "up/" + filepath.Base(filepath.Dir(context)), "proc/marker", "dir/*", up + host + "/marker", "dir/d"} {
-		err := s.Copy(t.Context(), "/stolen/", dir.Select(name))
+		_, err := s.Copy(t.Context(), "/stolen/", dir.Select(name))
 		if !strings.Contains(name, "*") {
 			is(t, err, builder.ErrNotFound)
 		}
 	}
 	// A link that is named is followed inside the context; others are copied as links.
-	ok(t, s.Copy(t.Context(), "/named", dir.Select("inside")))
-	ok(t, s.Copy(t.Context(), "/all", dir))
+	ok(t, errOf(s.Copy(t.Context(), "/named", dir.Select("inside"))))
+	ok(t, errOf(s.Copy(t.Context(), "/all", dir)))
 	equal(t, sh(t, s, "cat /named; readlink /all/abs; cat /all/abs /all/in/abs /stolen/* 2>/dev/null; true"), "real"+host+"/marker\n")
 }
 
@@ -113,13 +113,13 @@ func TestStageLinksStayInside(t *testing.T) {
 	from := base(t, b)
 	run(t, from, "ln -s "+host+"/marker /file; ln -s "+up+host+" /dir; ln -s / /all; ln -s ../../../../etc/passwd /own")
 	to := base(t, b)
-	is(t, to.Copy(t.Context(), "/x", from.Path("/file")), builder.ErrNotFound)
-	is(t, to.Copy(t.Context(), "/x", from.Path("/dir/marker")), builder.ErrNotFound)
-	is(t, to.Copy(t.Context(), "/x", from.Path("/all"+host+"/marker")), builder.ErrNotFound)
-	is(t, to.Copy(t.Context(), "/x", from.Path("/proc/1/root"+host+"/marker")), builder.ErrNotFound)
-	ok(t, to.Copy(t.Context(), "/y", from.Path("/own")))
+	is(t, errOf(to.Copy(t.Context(), "/x", from.Path("/file"))), builder.ErrNotFound)
+	is(t, errOf(to.Copy(t.Context(), "/x", from.Path("/dir/marker"))), builder.ErrNotFound)
+	is(t, errOf(to.Copy(t.Context(), "/x", from.Path("/all"+host+"/marker"))), builder.ErrNotFound)
+	is(t, errOf(to.Copy(t.Context(), "/x", from.Path("/proc/1/root"+host+"/marker"))), builder.ErrNotFound)
+	ok(t, errOf(to.Copy(t.Context(), "/y", from.Path("/own"))))
 	equal(t, sh(t, to, "head -n 1 /y"), "root:x:0:0:root:/root:/bin/sh\n")
-	ok(t, to.Copy(t.Context(), "/z", from.Path("/")))
+	ok(t, errOf(to.Copy(t.Context(), "/z", from.Path("/"))))
 	equal(t, sh(t, to, "readlink /z/file"), host+"/marker\n")
 }
 
@@ -145,16 +145,15 @@ func archive(t testing.TB, headers ...tar.Header) builder.Source {
 	return builder.FS(fstest.MapFS{"a.tar": {Data: buf.Bytes(), Mode: 0o644}}).Select("a.tar")
 }
 
-func TestAddedArchiveStaysInside(t *testing.T) {
-	t.Parallel()
-	host := victim(t)
-	b := open(t)
+// hostileArchives are archives that would lead to a directory of the host.
+func hostileArchives(t testing.TB, host string) map[string]builder.Source {
+	t.Helper()
 	reg := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg} }
 	link := func(name, to string) tar.Header {
 		return tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: to}
 	}
 	hard := func(name, to string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeLink, Linkname: to} }
-	for name, source := range map[string]builder.Source{
+	return map[string]builder.Source{
 		"up":                    archive(t, reg(up+host+"/evil")),
 		"up at its end":         archive(t, tar.Header{Name: "x/../..", Typeflag: tar.TypeDir}),
 		"absolute":              archive(t, reg(host+"/evil")),
@@ -167,11 +166,18 @@ func TestAddedArchiveStaysInside(t *testing.T) {
 		"whiteout through link": archive(t, link("l", host), reg("l/.wh.marker"), reg("l/.wh..wh..opq")),
 		"a sibling":             archive(t, link("l", "../in-evil"), reg("l/f"), reg("../in-evil/f"), hard("h", "../in-evil/f"), hard("h", "/in-evil/f")),
 		"whiteouts":             archive(t, reg(".wh..."), reg(".wh.."), reg(up+host+"/.wh.marker")),
-	} {
+	}
+}
+
+func TestAddedArchiveStaysInside(t *testing.T) {
+	t.Parallel()
+	host := victim(t)
+	b := open(t)
+	for name, source := range hostileArchives(t, host) {
 		t.Run(name, func(t *testing.T) {
 			s := base(t, b)
-			ok(t, s.Copy(t.Context(), "/in-evil/", file("f", "of the image")))
-			err := s.Add(t.Context(), "/in/", source)
+			ok(t, errOf(s.Copy(t.Context(), "/in-evil/", file("f", "of the image"))))
+			_, err := s.Add(t.Context(), "/in/", source)
 			t.Log(err)
 			equal(t, sh(t, s, "cat /in-evil/f; ls /in-evil"), "of the imagef\n")
 			if strings.Contains(sh(t, s, "cat /in/* /in/*/* 2>/dev/null; true"), secret) {
@@ -191,8 +197,8 @@ func TestSpecialFilesDoNotHang(t *testing.T) {
 	b := open(t)
 	s := base(t, b)
 	within(t, time.Minute, func() {
-		ok(t, s.Copy(t.Context(), "/all", builder.Dir(context)))
-		ok(t, s.Add(t.Context(), "/one/", builder.Dir(context).Select("fifo")))
+		ok(t, errOf(s.Copy(t.Context(), "/all", builder.Dir(context))))
+		ok(t, errOf(s.Add(t.Context(), "/one/", builder.Dir(context).Select("fifo"))))
 	})
 	equal(t, find(t, s, "/all")+find(t, s, "/one"), "f 644 0:0 f\nfifo 600 0:0 fifo\nf 755 0:0 socket\nfifo 600 0:0 fifo\n")
 	// In the place of files that are looked into.
@@ -203,10 +209,10 @@ func TestSpecialFilesDoNotHang(t *testing.T) {
 		odd := base(t, b)
 		run(t, odd, script)
 		within(t, time.Minute, func() {
-			if err := odd.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, User: "app:extra"}); err == nil {
+			if _, err := odd.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, User: "app:extra"}); err == nil {
 				t.Errorf("%s: the user was found", script)
 			}
-			if err := odd.Copy(t.Context(), "/x", file("f", "x").Chown("app:extra")); err == nil {
+			if _, err := odd.Copy(t.Context(), "/x", file("f", "x").Chown("app:extra")); err == nil {
 				t.Errorf("%s: the owner was found", script)
 			}
 		})
@@ -228,8 +234,8 @@ func TestUsersAreTheImages(t *testing.T) {
 	b := open(t)
 	s := base(t, b)
 	run(t, s, "ln -sf "+host+"/passwd /etc/passwd")
-	is(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, User: "evil"}), builder.ErrUserNotFound)
-	is(t, s.Copy(t.Context(), "/x", file("f", "x").Chown("evil")), builder.ErrUserNotFound)
+	is(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, User: "evil"})), builder.ErrUserNotFound)
+	is(t, errOf(s.Copy(t.Context(), "/x", file("f", "x").Chown("evil"))), builder.ErrUserNotFound)
 	// A link inside the image is followed.
 	run(t, s, "mkdir -p /usr/lib && printf 'in:x:77:78::/in:/bin/sh\\n' >/usr/lib/passwd && ln -sf ../usr/lib/passwd /etc/passwd")
 	equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/sh", "-c", "id -u; id -g; echo $HOME"}, User: "in", Ephemeral: true}), "77\n78\n/in\n")
@@ -243,9 +249,9 @@ func TestMountPointsThatAreLinks(t *testing.T) {
 	for _, name := range []string{"dev", "proc", "sys", "etc"} {
 		for _, target := range []string{host, up + host} {
 			s := scratch(t, b)
-			ok(t, s.Copy(t.Context(), "/", builder.Dir(baseDir).Exclude("etc", "dev", "proc", "sys"), builder.Dir(tree(t, map[string]string{name: "-> " + target}))))
+			ok(t, errOf(s.Copy(t.Context(), "/", builder.Dir(baseDir).Exclude("etc", "dev", "proc", "sys"), builder.Dir(tree(t, map[string]string{name: "-> " + target})))))
 			var out strings.Builder
-			err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "cat " + host + "/marker /" + name + "/marker; echo x >/" + name + "/x"}, Stdout: &out})
+			_, err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "cat " + host + "/marker /" + name + "/marker; echo x >/" + name + "/x"}, Stdout: &out})
 			if strings.Contains(out.String(), secret) {
 				t.Errorf("/%s -> %s: %v: the secret is out", name, target, err)
 			}
@@ -258,7 +264,7 @@ func TestHostileConfiguration(t *testing.T) {
 	t.Setenv("CI_TOKEN", secret)
 	b := open(t)
 	s := base(t, b)
-	s.Configure(func(c *builder.Config) {
+	s.Configure("", func(c *builder.Config) {
 		c.Env = []string{"CI_TOKEN", "LD_PRELOAD=/evil.so", "_OAKUM_WORKER=root", "_LIBCONTAINER_INITPIPE=3", "_OAKUM_WORKER_CHILD=1", "GODEBUG=x", "="}
 	})
 	_, err := s.Commit(t.Context(), "evil", builder.CommitOptions{})
@@ -268,12 +274,12 @@ func TestHostileConfiguration(t *testing.T) {
 		t.Errorf("the host's environment is in the command's:\n%s", got)
 	}
 	// An image's JSON cannot hold it.
-	next.Configure(func(c *builder.Config) { c.Env = []string{"\xff=\xfe"} })
+	next.Configure("", func(c *builder.Config) { c.Env = []string{"\xff=\xfe"} })
 	_, err = next.Commit(t.Context(), "evil", builder.CommitOptions{})
 	is(t, err, builder.ErrInvalid)
-	next.Configure(func(c *builder.Config) { c.Env = []string{"A=\x00B=evil"} })
-	is(t, next.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}}), builder.ErrInvalid)
-	next.Configure(func(c *builder.Config) { c.Env = nil })
-	is(t, next.Run(t.Context(), builder.Cmd{Args: []string{"/bin/echo", "a\x00b"}}), builder.ErrInvalid)
-	is(t, next.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, Dir: "/a\x00b"}), builder.ErrInvalid)
+	next.Configure("", func(c *builder.Config) { c.Env = []string{"A=\x00B=evil"} })
+	is(t, errOf(next.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}})), builder.ErrInvalid)
+	next.Configure("", func(c *builder.Config) { c.Env = nil })
+	is(t, errOf(next.Run(t.Context(), builder.Cmd{Args: []string{"/bin/echo", "a\x00b"}})), builder.ErrInvalid)
+	is(t, errOf(next.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, Dir: "/a\x00b"})), builder.ErrInvalid)
 }

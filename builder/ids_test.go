@@ -29,16 +29,17 @@ func TestUnmappedIDs(t *testing.T) {
 		}
 	}
 	as := func(user string) error {
-		return s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, User: user, Ephemeral: true})
+		_, err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, User: user, Ephemeral: true})
+		return err
 	}
 	const why = " is not mapped, only 0 to "
 	says("user", as("3000000"), "user 3000000: the uid 3000000"+why)
 	says("group", as("1:3000000"), "user 1:3000000: the gid 3000000"+why)
 	says("group of the group file", as("many"), "user many: the gid 3000001"+why)
-	s.Configure(func(c *builder.Config) { c.User = "3000000" })
-	says("WORKDIR", s.Workdir(t.Context(), "/w"), "user 3000000: the uid 3000000"+why)
-	s.Configure(func(c *builder.Config) { c.User = "" })
-	says("COPY --chown", s.Copy(t.Context(), "/", file("f", "x").Chown("3000000:1")), "owner 3000000:1: the uid 3000000"+why)
+	s.Configure("", func(c *builder.Config) { c.User = "3000000" })
+	says("WORKDIR", errOf(s.Workdir(t.Context(), "/w", "")), "user 3000000: the uid 3000000"+why)
+	s.Configure("", func(c *builder.Config) { c.User = "" })
+	says("COPY --chown", errOf(s.Copy(t.Context(), "/", file("f", "x").Chown("3000000:1"))), "owner 3000000:1: the uid 3000000"+why)
 
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)

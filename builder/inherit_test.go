@@ -27,9 +27,9 @@ func TestStoreThatHandsDown(t *testing.T) {
 		b := openIn(t, builder.Options{Root: root})
 		s := base(t, b)
 		run(t, s, "mkdir -p /made/by/run && echo >/made/file && ln -s file /made/link && mkfifo /made/fifo && cp /bin/busybox /made/copy && chmod o+t /bin")
-		ok(t, s.Copy(t.Context(), "/copied/to/", builder.Dir(context)))
-		ok(t, s.Add(t.Context(), "/added/", builder.Dir(archive).Select("a.tar")))
-		ok(t, s.Workdir(t.Context(), "/work/dir"))
+		ok(t, errOf(s.Copy(t.Context(), "/copied/to/", builder.Dir(context))))
+		ok(t, errOf(s.Add(t.Context(), "/added/", builder.Dir(archive).Select("a.tar"))))
+		ok(t, errOf(s.Workdir(t.Context(), "/work/dir", "")))
 		img, err := s.Commit(t.Context(), "app", builder.CommitOptions{})
 		ok(t, err)
 		var lines []string

@@ -29,7 +29,7 @@ func TestDeletions(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := base(t, b)
-			ok(t, s.Copy(t.Context(), "/d", builder.Dir(tree(t, map[string]string{"a": "1", "b": "2", "sub/c": "3"}))))
+			ok(t, errOf(s.Copy(t.Context(), "/d", builder.Dir(tree(t, map[string]string{"a": "1", "b": "2", "sub/c": "3"})))))
 			run(t, s, test.script)
 			// An opaque directory may come as the whiteouts of all that was in it.
 			got := strings.ReplaceAll(names(lastLayer(t, b, s)), "d/.wh.a\nd/.wh.b\nd/.wh.sub\n", "d/.wh..wh..opq\n")
@@ -41,7 +41,7 @@ func TestDeletions(t *testing.T) {
 			equal(t, sh(t, stage(t, b, img.ID, builder.StageOptions{}), "find / -xdev | sort"), want)
 			// So does who reads the image from elsewhere.
 			ok(t, func() error {
-				_, err := b.Push(t.Context(), img.ID, "oci-archive:"+t.TempDir()+"/a.tar:x/y:z", builder.PushOptions{})
+				_, err := b.Push(t.Context(), img.ID, "oci-archive:"+t.TempDir()+"/a.tar:x/y:z", asIs)
 				return err
 			}())
 		})
@@ -106,12 +106,12 @@ func TestRunLeavesNoTrace(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := scratch(t, b)
-			ok(t, s.Copy(t.Context(), "/", builder.Dir(tree(t, test.files)), builder.Dir(baseDir).Exclude("etc", "dev", "proc", "sys")))
+			ok(t, errOf(s.Copy(t.Context(), "/", builder.Dir(tree(t, test.files)), builder.Dir(baseDir).Exclude("etc", "dev", "proc", "sys"))))
 			if test.rm != "" {
 				s = without(t, b, s, test.rm)
 			}
 			seen := base(t, b)
-			ok(t, seen.Copy(t.Context(), "/seen", s.Path("/")))
+			ok(t, errOf(seen.Copy(t.Context(), "/seen", s.Path("/"))))
 			before := find(t, seen, "/seen")
 			// The kernel's directories stay, as with other builders.
 			var kept, lines []string
@@ -120,12 +120,12 @@ func TestRunLeavesNoTrace(t *testing.T) {
 					kept, lines = append(kept, dir+"/"), append(lines, line)
 				}
 			}
-			ok(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "echo x >/made; grep -q localhost /etc/hosts"}}))
+			ok(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "echo x >/made; grep -q localhost /etc/hosts"}})))
 			want := append([]string{"made"}, kept...)
 			slices.Sort(want)
 			equal(t, names(lastLayer(t, b, s)), strings.Join(want, "\n"))
 			after := base(t, b)
-			ok(t, after.Copy(t.Context(), "/seen", s.Path("/")))
+			ok(t, errOf(after.Copy(t.Context(), "/seen", s.Path("/"))))
 			left := find(t, after, "/seen")
 			for _, line := range append(lines, "f 644 0:0 made\n") {
 				left = strings.ReplaceAll(left, line, "")
@@ -151,14 +151,14 @@ func TestRunKeepsDirectories(t *testing.T) {
 			switch test.name {
 			case "a link":
 				linked := scratch(t, b)
-				ok(t, linked.Copy(t.Context(), "/", builder.Dir(baseDir).Exclude("etc"), builder.Dir(tree(t, map[string]string{"etc": "-> usr/etc", "usr/etc/passwd": passwd}))))
-				ok(t, linked.Copy(t.Context(), "/bin/", s.Path("/bin/probe")))
+				ok(t, errOf(linked.Copy(t.Context(), "/", builder.Dir(baseDir).Exclude("etc"), builder.Dir(tree(t, map[string]string{"etc": "-> usr/etc", "usr/etc/passwd": passwd})))))
+				ok(t, errOf(linked.Copy(t.Context(), "/bin/", s.Path("/bin/probe"))))
 				s = linked
 			case "a dangling link into it":
 				run(t, s, "mkdir /run")
-				ok(t, s.Copy(t.Context(), "/etc/", builder.Dir(tree(t, map[string]string{"hosts": "-> ../run/hosts"}))))
+				ok(t, errOf(s.Copy(t.Context(), "/etc/", builder.Dir(tree(t, map[string]string{"hosts": "-> ../run/hosts"})))))
 			case "removed files":
-				ok(t, s.Copy(t.Context(), "/etc/", builder.Dir(tree(t, map[string]string{"hosts": "mine", "resolv.conf": "mine"}))))
+				ok(t, errOf(s.Copy(t.Context(), "/etc/", builder.Dir(tree(t, map[string]string{"hosts": "mine", "resolv.conf": "mine"})))))
 				s = without(t, b, s, test.rm)
 			}
 			dir := "/" + test.dir
@@ -188,7 +188,7 @@ func without(t testing.TB, b *builder.Builder, s *builder.Stage, rm string) *bui
 	dir := t.TempDir()
 	img, err := s.Commit(t.Context(), "", builder.CommitOptions{})
 	ok(t, err)
-	_, err = b.Push(t.Context(), img.ID, "oci:"+dir+"/image:x", builder.PushOptions{})
+	_, err = b.Push(t.Context(), img.ID, "oci:"+dir+"/image:x", asIs)
 	ok(t, err)
 	addWhiteouts(t, dir+"/image", strings.Fields(rm))
 	pulled, err := b.Pull(t.Context(), "oci:"+dir+"/image:x", builder.PullOptions{})

@@ -3,15 +3,15 @@ package builder
 import (
 	"fmt"
 
-	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/platform"
 )
 
-// platform reads StageOptions.Platform; "" is the zero value.
-func platform(text string) (storage.Platform, error) {
+// readPlatform reads StageOptions.Platform; "" is the zero value.
+func readPlatform(text string) (platform.Platform, error) {
 	if text == "" {
-		return storage.Platform{}, nil
+		return platform.Platform{}, nil
 	}
-	p, err := storage.ParsePlatform(text)
+	p, err := platform.Parse(text)
 	if err != nil {
 		err = fmt.Errorf("%w: platform %s: %w", ErrInvalid, text, err)
 	}
@@ -24,20 +24,20 @@ func (s *Stage) Platform() string { return s.image.platform().String() }
 // SetPlatform makes the image one for another platform, OS/ARCH[/VARIANT], whatever its
 // files are. It is for images that are put together of files for that platform.
 func (s *Stage) SetPlatform(text string) error {
-	p, err := platform(text)
+	p, err := readPlatform(text)
 	if err == nil {
 		s.image.setPlatform(p)
 	}
 	return err
 }
 
-func (i *baseImage) platform() storage.Platform {
-	return storage.Platform{OS: i.OS, Architecture: i.Architecture, Variant: i.Variant}
+func (i *baseImage) platform() platform.Platform {
+	return platform.Platform{OS: i.OS, Architecture: i.Architecture, Variant: i.Variant}
 }
 
 // setPlatform drops what an image says of another system's version. It keeps the variant
 // when none is meant.
-func (i *baseImage) setPlatform(p storage.Platform) {
+func (i *baseImage) setPlatform(p platform.Platform) {
 	if p.OS != i.OS || p.Architecture != i.Architecture {
 		i.Variant, i.OSVersion, i.OSFeatures = "", "", nil
 	}

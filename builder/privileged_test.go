@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,6 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/internal/sandbox/sandboxtest"
+	"github.com/oakum-build/oakum/builder/isolation"
 )
 
 // disguises are what a stranger can set to make a program that imports this package
@@ -55,15 +58,16 @@ func beProgram() int {
 }
 
 // beStranger starts a program in every disguise and tells where its main function
-// did not run. Sockets are those of this process.
+// did not run. Sockets are those of this process: those of a worker are not enough, and
+// with those of a container's first process a parent of the same user would be believed.
 func beStranger(program string, sockets bool) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for _, d := range disguises {
 		cmd := exec.CommandContext(ctx, program)
 		cmd.Args = d.args
 		cmd.Env = append(slices.Clone(d.env), roleEnv+"=program")
-		if sockets {
+		if sockets || d.socket == unix.SOCK_SEQPACKET {
 			for range 2 {
 				fds, err := unix.Socketpair(unix.AF_UNIX, d.socket|unix.SOCK_CLOEXEC, 0)
 				if err != nil {
@@ -84,6 +88,7 @@ func beStranger(program string, sockets bool) int {
 
 // rights gives a program more rights than who starts it has: those of user or group id.
 var rights = map[string]func(path string, id int) error{
+	"none":    func(string, int) error { return nil },
 	"set-uid": func(path string, id int) error { return grant(path, id, -1, os.ModeSetuid) },
 	"set-gid": func(path string, id int) error { return grant(path, -1, id, os.ModeSetgid) },
 	"file capabilities": func(path string, _ int) error {
@@ -113,7 +118,7 @@ func TestStrangersDoNotMakeWorkers(t *testing.T) {
 			program := filepath.Join(dir, "program")
 			self, err := os.ReadFile("/proc/self/exe")
 			ok(t, err)
-			ok(t, os.WriteFile(program, self, 0o755))
+			ok(t, sandboxtest.WriteProgram(program, self))
 			out, err := stranger(t, program, kind).CombinedOutput()
 			if err != nil || len(out) != 0 {
 				t.Errorf("%v\n%s", err, out)
@@ -165,13 +170,13 @@ func playStranger(args string) int {
 // worker's place: with its rights, and after it has given them up.
 func TestNoWorkerForPrivilegedProgram(t *testing.T) {
 	t.Parallel()
-	for role, kind := range map[string]string{"open": "set-gid", "drop": "set-uid"} {
+	for kind, role := range map[string]string{"set-gid": "open", "set-uid": "drop", "file capabilities": "open", "none": "lower"} {
 		dir := tempDir(t)
 		ok(t, os.Chmod(dir, 0o755))
 		program := filepath.Join(dir, "program")
 		self, err := os.ReadFile("/proc/self/exe")
 		ok(t, err)
-		ok(t, os.WriteFile(program, self, 0o755))
+		ok(t, sandboxtest.WriteProgram(program, self))
 		// As root, who needs no subordinate ids, or as root of a namespace.
 		exe, err := os.Executable()
 		ok(t, err)
@@ -196,6 +201,10 @@ func playOpener(args string) int {
 	}
 	cmd := exec.Command(part[0])
 	cmd.Env = append(os.Environ(), roleEnv+"="+part[2])
+	if part[1] == "file capabilities" {
+		// Not root, whom they would give nothing.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1, Gid: 1}}
+	}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		fmt.Println(err)
@@ -204,15 +213,15 @@ func playOpener(args string) int {
 	return 0
 }
 
-// beBuilder opens a Builder and shows the error.
-func beBuilder(drop bool) int {
-	if drop {
-		if err := syscall.Setresuid(os.Getuid(), os.Getuid(), os.Getuid()); err != nil {
-			fmt.Println(err)
-			return 1
-		}
+// beBuilder opens a Builder and shows the error: as it is, without the rights that it has,
+// or with another user's beside its own.
+func beBuilder(role string) int {
+	ids := map[string][3]int{"open": {-1, -1, -1}, "drop": {os.Getuid(), os.Getuid(), os.Getuid()}, "lower": {-1, 1, -1}}[role]
+	if err := syscall.Setresuid(ids[0], ids[1], ids[2]); err != nil {
+		fmt.Println(err)
+		return 1
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	b, err := builder.Open(ctx, builder.Options{Root: "/nowhere"})
 	if err == nil {
@@ -220,6 +229,127 @@ func beBuilder(drop bool) int {
 	}
 	fmt.Println(err)
 	return 0
+}
+
+// What another user made does not make a worker, in new namespaces either: sockets in the
+// hands of a program with more rights, such as a service that starts programs in containers.
+// Its ids may be mapped when the program starts, or only later.
+func TestSocketsOfOthers(t *testing.T) {
+	t.Parallel()
+	exe, err := os.Executable()
+	ok(t, err)
+	for namespaces, want := range map[string]string{
+		"none": mainRan, "processes": mainRan, "mapped": mainRan,
+		"mapped late": "this worker was started by another user than it is\n",
+	} {
+		cmd := exec.Command("unshare", "--map-auto", "--map-root-user", exe)
+		if os.Geteuid() == 0 {
+			cmd = exec.Command(exe)
+		}
+		cmd.Env = append(os.Environ(), roleEnv+"=impostor:"+namespaces)
+		out, err := cmd.CombinedOutput()
+		ok(t, err)
+		if string(out) != want {
+			t.Errorf("%s: %s", namespaces, out)
+		}
+	}
+}
+
+// playImpostor starts this program, as root, like a worker, but with sockets that another
+// user made.
+func playImpostor(namespaces string) int {
+	theirs, ours, err := socketsOf(1)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = []string{"oakum-worker"}
+	cmd.Env = []string{"_OAKUM_WORKER=root", roleEnv + "=program"}
+	cmd.ExtraFiles = theirs
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	attr := &syscall.SysProcAttr{}
+	cmd.SysProcAttr = attr
+	if namespaces != "none" {
+		attr.Cloneflags = unix.CLONE_NEWNS | unix.CLONE_NEWPID
+	}
+	if strings.HasPrefix(namespaces, "mapped") {
+		cmd.Env[0] = "_OAKUM_WORKER=user"
+		attr.Cloneflags |= unix.CLONE_NEWUSER
+	}
+	if namespaces == "mapped" {
+		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}, {ContainerID: 1, HostID: 1, Size: 99}}
+		attr.UidMappings, attr.GidMappings = ids, ids
+	}
+	if err = cmd.Start(); err == nil && namespaces == "mapped late" {
+		err = mapLate(cmd.Process.Pid)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	_, _ = ours.WriteString("G")
+	_ = ours.Close()
+	for _, f := range theirs {
+		_ = f.Close() // one that takes itself for a worker ends
+	}
+	_ = cmd.Wait()
+	fmt.Print(out.String())
+	return 0
+}
+
+// socketsOf makes two pairs of sockets as another user, for the descriptors 3 and 4 of a
+// child, with our end of the first.
+func socketsOf(user uintptr) (theirs []*os.File, ours *os.File, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const same = ^uintptr(0)
+	// Of this thread alone, by the system call itself.
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, user, same); errno != 0 {
+		return nil, nil, errno
+	}
+	for range 2 {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		theirs = append(theirs, os.NewFile(uintptr(fds[0]), "theirs"))
+		if ours == nil {
+			ours = os.NewFile(uintptr(fds[1]), "ours")
+		} else {
+			_ = unix.Close(fds[1])
+		}
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, 0, same); errno != 0 {
+		return nil, nil, errno
+	}
+	// The kernel hides a process that changes its ids, and its children.
+	return theirs, ours, unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+}
+
+// mapLate maps the ids of a process once it takes itself for a worker, which then does not
+// pass its socket on any more.
+func mapLate(pid int) error {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
+		info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/3", pid))
+		if err != nil || time.Now().After(deadline) {
+			return fmt.Errorf("it is no worker: %w", err)
+		}
+		var flags int
+		if _, rest, found := strings.Cut(string(info), "flags:"); found {
+			_, _ = fmt.Sscanf(rest, "%o", &flags)
+		}
+		if flags&unix.O_CLOEXEC != 0 {
+			break
+		}
+	}
+	for _, file := range []string{"uid_map", "gid_map"} {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/%s", pid, file), []byte("0 0 1\n1 1 99\n"), 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A container may give root only some capabilities: a command then gets those of
@@ -237,12 +367,13 @@ func TestFewCapabilities(t *testing.T) {
 	ok(t, err)
 	ok(t, b.Close())
 	const noUserns = "running without CAP_SETPCAP, where no user namespace can be made: a command would have all the capabilities that oakum has; to mend it: run oakum as an ordinary user, or give the container CAP_SETPCAP"
-	for _, test := range []struct{ bounding, asRoot, inUserns string }{
-		{podman + ",+setfcap,+setpcap", dockerCaps, "00000000800405fb"},
-		{podman + ",+setfcap", dockerCaps, dockerCaps},
-		{podman + ",+setpcap", "00000000000405fb", "00000000000405fb"},
-		{podman + ",+setpcap,+mknod,+net_raw,+audit_write,+sys_module", "00000000200405fb", "00000000280425fb"},
-		{podman, noUserns, noUserns},
+	// Without CAP_SETPCAP the bounding set is as it was, of which no_new_privs lets nobody have anything.
+	for _, test := range []struct{ bounding, asRoot, inUserns, inChroot string }{
+		{podman + ",+setfcap,+setpcap", dockerCaps, "00000000800405fb", "00000000800005fb"},
+		{podman + ",+setfcap", dockerCaps, dockerCaps, "00000000800004fb 00000000802404fb"},
+		{podman + ",+setpcap", "00000000000405fb", "00000000000405fb", "00000000000005fb"},
+		{podman + ",+setpcap,+mknod,+net_raw,+audit_write,+sys_module", "00000000200405fb", "00000000280425fb", "00000000200005fb"},
+		{podman, noUserns, noUserns, "00000000000004fb 00000000002404fb"},
 	} {
 		args := []string{"setpriv", "--bounding-set=" + test.bounding, "--inh-caps=-all", "/proc/self/exe"}
 		want := test.asRoot
@@ -254,6 +385,12 @@ func TestFewCapabilities(t *testing.T) {
 		ok(t, err)
 		args[len(args)-1] = exe
 		cmd := exec.Command(args[0], args[1:]...)
+		if inChroot {
+			want = test.inChroot
+		}
+		if inChroot && strings.Contains(test.bounding, "net_raw") && !ofTheMachine(t) {
+			want = "00000000200025fb"
+		}
 		cmd.Env = append(os.Environ(), roleEnv+"=capable:"+root)
 		out, err := cmd.CombinedOutput()
 		ok(t, err)
@@ -266,15 +403,15 @@ func TestFewCapabilities(t *testing.T) {
 // playCapable shows the capabilities of a command, or why there is none.
 func playCapable(root string) int {
 	ctx := context.Background()
-	b, err := builder.Open(ctx, builder.Options{Root: root})
+	b, err := builder.Open(ctx, chosen(builder.Options{Root: root}))
 	if err != nil {
 		fmt.Println(err)
 		return 0
 	}
 	defer b.Close()
-	s, err := b.Stage(ctx, "localhost/base", builder.StageOptions{Pull: builder.PullNever})
+	s, err := b.Stage(ctx, "localhost/base", builder.StageOptions{Pull: "never"})
 	if err == nil {
-		err = s.Run(ctx, builder.Cmd{Args: []string{"/bin/sh", "-c", "awk '/^CapBnd/ { bnd = $2 } /^CapEff/ { eff = $2 } END { print eff == bnd ? eff : eff \" \" bnd }' /proc/self/status; touch /file && chown 5:6 /file"}, Stdout: os.Stdout, Stderr: os.Stdout, Ephemeral: true})
+		_, err = s.Run(ctx, builder.Cmd{Args: []string{"/bin/sh", "-c", "awk '/^CapBnd/ { bnd = $2 } /^CapEff/ { eff = $2 } END { print eff == bnd ? eff : eff \" \" bnd }' /proc/self/status; touch /file && chown 5:6 /file"}, Stdout: os.Stdout, Stderr: os.Stdout, Ephemeral: true})
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -307,10 +444,24 @@ func TestProgramCannotBeOverwritten(t *testing.T) {
 		ok(t, os.MkdirAll(filepath.Join(dir, filepath.Dir(word)), 0o755))
 		ok(t, os.WriteFile(filepath.Join(dir, word), data, 0o755))
 	}
-	ok(t, s.Copy(t.Context(), "/", builder.Dir(dir)))
-	ok(t, s.Copy(t.Context(), "/script", file("script", "#!/proc/self/exe\n").Chmod("755")))
+	ok(t, errOf(s.Copy(t.Context(), "/", builder.Dir(dir))))
+	ok(t, errOf(s.Copy(t.Context(), "/script", file("script", "#!/proc/self/exe\n").Chmod("755"))))
 	for _, args := range [][]string{{"/proc/self/exe"}, {"/script"}} {
-		got := output(t, s, builder.Cmd{Args: args, Env: []string{roleEnv + "=overwrite"}, Ephemeral: true})
+		// What it finds there is no program of ours, and does nothing.
+		code := 126
+		if inChroot { // there is no such file
+			code = 127
+		}
+		e := exits(t, errOf(s.Run(t.Context(), builder.Cmd{Args: args, Env: []string{roleEnv + "=overwrite"}, Ephemeral: true})), code)
+		if len(e.Output) > 0 {
+			t.Errorf("%q: %s", args, e.Output)
+		}
+		if inChroot {
+			continue
+		}
+		oci := builder.Cmd{Args: args, Env: []string{roleEnv + "=overwrite"}, Ephemeral: true}
+		oci.Isolation.Sandbox = isolation.OCI
+		got := output(t, s, oci)
 		// While this process and the worker run, the kernel refuses to write to the file
 		// in any case; so it must be another one.
 		if !strings.HasPrefix(got, "in the program ") || !strings.HasSuffix(got, "\ntried\n") || strings.Count(got, "\n") != 2 || strings.Contains(got, fileID(int(f.Fd()))) {

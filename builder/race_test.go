@@ -61,7 +61,7 @@ func TestSwappedDirectory(t *testing.T) {
 	for range 30 {
 		s := stage(t, b, builder.Scratch, builder.StageOptions{NoCache: true})
 		for _, select1 := range []string{"sel", "sel/marker", "deep", "s*", "."} {
-			_ = s.Copy(t.Context(), "/", builder.Dir(dir).Select(select1)) // what is in the way may be an error
+			_, _ = s.Copy(t.Context(), "/", builder.Dir(dir).Select(select1)) // what is in the way may be an error
 		}
 		for _, name := range []string{"marker", "d/f", "sel/marker", "sel/d/f"} {
 			text, err := s.ReadFile(t.Context(), name, 100)
@@ -95,7 +95,7 @@ func TestSwappingProcess(t *testing.T) {
 			"(setsid sh -c 'while :; do mv /d /x; mv /e /d; mv /d /e; mv /x /d; echo >>/now; done' </dev/null >/dev/null 2>&1 &) ; until [ -s /now ]; do :; done")
 		before, err := s.ReadFile(t.Context(), "/now", 1<<20)
 		ok(t, err)
-		_ = s.Copy(t.Context(), "/d/f", builder.FS(fstest.MapFS{"d/f": {Data: []byte("of the build"), Mode: 0o644}}).Select("d/f")) // d may not be there
+		_, _ = s.Copy(t.Context(), "/d/f", builder.FS(fstest.MapFS{"d/f": {Data: []byte("of the build"), Mode: 0o644}}).Select("d/f")) // d may not be there
 		time.Sleep(20 * time.Millisecond)
 		after, err := s.ReadFile(t.Context(), "/now", 1<<20)
 		ok(t, err)
@@ -132,19 +132,19 @@ func TestNothingOfTheImageRuns(t *testing.T) {
 		ok(t, cmd.Run())
 	}
 	for _, name := range []string{"a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2"} {
-		ok(t, s.Add(t.Context(), "/"+name+"/", builder.Dir(dir).Select(name).Chown("app:apps")))
+		ok(t, errOf(s.Add(t.Context(), "/"+name+"/", builder.Dir(dir).Select(name).Chown("app:apps"))))
 		if _, err := s.ReadFile(t.Context(), "/"+name+"/file", 1); err != nil {
 			t.Errorf("%s was not unpacked: %v", name, err)
 		}
 	}
-	s.Configure(func(c *builder.Config) { c.User = "app"; c.Cmd = []string{"xz"} })
-	ok(t, s.Workdir(t.Context(), "/home/app/new"))
+	s.Configure("", func(c *builder.Config) { c.User = "app"; c.Cmd = []string{"xz"} })
+	ok(t, errOf(s.Workdir(t.Context(), "/home/app/new", "")))
 	_, err := s.CheckCommand(t.Context())
 	ok(t, err)
 	if text, err := s.ReadFile(t.Context(), "/ran", 10); err == nil {
 		t.Errorf("something of the image ran: %s", text)
 	}
-	s.Configure(func(c *builder.Config) { c.User = "" })
+	s.Configure("", func(c *builder.Config) { c.User = "" })
 	run(t, s, "/usr/bin/xz") // so that the trap is one
 	if _, err := s.ReadFile(t.Context(), "/ran", 10); err != nil {
 		t.Error("the trap does not work")

@@ -1,5 +1,3 @@
-//go:build linux
-
 package builder
 
 import (
@@ -7,7 +5,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/oakum-build/oakum/builder/internal/worker"
+	"github.com/oakum-build/oakum/builder/internal/input"
+	"github.com/oakum-build/oakum/builder/internal/protocol"
 )
 
 // ReadFile gives the first max bytes of a regular file of the stage. Links are followed
@@ -17,9 +16,7 @@ func (s *Stage) ReadFile(ctx context.Context, name string, max int) ([]byte, err
 	if s.closed {
 		return nil, ErrClosed
 	}
-	var data []byte
-	err := s.b.call(ctx, "readfile", worker.ReadFile{Stage: s.id, Name: name, Max: max}, &data, nil)
-	return data, err
+	return callFor(ctx, s, protocol.ReadFile{From: input.Source{Stage: s.id}, Name: name, Max: max})
 }
 
 // ReadFile gives the first max bytes of a regular file of a directory of this machine, with
@@ -31,9 +28,7 @@ func (b *Builder) ReadFile(ctx context.Context, dir, name string, max int) ([]by
 	if err != nil {
 		return nil, err
 	}
-	var data []byte
-	err = b.call(ctx, "readfile", worker.ReadFile{Dir: dir, Name: name, Max: max}, &data, nil)
-	return data, err
+	return call(ctx, b, protocol.ReadFile{From: input.Source{Dir: dir}, Name: name, Max: max})
 }
 
 // LatestTime is when the regular file of the stage that changed last did so; the zero
@@ -42,7 +37,5 @@ func (s *Stage) LatestTime(ctx context.Context) (time.Time, error) {
 	if s.closed {
 		return time.Time{}, ErrClosed
 	}
-	var latest time.Time
-	err := s.b.call(ctx, "latesttime", s.id, &latest, nil)
-	return latest, err
+	return callFor(ctx, s, protocol.LatestTime{Stage: s.id})
 }

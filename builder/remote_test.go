@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/gitref"
 )
 
 // webServer serves files by path and counts the answers by status.
@@ -120,12 +121,12 @@ func TestAddURL(t *testing.T) {
 	b := open(t)
 	st := base(t, b)
 	ctx := t.Context()
-	ok(t, st.Add(ctx, "/file", builder.URL(s.URL+"/a/f.txt")))
-	ok(t, st.Add(ctx, "/dir/", builder.URL(s.URL+"/a/f.txt?x=y#z"), builder.URL(s.URL+"/%5Bx%5D%2A")))
-	ok(t, st.Add(ctx, "/root/", builder.URL(s.URL)))
-	ok(t, st.Add(ctx, "/packed/", builder.URL(s.URL+"/f.tgz")))
-	ok(t, st.Add(ctx, "/un/packed/", builder.URL(s.URL+"/f.tgz").Unpack()))
-	ok(t, st.Copy(ctx, "/owned", builder.URL(s.URL+"/a/f.txt").Chown("app").Chmod("644").Checksum(digest.FromString("content").String())))
+	ok(t, errOf(st.Add(ctx, "/file", builder.URL(s.URL+"/a/f.txt"))))
+	ok(t, errOf(st.Add(ctx, "/dir/", builder.URL(s.URL+"/a/f.txt?x=y#z"), builder.URL(s.URL+"/%5Bx%5D%2A"))))
+	ok(t, errOf(st.Add(ctx, "/root/", builder.URL(s.URL))))
+	ok(t, errOf(st.Add(ctx, "/packed/", builder.URL(s.URL+"/f.tgz"))))
+	ok(t, errOf(st.Add(ctx, "/un/packed/", builder.URL(s.URL+"/f.tgz").Unpack())))
+	ok(t, errOf(st.Copy(ctx, "/owned", builder.URL(s.URL+"/a/f.txt").Chown("app").Chmod("644").Checksum(digest.FromString("content").String()))))
 	equal(t, sh(t, st, "cd /; stat -c '%n %a %u:%g %Y' file dir/* root/* packed/* un/packed/in/f owned; cat file owned un/packed/in/f"),
 		`file 600 0:0 1445412480
 dir/[x]* 600 0:0 1445412480
@@ -144,11 +145,12 @@ func TestURLIsCached(t *testing.T) {
 	add := func(want bool, content string, opts builder.StageOptions, from func() builder.Source) {
 		t.Helper()
 		st := stage(t, b, builder.Scratch, opts)
-		ok(t, st.Add(t.Context(), "/f", from()))
-		if st.Last().Cached != want {
+		step, err := st.Add(t.Context(), "/f", from())
+		ok(t, err)
+		if step.Cached != want {
 			t.Errorf("cached: %t", !want)
 		}
-		ok(t, st.Copy(t.Context(), "/", builder.Dir(baseDir)))
+		ok(t, errOf(st.Copy(t.Context(), "/", builder.Dir(baseDir))))
 		equal(t, sh(t, st, "cat /f"), content)
 	}
 	plain := func() builder.Source { return builder.URL(s.URL + "/f") }
@@ -158,7 +160,7 @@ func TestURLIsCached(t *testing.T) {
 	equal(t, s.answers(), "0 sent, 1 unchanged")
 	// On another base, the file is copied but not downloaded.
 	st := base(t, b)
-	ok(t, st.Add(t.Context(), "/f", plain()))
+	ok(t, errOf(st.Add(t.Context(), "/f", plain())))
 	equal(t, s.answers(), "0 sent, 1 unchanged")
 	// Its digest being known, the server need not be asked.
 	add(true, "one", builder.StageOptions{}, func() builder.Source { return plain().Checksum(digest.FromString("one").String()) })
@@ -170,9 +172,9 @@ func TestURLIsCached(t *testing.T) {
 	equal(t, s.answers(), "1 sent, 0 unchanged")
 	s.set("/f", "one")
 	add(true, "one", builder.StageOptions{}, plain)
-	is(t, st.Add(t.Context(), "/f", plain().Checksum(digest.FromString("three").String())), builder.ErrFetch)
+	is(t, errOf(st.Add(t.Context(), "/f", plain().Checksum(digest.FromString("three").String()))), builder.ErrFetch)
 	s.Close()
-	is(t, st.Add(t.Context(), "/f", plain()), builder.ErrFetch)
+	is(t, errOf(st.Add(t.Context(), "/f", plain())), builder.ErrFetch)
 	add(true, "one", builder.StageOptions{}, func() builder.Source { return plain().Checksum(digest.FromString("one").String()) })
 }
 
@@ -192,8 +194,9 @@ func TestURLGoesBack(t *testing.T) {
 	}{{"new", 1e9, false}, {"new", 1e9, true}, {"old", 1e9 - 7, false}, {"new", 1e9, true}, {"new", 1e9 + 7, false}, {"new", 1e9 + 7, true}} {
 		at, content = time.Unix(step.at, 0), step.content
 		st := scratch(t, b)
-		ok(t, st.Add(t.Context(), "/f", builder.URL(s.URL+"/f")))
-		if st.Last().Cached != step.cached {
+		did, err := st.Add(t.Context(), "/f", builder.URL(s.URL+"/f"))
+		ok(t, err)
+		if did.Cached != step.cached {
 			t.Errorf("%+v: cached: %t", step, !step.cached)
 		}
 		f := entryOf(t, lastLayer(t, b, st), "f")
@@ -212,10 +215,10 @@ func TestURLErrors(t *testing.T) {
 		s.URL + "/none": builder.ErrFetch, "http://127.0.0.1:1/f": builder.ErrFetch, "file:///etc/passwd": builder.ErrInvalid, "http://x/..": builder.ErrInvalid, "x": builder.ErrInvalid,
 		"https://" + strings.TrimPrefix(s.URL, "http://") + "/f": builder.ErrFetch,
 	} {
-		is(t, st.Add(t.Context(), "/f", builder.URL(url)), kind)
+		is(t, errOf(st.Add(t.Context(), "/f", builder.URL(url))), kind)
 	}
-	is(t, st.Add(t.Context(), "/f", builder.URL(s.URL+"/f").Checksum("sha256:x")), builder.ErrInvalid)
-	is(t, st.Add(t.Context(), "/f", builder.URL(s.URL+"/f").Checksum("md5:d41d8cd98f00b204e9800998ecf8427e")), builder.ErrInvalid)
+	is(t, errOf(st.Add(t.Context(), "/f", builder.URL(s.URL+"/f").Checksum("sha256:x"))), builder.ErrInvalid)
+	is(t, errOf(st.Add(t.Context(), "/f", builder.URL(s.URL+"/f").Checksum("md5:d41d8cd98f00b204e9800998ecf8427e"))), builder.ErrInvalid)
 	equal(t, sh(t, st, "ls /f 2>&1; true"), "ls: /f: No such file or directory\n")
 }
 
@@ -226,7 +229,7 @@ func TestURLThroughProxy(t *testing.T) {
 	t.Setenv("http_proxy", proxy.URL)
 	b := open(t)
 	st := base(t, b)
-	ok(t, st.Add(t.Context(), "/f", builder.URL("http://example.invalid/f")))
+	ok(t, errOf(st.Add(t.Context(), "/f", builder.URL("http://example.invalid/f"))))
 	equal(t, sh(t, st, "cat /f"), "proxied http://example.invalid/f")
 }
 
@@ -237,9 +240,9 @@ func TestRemoteCredentialsAreNotKept(t *testing.T) {
 	root := tempDir(t)
 	b := openIn(t, builder.Options{Root: root})
 	st := base(t, b)
-	ok(t, st.Add(t.Context(), "/f", builder.URL(strings.Replace(s.URL, "//", "//user:S3CRET@", 1)+"/f")))
+	ok(t, errOf(st.Add(t.Context(), "/f", builder.URL(strings.Replace(s.URL, "//", "//user:S3CRET@", 1)+"/f"))))
 	git, _ := gitServer(t)
-	ok(t, st.Add(t.Context(), "/git", builder.Git(strings.Replace(git, "//", "//user:S3CRET@", 1)).KeepGitDir(true)))
+	ok(t, errOf(st.Add(t.Context(), "/git", builder.Git(strings.Replace(git, "//", "//user:S3CRET@", 1)).KeepGitDir(true))))
 	img, err := st.Commit(t.Context(), "x", builder.CommitOptions{})
 	ok(t, err)
 	d, err := b.Inspect(t.Context(), img.ID)
@@ -300,27 +303,27 @@ func TestAddGit(t *testing.T) {
 	b := open(t)
 	st := base(t, b)
 	ctx := t.Context()
-	ok(t, st.Add(ctx, "/head", builder.Git(url)))
-	ok(t, st.Add(ctx, "/old", builder.Git(url+"#"+first+":sub").Chown("app").Chmod("600")))
-	ok(t, st.Add(ctx, "/kept", builder.Git(url).KeepGitDir(true).Checksum("")))
+	ok(t, errOf(st.Add(ctx, "/head", builder.Git(url))))
+	ok(t, errOf(st.Add(ctx, "/old", builder.Git(url+"#"+first+":sub").Chown("app").Chmod("600"))))
+	ok(t, errOf(st.Add(ctx, "/kept", builder.Git(url).KeepGitDir(true).Checksum(""))))
 	equal(t, find(t, st, "/head")+find(t, st, "/old")+sh(t, st, "cat head/sub/f old/f; ls kept/.git/HEAD"),
 		"f 644 0:0 a.tar\nd 755 0:0 sub\nf 755 0:0 sub/f\nf 600 1000:1001 f\ntwoonekept/.git/HEAD\n")
-	ok(t, st.Add(ctx, "/sum", builder.Git(url+"#"+first).Checksum(first[:12])))
-	is(t, st.Add(ctx, "/x", builder.Git(url).Checksum(first)), builder.ErrFetch)
-	is(t, st.Add(ctx, "/x", builder.Git(url+"#none")), builder.ErrFetch)
-	is(t, st.Add(ctx, "/x", builder.Git(url+"#--upload-pack=x")), builder.ErrInvalid)
-	is(t, st.Add(ctx, "/x", builder.Git(url+"?keep-git-dir").KeepGitDir(false)), builder.ErrInvalid)
-	is(t, st.Add(ctx, "/x", builder.Git(url+"?commit="+first).Checksum("abcdef0")), builder.ErrInvalid)
+	ok(t, errOf(st.Add(ctx, "/sum", builder.Git(url+"#"+first).Checksum(first[:12]))))
+	is(t, errOf(st.Add(ctx, "/x", builder.Git(url).Checksum(first))), builder.ErrFetch)
+	is(t, errOf(st.Add(ctx, "/x", builder.Git(url+"#none"))), builder.ErrFetch)
+	is(t, errOf(st.Add(ctx, "/x", builder.Git(url+"#--upload-pack=x"))), builder.ErrInvalid)
+	is(t, errOf(st.Add(ctx, "/x", builder.Git(url+"?keep-git-dir").KeepGitDir(false))), builder.ErrInvalid)
+	is(t, errOf(st.Add(ctx, "/x", builder.Git(url+"?commit="+first).Checksum("abcdef0"))), builder.ErrInvalid)
 	// A commit is fetched once, on whatever it goes.
 	other := scratch(t, b)
 	start := time.Now()
-	ok(t, other.Add(ctx, "/old", builder.Git(url+"#"+first+":sub")))
+	ok(t, errOf(other.Add(ctx, "/old", builder.Git(url+"#"+first+":sub"))))
 	t.Logf("from the store in %v", time.Since(start))
 	is2 := func(text string, git bool, kind error) {
 		t.Helper()
-		got, err := builder.IsGit(text)
+		got, err := gitref.Is(text)
 		if got != git || !errors.Is(err, kind) {
-			t.Errorf("IsGit(%q) = %t, %v", text, got, err)
+			t.Errorf("Is(%q) = %t, %v", text, got, err)
 		}
 	}
 	is2(url, true, nil)
@@ -334,8 +337,8 @@ func TestTar(t *testing.T) {
 	st := base(t, b)
 	ctx := t.Context()
 	entries := []tar.Header{regular("a/f", "f"), {Name: "a/l", Typeflag: tar.TypeSymlink, Linkname: "/f"}, regular("b", "b")}
-	ok(t, st.Copy(ctx, "/t", builder.Tar(strings.NewReader(tarball(t, false, entries...)))))
-	ok(t, st.Copy(ctx, "/z", builder.Tar(strings.NewReader(tarball(t, true, entries...))).Select("a").Chown("33")))
+	ok(t, errOf(st.Copy(ctx, "/t", builder.Tar(strings.NewReader(tarball(t, false, entries...))))))
+	ok(t, errOf(st.Copy(ctx, "/z", builder.Tar(strings.NewReader(tarball(t, true, entries...))).Select("a").Chown("33"))))
 	equal(t, find(t, st, "/t")+find(t, st, "/z"), "d 755 0:0 a\nf 644 0:0 a/f\nl 777 0:0 a/l\nf 644 0:0 b\nf 644 33:33 f\nl 777 33:33 l\n")
 	whole := tarball(t, false, regular("a", strings.Repeat("x", 5000)), regular("b", "b"))
 	for name, bad := range map[string]io.Reader{
@@ -344,18 +347,18 @@ func TestTar(t *testing.T) {
 		"broken gzip":   strings.NewReader(tarball(t, true, entries...)[:60]),
 		"broken reader": io.MultiReader(strings.NewReader(whole[:512+5120]), brokenReader{}),
 	} {
-		if err := st.Copy(ctx, "/x", builder.Tar(bad)); err == nil {
+		if _, err := st.Copy(ctx, "/x", builder.Tar(bad)); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	err := st.Copy(ctx, "/x", builder.Tar(io.MultiReader(strings.NewReader(whole[:512+5120]), brokenReader{})))
+	_, err := st.Copy(ctx, "/x", builder.Tar(io.MultiReader(strings.NewReader(whole[:512+5120]), brokenReader{})))
 	is(t, err, errBroken)
 	// A reader that never ends does not keep the call.
 	endless, w := io.Pipe()
-	go func() { _, _ = w.Write(bytes.Repeat([]byte("x"), 2000)) }()
+	go func() { _, _ = w.Write([]byte(whole[:2000])) }()
 	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
-	is(t, st.Copy(short, "/x", builder.Tar(endless)), context.DeadlineExceeded)
+	is(t, errOf(st.Copy(short, "/x", builder.Tar(endless))), context.DeadlineExceeded)
 	w.Close()
 }
 
@@ -377,7 +380,7 @@ func TestHostileTar(t *testing.T) {
 		"whiteout of dots": {regular(".wh...", "")},
 	} {
 		st := base(t, b)
-		err := st.Copy(t.Context(), "/x/", builder.Tar(strings.NewReader(tarball(t, false, entries...))))
+		_, err := st.Copy(t.Context(), "/x/", builder.Tar(strings.NewReader(tarball(t, false, entries...))))
 		if err == nil {
 			if out := sh(t, st, "cat /x/h /x/l/marker 2>/dev/null; true"); strings.Contains(out, "secret") {
 				t.Errorf("%s: read %q", name, out)
@@ -399,7 +402,7 @@ func TestScratchIsSwept(t *testing.T) {
 	root := tempDir(t)
 	b := openIn(t, builder.Options{Root: root})
 	st := base(t, b)
-	ok(t, st.Copy(t.Context(), "/t", builder.Tar(strings.NewReader(tarball(t, false, regular("f", "f"))))))
+	ok(t, errOf(st.Copy(t.Context(), "/t", builder.Tar(strings.NewReader(tarball(t, false, regular("f", "f")))))))
 	scratch := filepath.Join(root, "overlay/tempdirs/oakum")
 	left := func() string {
 		entries, err := os.ReadDir(scratch)
@@ -437,7 +440,7 @@ func TestLatestTime(t *testing.T) {
 	archive := tarball(t, false, tar.Header{Name: "d", Typeflag: tar.TypeDir, Mode: 0o755, ModTime: time.Unix(900, 0)},
 		tar.Header{Name: "d/old", ModTime: time.Unix(300, 0)}, tar.Header{Name: "d/new", ModTime: time.Unix(500, 0)},
 		tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd", ModTime: time.Unix(800, 0)})
-	ok(t, st.Add(t.Context(), "/", builder.Tar(strings.NewReader(archive))))
+	ok(t, errOf(st.Add(t.Context(), "/", builder.Tar(strings.NewReader(archive)))))
 	if at, err := st.LatestTime(t.Context()); err != nil || at.Unix() != 500 {
 		t.Errorf("got %v, %v", at, err)
 	}

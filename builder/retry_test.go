@@ -1,3 +1,5 @@
+//go:build linux
+
 package builder_test
 
 import (
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/event"
 )
 
 // A download that fails for a reason that may pass is tried again, which is told; the file
@@ -20,8 +23,8 @@ func TestDownloadsAreTriedAgain(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var warnings []string
-	b := openIn(t, builder.Options{Root: tempDir(t), Retry: builder.Retry{Delay: time.Millisecond}, Events: func(e builder.Event) {
-		if e.Kind == builder.EventWarning {
+	b := openIn(t, builder.Options{Root: tempDir(t), RetryDelay: time.Millisecond, Events: func(e event.Event) {
+		if e.Kind == event.Warning {
 			mu.Lock()
 			defer mu.Unlock()
 			warnings = append(warnings, e.Text)
@@ -52,7 +55,7 @@ func TestDownloadsAreTriedAgain(t *testing.T) {
 		}))
 		warnings = nil
 		st := base(t, b)
-		err := st.Add(t.Context(), "/f", builder.URL(s.URL+"/"+name))
+		_, err := st.Add(t.Context(), "/f", builder.URL(s.URL+"/"+name))
 		if (err == nil) != test.ok || err != nil && !errors.Is(err, builder.ErrFetch) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -1,8 +1,7 @@
-//go:build linux
-
 package builder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,12 +9,16 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oakum-build/oakum/builder/internal/errdefs"
+	"github.com/oakum-build/oakum/builder/internal/protocol"
 	"github.com/oakum-build/oakum/builder/internal/wire"
-	"github.com/oakum-build/oakum/builder/internal/worker"
-	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/builder/isolation"
+	"github.com/oakum-build/oakum/builder/terminal"
+	"github.com/oakum-build/oakum/storage/platform"
 )
 
 // Cmd is a command to run in a stage; its fields are those of os/exec.Cmd.
@@ -41,130 +44,148 @@ type Cmd struct {
 	// a shell.
 	Stdout, Stderr io.Writer
 	// Terminal gives the command a terminal of its own in place of pipes; nil gives pipes.
-	Terminal *Terminal
-	// Hostname is the name of the machine as the command sees it; "" is the same in every
-	// build.
-	Hostname string
+	Terminal *terminal.Terminal
 	// Files are the texts of executable files, by name, that the command finds in
 	// /dev/pipes.
 	Files map[string]string
-	// Ephemeral throws the command's changes to the files away, and bypasses the cache.
+	// Mounts are what the command sees over paths of the stage. They leave no trace in the layer.
+	Mounts []Mount
+	// Isolation is how the command is kept apart from the machine.
+	Isolation isolation.Options
+	// Ephemeral throws the command's changes to the files away, and bypasses the cache. The
+	// history does not tell of it.
 	Ephemeral bool
+	// History is what the image's history shows for the step; "" is RUN and the arguments.
+	History string
+	// OnError is called when the command has failed, before Run returns, while its files, mounts and
+	// environment are still there. By run it runs further commands in just these, as often as
+	// it likes, also with a Terminal. They take Args, Dir and User, where "" is the failed
+	// command's, Env, which is added, and the standard files; what they change goes with the failed
+	// step. OnError must return when ctx ends, as it does with Run's and when the worker is gone, and
+	// must not close the Builder.
+	OnError func(ctx context.Context, failed *ExitError, run func(context.Context, Cmd) error)
 }
 
-// Terminal is a terminal (a pty) that a command has as its three standard files: what it
-// writes comes to Cmd.Stdout, and Cmd.Stdin is what is typed, at whose end the terminal's
-// end-of-file character is typed. Cmd.Stderr is not used. A terminal that the caller has
-// itself stays as it is; who passes it on will want it in raw mode.
-type Terminal struct {
-	Size WindowSize // at first
-	// Resized gives later sizes while the command runs; it may be nil.
-	Resized <-chan WindowSize
-}
-
-// WindowSize is the size of a terminal in characters; 0 is unknown.
-type WindowSize struct{ Rows, Columns uint16 }
-
-// maxHostname is the kernel's limit, in bytes.
-const maxHostname = 64
-
-// Run runs a command in the stage, in new mount, PID, IPC and UTS namespaces, with
-// Docker's default capabilities and seccomp filter. When it returns, every process
+// Run runs a command in the stage, in new mount, PID, IPC and UTS namespaces, a network namespace
+// that no other command has at the same time (isolation.Network), with Docker's default
+// capabilities and seccomp filter. When it returns, every process
 // of the command is gone. A command that fails is an *ExitError, and leaves the
-// stage as it was.
+// stage as it was. A command whose step is found in the cache is not run: see Step.Cached.
+// With an error of Cmd's reader or writers the Step tells what was done all the same.
 //
 // The command has pipes or a terminal, never a file of the caller's: these are read and
 // written in this process and keep their owner, mode and flags.
-func (s *Stage) Run(ctx context.Context, cmd Cmd) error {
+func (s *Stage) Run(ctx context.Context, cmd Cmd) (Step, error) {
 	params, err := s.runParams(cmd)
 	if err != nil {
-		return err
+		return Step{}, err
 	}
 	if s.closed {
-		return ErrClosed
+		return Step{}, ErrClosed
 	}
+	streams := &streams{after: params.StdioFiles()}
+	defer streams.close()
+	if params.Mounts, err = streams.mounts(s.b, params.Dir, cmd.Mounts); err != nil {
+		return Step{}, err
+	}
+	defer context.AfterFunc(ctx, streams.abort)()
 	var lost error
-	do := func(out *worker.Stepped) error {
-		if !cmd.Ephemeral && !s.noCache {
+	do := func() (out protocol.Stepped, err error) {
+		if !cmd.Ephemeral && !s.noCache && !changing(params.Mounts) {
 			// A step of the cache needs no pipes.
 			lookup := params
 			lookup.Lookup = true
-			if err := s.b.call(ctx, "run", lookup, out, nil); err != nil || !out.Missed {
-				return err
+			if out, err := callFor(ctx, s, lookup); err != nil || !out.Missed {
+				return out, err
 			}
-			*out = worker.Stepped{}
 		}
-		stdio, err := newStdio(cmd)
-		if err != nil {
-			return err
-		}
-		err = s.b.call(ctx, "run", params, out, stdio.files)
-		lost = stdio.finish(ctx)
-		return s.commandError(cmd.Args, err, stdio.tail.bytes())
+		stepAside(cmd.Isolation.Limits)
+		out, lost, err = s.runNow(ctx, cmd, params, streams)
+		return out, err
 	}
+	var step Step
 	if cmd.Ephemeral {
-		err = do(&worker.Stepped{})
+		start := time.Now()
+		if _, err = do(); err == nil {
+			step.Duration = time.Since(start)
+		}
 	} else {
-		err = s.step("RUN "+strings.Join(cmd.Args, " "), do)
+		step, err = s.step(ctx, cmp.Or(cmd.History, "RUN "+strings.Join(cmd.Args, " ")), do)
 	}
 	switch {
 	case lost == nil || ctx.Err() != nil:
-		return err
+		return step, err
 	case err != nil:
-		return fmt.Errorf("%w (%w)", lost, err)
+		return step, fmt.Errorf("%w (%w)", lost, err)
 	}
-	return lost
+	return step, lost
+}
+
+// runNow has a command run whose step was not found. lost is the first error of its reader and
+// writers.
+func (s *Stage) runNow(ctx context.Context, cmd Cmd, params protocol.Run, streams *streams) (out protocol.Stepped, lost, err error) {
+	stdio, err := newStdio(cmd)
+	if err != nil {
+		return out, nil, err
+	}
+	g := &granting{mounts: cmd.Mounts}
+	out, err = callWith(ctx, s.b, s, params, wire.With{Files: slices.Concat(stdio.files, streams.files()), Answers: s.answers(cmd, stdio, g)})
+	refused := g.end()
+	lost = stdio.finish(ctx, err)
+	switch writeErr := streams.wait(ctx); {
+	case writeErr != nil:
+		return out, lost, writeErr
+	case err != nil && refused != nil && ctx.Err() == nil:
+		return out, lost, refused
+	}
+	return out, lost, s.commandError(cmd.Args, err, stdio.tail.bytes())
 }
 
 // runParams checks a command and makes a call of the worker of it.
-func (s *Stage) runParams(cmd Cmd) (worker.Run, error) {
+func (s *Stage) runParams(cmd Cmd) (protocol.Run, error) {
 	if len(cmd.Args) == 0 || cmd.Args[0] == "" {
-		return worker.Run{}, fmt.Errorf("%w: a command needs arguments", ErrInvalid)
+		return protocol.Run{}, fmt.Errorf("%w: a command needs arguments", ErrInvalid)
 	}
-	params := worker.Run{
-		Stage: s.id, Args: cmd.Args, Files: cmd.Files, Hostname: cmd.Hostname, UncachedEnv: cmd.UncachedEnv, Ephemeral: cmd.Ephemeral,
+	params := protocol.Run{
+		Stage: s.id, Args: cmd.Args, Files: cmd.Files, Isolation: cmd.Isolation, UncachedEnv: cmd.UncachedEnv, Ephemeral: cmd.Ephemeral,
 		Env: append(append([]string{}, s.config.Env...), cmd.Env...),
-		Dir: s.abs(cmd.Dir), User: cmd.User, I386: s.image.Architecture == "386",
+		Dir: s.abs(cmd.Dir), User: cmd.User, Arch: s.image.Architecture,
 	}
 	if cmd.User == "" {
 		params.User = s.config.User
 	}
+	params.OnError = cmd.OnError != nil
 	if t := cmd.Terminal; t != nil {
-		params.Terminal = &worker.Terminal{Rows: t.Size.Rows, Columns: t.Size.Columns}
+		params.Terminal = &protocol.Terminal{Rows: t.Size.Rows, Columns: t.Size.Columns}
 	}
 	for name := range cmd.Files {
 		if !fs.ValidPath(name) || name == "." || strings.ContainsAny(name, "/\x00") {
-			return worker.Run{}, fmt.Errorf("%w: %q is not a file's name", ErrInvalid, name)
+			return protocol.Run{}, fmt.Errorf("%w: %q is not a file's name", ErrInvalid, name)
 		}
 	}
-	if len(cmd.Hostname) > maxHostname || strings.ContainsFunc(cmd.Hostname, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return worker.Run{}, fmt.Errorf("%w: %q is not a machine's name", ErrInvalid, cmd.Hostname)
+	if err := cmd.Isolation.Check(); err != nil {
+		return protocol.Run{}, err
 	}
 	if err := errors.Join(checkUTF8("working directory", params.Dir), checkUTF8("user", params.User)); err != nil {
-		return worker.Run{}, err
+		return protocol.Run{}, err
 	}
 	texts := slices.Concat(params.Args, params.Env, params.UncachedEnv, []string{params.Dir})
 	if slices.ContainsFunc(texts, func(text string) bool { return strings.ContainsRune(text, 0) }) {
-		return worker.Run{}, fmt.Errorf("%w: the command or its environment has a NUL byte", ErrInvalid)
+		return protocol.Run{}, fmt.Errorf("%w: the command or its environment has a NUL byte", ErrInvalid)
 	}
 	return params, nil
 }
 
-// commandError makes an ExitError of a failed command.
-func (s *Stage) commandError(args []string, err error, tail []byte) error {
-	var k *wire.Error
-	if !errors.As(err, &k) || k.Kind != worker.KindExit {
-		return err
-	}
-	var d worker.ExitDetail
-	if jsonErr := wire.Unmarshal(k.Detail, &d); jsonErr != nil {
-		return err
-	}
-	if is, host := s.image.platform(), storage.HostPlatform(); !is.Fits(host) && execFailed(args[0], d.Code, tail) {
+// exitError is the error of a command that has failed.
+func (s *Stage) exitError(args []string, d errdefs.ExitError, tail []byte) *ExitError {
+	if is, host := s.image.platform(), platform.Host(); !is.Fits(host) && (execFailed(args[0], d.Code, tail) || strings.Contains(d.Reason, unix.ENOEXEC.Error())) {
 		d.Code = 126
-		d.Message = fmt.Sprintf("%v: the image is for %s, and this machine (%s) has no emulator for it registered (binfmt_misc)", unix.ENOEXEC, is, host)
+		d.Reason = fmt.Sprintf("%v: the image is for %s, not for this machine (%s)", unix.ENOEXEC, is, host)
+		if d.Emulator != "" {
+			d.Reason += ": " + d.Emulator
+		}
 	}
-	return &ExitError{Args: args, Code: d.Code, Reason: d.Message, Output: tail}
+	return &ExitError{Args: args, Code: d.Code, Reason: d.Reason, Output: tail}
 }
 
 // execFailed says that a command did no more than what libcontainer does in its place

@@ -22,7 +22,7 @@ func TestRunIsAStep(t *testing.T) {
 	b := open(t)
 	s := base(t, b)
 	var out bytes.Buffer
-	ok(t, s.Run(t.Context(), builder.Cmd{Args: []string{"sh", "-c", "echo made >/f && cat /f"}, Stdout: &out}))
+	ok(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"sh", "-c", "echo made >/f && cat /f"}, Stdout: &out})))
 	equal(t, out.String(), "made\n")
 	run(t, s, "echo more >>/f")
 	equal(t, sh(t, s, "cat /f"), "made\nmore\n")
@@ -48,14 +48,14 @@ func TestRunEnvironment(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			s.Configure(func(c *builder.Config) { c.Env = test.config })
+			s.Configure("", func(c *builder.Config) { c.Env = test.config })
 			// The shell would add variables of its own.
 			test.cmd.Args, test.cmd.Ephemeral = []string{"/bin/env"}, true
 			got := strings.Split(strings.TrimSpace(output(t, s, test.cmd)), "\n")
 			equal(t, strings.Join(sorted(got), " "), test.want)
 		})
 	}
-	s.Configure(func(c *builder.Config) { c.Env = nil })
+	s.Configure("", func(c *builder.Config) { c.Env = nil })
 	equal(t, sh(t, s, "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -c secret; true"), "0\n")
 }
 
@@ -66,7 +66,7 @@ func TestRunSearchesPath(t *testing.T) {
 	run(t, s, "mkdir /opt /wd && printf '#!/bin/sh\\necho mine' >/opt/tool && printf '#!/bin/sh\\necho here' >/wd/tool && chmod +x /opt/tool /wd/tool")
 	equal(t, output(t, s, builder.Cmd{Args: []string{"tool"}, Env: []string{"PATH=/none:/opt"}, Dir: "/wd"}), "mine\n")
 	equal(t, output(t, s, builder.Cmd{Args: []string{"./tool"}, Dir: "/wd"}), "here\n")
-	err := s.Run(t.Context(), builder.Cmd{Args: []string{"tool"}, Dir: "/wd"})
+	_, err := s.Run(t.Context(), builder.Cmd{Args: []string{"tool"}, Dir: "/wd"})
 	exits(t, err, 127)
 }
 
@@ -79,7 +79,7 @@ func TestRunDir(t *testing.T) {
 		{"", "", "/"}, {"", "a", "/a"}, {"/a", "", "/a"}, {"/a", "b", "/a/b"}, {"/a", "/home", "/home"}, {"/a", "../etc", "/etc"},
 		{"/a", "../../../..", "/"}, {"", "/link", "/a/b"},
 	} {
-		s.Configure(func(c *builder.Config) { c.WorkingDir = test.workdir })
+		s.Configure("", func(c *builder.Config) { c.WorkingDir = test.workdir })
 		equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/sh", "-c", "pwd -P"}, Dir: test.dir, Ephemeral: true}), test.want+"\n")
 	}
 }
@@ -102,13 +102,13 @@ func TestRunUser(t *testing.T) {
 		{"", ":33", "uid=0(root) gid=33(web) groups=33(web)"},
 	} {
 		t.Run(test.config+"/"+test.user, func(t *testing.T) {
-			s.Configure(func(c *builder.Config) { c.User = test.config })
+			s.Configure("", func(c *builder.Config) { c.User = test.config })
 			equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/id"}, User: test.user, Ephemeral: true}), test.want+"\n")
 		})
 	}
-	s.Configure(func(c *builder.Config) { c.User = "" })
+	s.Configure("", func(c *builder.Config) { c.User = "" })
 	for _, user := range []string{"nobody-here", "app:nogroup", "-1", "0:-1", "99999999999", "nobody-here:0"} {
-		is(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/id"}, User: user}), builder.ErrUserNotFound)
+		is(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/id"}, User: user})), builder.ErrUserNotFound)
 	}
 }
 
@@ -121,7 +121,7 @@ func TestRunStreams(t *testing.T) {
 		cmd := split
 		var stdout, stderr bytes.Buffer
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader("in\n"+strings.Repeat("x", 1<<20)), &stdout, &stderr
-		ok(t, s.Run(t.Context(), cmd))
+		ok(t, errOf(s.Run(t.Context(), cmd)))
 		equal(t, stdout.String(), "out in\n1048576\n")
 		equal(t, stderr.String(), "err in\n")
 	})
@@ -136,27 +136,27 @@ func TestRunStreams(t *testing.T) {
 		defer out.Close()
 		cmd := split
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, out
-		ok(t, s.Run(t.Context(), cmd))
+		ok(t, errOf(s.Run(t.Context(), cmd)))
 		got, err := os.ReadFile(out.Name())
 		ok(t, err)
 		equal(t, string(got), "out file\nerr file\n4\n")
 	})
 	t.Run("none", func(t *testing.T) {
-		ok(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "cat; echo lost; yes | head -c 1000000"}, Ephemeral: true}))
+		ok(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "cat; echo lost; yes | head -c 1000000"}, Ephemeral: true})))
 	})
 	t.Run("one writer for both keeps the order", func(t *testing.T) {
 		var both bytes.Buffer
 		cmd := builder.Cmd{Args: []string{"/bin/sh", "-c", "for i in 1 2 3; do echo o$i; echo e$i >&2; done"}, Ephemeral: true, Stdout: &both, Stderr: &both}
-		ok(t, s.Run(t.Context(), cmd))
+		ok(t, errOf(s.Run(t.Context(), cmd)))
 		equal(t, both.String(), "o1\ne1\no2\ne2\no3\ne3\n")
 	})
 	t.Run("input that is not read to its end", func(t *testing.T) {
 		r, w := io.Pipe()
 		defer w.Close()
-		ok(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, Stdin: r, Ephemeral: true}))
+		ok(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, Stdin: r, Ephemeral: true})))
 	})
 	t.Run("writers that cannot be compared", func(t *testing.T) {
-		ok(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, Stdout: oddWriter{}, Stderr: oddWriter{}, Ephemeral: true}))
+		ok(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, Stdout: oddWriter{}, Stderr: oddWriter{}, Ephemeral: true})))
 	})
 }
 
@@ -172,7 +172,7 @@ func TestRunFails(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	s := base(t, b)
-	ok(t, s.Copy(t.Context(), "/", builder.Dir(tree(t, map[string]string{"plain": "x", "crash": crashing(t), "text": "not a program"}))))
+	ok(t, errOf(s.Copy(t.Context(), "/", builder.Dir(tree(t, map[string]string{"plain": "x", "crash": crashing(t), "text": "not a program"})))))
 	run(t, s, "chmod 755 /crash /text; printf '#!/no/interpreter\\n' >/orphan; chmod 755 /orphan; ln -s loop /loop")
 	before := find(t, s, "/etc")
 	for _, test := range []struct {
@@ -193,32 +193,37 @@ func TestRunFails(t *testing.T) {
 		{[]string{"/bin/sh", "-c", "/crash"}, 139},
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
-			e := exits(t, s.Run(t.Context(), builder.Cmd{Args: test.args}), test.code)
+			e := exits(t, errOf(s.Run(t.Context(), builder.Cmd{Args: test.args})), test.code)
 			equal(t, strings.Join(e.Args, " "), strings.Join(test.args, " "))
 			if started := test.args[0] == "/bin/sh" || test.args[0] == "/bin/false" || test.args[0] == "/crash"; started != (e.Reason == "") {
 				t.Errorf("reason %q", e.Reason)
 			}
 		})
 	}
-	// The kernel refuses these too late to be told from a command that ran.
-	for command, why := range map[string]string{"/orphan": "no such file or directory", "/text": "exec format error"} {
-		e := exits(t, s.Run(t.Context(), builder.Cmd{Args: []string{command}}), 255)
-		equal(t, string(e.Output), "exec "+command+": "+why+"\n")
+	// Only the execution shows what is wrong with these.
+	for command, want := range map[string]struct {
+		code int
+		why  string
+	}{"/orphan": {127, "interpreter or dynamic linker"}, "/text": {126, "exec format error"}} {
+		e := exits(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{command}})), want.code)
+		if !strings.Contains(e.Reason, want.why) {
+			t.Errorf("%s: reason %q", command, e.Reason)
+		}
 	}
 	equal(t, find(t, s, "/etc"), before)
 	equal(t, sh(t, s, "head -n 1 /etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")
-	is(t, s.Run(t.Context(), builder.Cmd{}), builder.ErrInvalid)
-	is(t, s.Run(t.Context(), builder.Cmd{Args: []string{""}}), builder.ErrInvalid)
+	is(t, errOf(s.Run(t.Context(), builder.Cmd{})), builder.ErrInvalid)
+	is(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{""}})), builder.ErrInvalid)
 }
 
 func TestExitErrorOutput(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	s := base(t, b)
-	e := exits(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "echo out; echo err >&2; exit 3"}}), 3)
+	e := exits(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "echo out; echo err >&2; exit 3"}})), 3)
 	equal(t, string(e.Output), "out\nerr\n")
 	equal(t, e.Error(), `command "/bin/sh -c echo out; echo err >&2; exit 3": exit status 3`)
-	e = exits(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "seq 100000; exit 3"}, Stdout: io.Discard}), 3)
+	e = exits(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "seq 100000; exit 3"}, Stdout: io.Discard})), 3)
 	if len(e.Output) > 8<<10 || len(e.Output) < 4<<10 || !bytes.HasSuffix(e.Output, []byte("\n99999\n100000\n")) {
 		t.Errorf("%d bytes of output, ending in %q", len(e.Output), e.Output[max(0, len(e.Output)-20):])
 	}
@@ -242,7 +247,7 @@ func TestRunEphemeral(t *testing.T) {
 		t.Errorf("%d layers, want the copy's alone", n)
 	}
 	cmd.Args = []string{"/bin/sh", "-c", "exit 5"}
-	exits(t, s.Run(t.Context(), cmd), 5)
+	exits(t, errOf(s.Run(t.Context(), cmd)), 5)
 }
 
 // exits fails the test unless err is of a command that ended with the code.
@@ -291,7 +296,7 @@ func TestRunOfCancelledContext(t *testing.T) {
 	s := base(t, b)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	is(t, s.Run(ctx, builder.Cmd{Args: []string{"/bin/true"}}), context.Canceled)
+	is(t, errOf(s.Run(ctx, builder.Cmd{Args: []string{"/bin/true"}})), context.Canceled)
 	run(t, s, "true")
 }
 

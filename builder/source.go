@@ -1,252 +1,273 @@
-//go:build linux
-
 package builder
 
 import (
-	"archive/tar"
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
-	"syscall"
 
-	"github.com/oakum-build/oakum/builder/internal/worker"
+	"github.com/oakum-build/oakum/builder/internal/download"
+	"github.com/oakum-build/oakum/builder/internal/input"
 )
 
-// Source is something to copy from: files, with the way they are taken. The
-// methods return changed copies, so that they chain:
+// Source is something to copy from: files, with the way they are taken. Dir, FS, Bytes, Tar,
+// URL, Git, ImageFiles and Stage.Path make one. The methods return changed copies, so that they
+// chain:
 //
 //	builder.Dir(".").Select("*.go", "go.mod").Ignore("*_test.go").Chown("app")
+//
+// Under is for Export, ExportDir and ReplaceDir alone.
+//
+// A method that has no meaning for the source, as the checksum of a directory, makes a Source
+// that whoever gets it refuses, with an error that matches ErrInvalid:
+//
+//	                          Dir  FS  Tar  Path  ImageFiles  Git  Bytes  URL
+//	Select, Parents,           x   x    x    x        x        x
+//	Ignore, Exclude            x   x    x    x        x        x
+//	Chown, Chmod, Under        x   x    x    x        x        x     x     x
+//	OwnedByRoot                              x        x
+//	Platform, Pull                                    x
+//	KeepGitDir, CommitTimes,                                   x
+//	Agent                                                      x
+//	Checksum, Authorization                                    x           x
+//	Unpack                                                                 x
 type Source struct {
-	dir      string
-	fsys     fs.FS
-	stage    *Stage
-	remote   worker.Remote
-	tar      io.Reader
-	unpack   bool // of a file from a URL
-	patterns []string
-	parents  bool
-	ignore   []string
-	exclude  []string
-	rooted   bool
-	chown    string
-	chmod    string
+	kind sourceKind
+	// The one of the kind: dir of Dir; name and data of Bytes; image of ImageFiles;
+	// url and unpack of URL.
+	dir    string
+	fsys   fs.FS
+	name   string
+	data   []byte
+	tar    io.Reader
+	stage  *Stage
+	image  imageRef
+	url    input.URL
+	unpack bool
+	git    input.Git
+
+	taken input.Source // what is taken, and how
+	under string       // where it comes in an export
+	err   error        // of the first method that has no meaning
+}
+
+// imageRef is the image whose files are a source.
+type imageRef struct{ ref, platform, pull string }
+
+// sourceKind is what makes a Source.
+type sourceKind string
+
+const (
+	dirSource   sourceKind = "Dir"
+	fsSource    sourceKind = "FS"
+	bytesSource sourceKind = "Bytes"
+	tarSource   sourceKind = "Tar"
+	stageSource sourceKind = "Path"
+	imageSource sourceKind = "ImageFiles"
+	urlSource   sourceKind = "URL"
+	gitSource   sourceKind = "Git"
+)
+
+// trees are the sources of which a part can be taken.
+var trees = []sourceKind{dirSource, fsSource, tarSource, stageSource, imageSource, gitSource}
+
+// modifiers says for which sources a method of Source has a meaning. Those that it does not
+// list have one for all.
+var modifiers = map[string][]sourceKind{
+	"Select":        trees,
+	"Parents":       trees,
+	"Ignore":        trees,
+	"Exclude":       trees,
+	"OwnedByRoot":   {stageSource, imageSource},
+	"Platform":      {imageSource},
+	"Pull":          {imageSource},
+	"KeepGitDir":    {gitSource},
+	"CommitTimes":   {gitSource},
+	"Agent":         {gitSource},
+	"Checksum":      {urlSource, gitSource},
+	"Authorization": {urlSource, gitSource},
+	"Unpack":        {urlSource},
+}
+
+// modify makes a change by a method, or notes that the method has no meaning for the source.
+func (s Source) modify(method string, change func(*Source)) Source {
+	if kinds, some := modifiers[method]; some && !slices.Contains(kinds, s.kind) {
+		if s.err == nil && s.kind != "" { // the zero Source is refused as it is
+			s.err = fmt.Errorf("%w: %s has no meaning for %s, only for %s", ErrInvalid, method, s.label(), listed(kinds))
+		}
+		return s
+	}
+	change(&s)
+	return s
+}
+
+// listed is "Dir, FS and Git".
+func listed(kinds []sourceKind) string {
+	var text strings.Builder
+	for i, k := range kinds {
+		switch {
+		case i > 0 && i == len(kinds)-1:
+			text.WriteString(" and ")
+		case i > 0:
+			text.WriteString(", ")
+		}
+		text.WriteString(string(k))
+	}
+	return text.String()
+}
+
+// label is the source as it was made, without credentials.
+func (s Source) label() string {
+	what := ""
+	switch s.kind {
+	case dirSource:
+		what = s.dir
+	case bytesSource:
+		what = s.name
+	case imageSource:
+		what = s.image.ref
+	case urlSource:
+		what = download.Redacted(s.url.URL)
+	case gitSource:
+		what = download.Redacted(s.git.Ref)
+	default:
+		return string(s.kind)
+	}
+	return fmt.Sprintf("%s(%q)", s.kind, what)
 }
 
 // Dir is a directory of this machine. Copied files belong to root unless Chown says
 // otherwise. Nothing outside the directory is read, whatever links point there.
-func Dir(path string) Source { return Source{dir: path} }
+func Dir(path string) Source {
+	if path == "" {
+		return Source{}
+	}
+	return Source{kind: dirSource, dir: path}
+}
 
-// FS is a file system such as an embed.FS. Files belong to root.
-func FS(fsys fs.FS) Source { return Source{fsys: fsys} }
+// FS is a file system such as an embed.FS. Files belong to root. A directory that is there
+// already keeps its owner and mode, for those of a file system in a program say nothing about it:
+// an embed.FS has all directories at 0555.
+func FS(fsys fs.FS) Source {
+	if fsys == nil {
+		return Source{}
+	}
+	return Source{kind: fsSource, fsys: fsys}
+}
+
+// Bytes is a file of that name, without a directory, and content. It belongs to root, has the mode
+// 0644 and is dated 1970-01-01, so that the same bytes make the same layer.
+func Bytes(name string, data []byte) Source {
+	return Source{kind: bytesSource, name: name, data: data}
+}
+
+// Tar is the files of a tar archive, plain or compressed by gzip, bzip2, xz or zstd. They
+// belong to root unless Chown says otherwise. The archive is read once, so the Source is
+// good for one Copy. When that fails, r may still be read from until it next returns.
+func Tar(r io.Reader) Source {
+	if r == nil {
+		return Source{}
+	}
+	return Source{kind: tarSource, tar: r}
+}
+
+// ImageFiles is the files of an image, as COPY --from=IMAGE takes them, without a stage to be
+// made of it. The image is named as in Builder.Stage, and is pulled when it is not in the
+// store, unless Pull says otherwise. Owners and modes are kept.
+func ImageFiles(image string) Source { return Source{kind: imageSource, image: imageRef{ref: image}} }
+
+// Path is a source for another stage's Copy: what the patterns (Dockerfile
+// reference, COPY; relative to the root) name in this stage's present files.
+// Owners and modes are kept.
+func (s *Stage) Path(patterns ...string) Source {
+	return Source{kind: stageSource, stage: s}.Select(patterns...)
+}
+
+// source is the stage's name for the worker.
+func (s *Stage) source(b *Builder) (string, error) {
+	switch {
+	case s.b != b:
+		return "", fmt.Errorf("%w: a stage of another Builder", ErrInvalid)
+	case s.closed:
+		return "", ErrClosed
+	}
+	return s.id, nil
+}
 
 // Select takes only what the patterns name, relative to the source's root, as
 // COPY's sources do: path.Match within each component; a directory means its
 // contents. Without Select the whole source is taken.
-func (s Source) Select(patterns ...string) Source { s.patterns = patterns; return s }
+func (s Source) Select(patterns ...string) Source {
+	return s.modify("Select", func(s *Source) { s.taken.Patterns = patterns })
+}
 
 // Parents keeps the directories that a pattern names above its files, as COPY --parents
 // does: those after the first "/./", or all. "**" is then any number of components.
-func (s Source) Parents() Source { s.parents = true; return s }
+func (s Source) Parents() Source {
+	return s.modify("Parents", func(s *Source) { s.taken.Parents = true })
+}
 
 // Ignore leaves out what .dockerignore patterns match, as if it were not there
 // (Dockerfile reference, .dockerignore file).
-func (s Source) Ignore(patterns ...string) Source { s.ignore = patterns; return s }
+func (s Source) Ignore(patterns ...string) Source {
+	return s.modify("Ignore", func(s *Source) { s.taken.Ignore = patterns })
+}
 
 // Exclude leaves out what the patterns of COPY --exclude match.
-func (s Source) Exclude(patterns ...string) Source { s.exclude = patterns; return s }
+func (s Source) Exclude(patterns ...string) Source {
+	return s.modify("Exclude", func(s *Source) { s.taken.Exclude = patterns })
+}
 
-// OwnedByRoot takes a stage's files as those of a directory: they belong to root unless
-// Chown says otherwise.
-func (s Source) OwnedByRoot() Source { s.rooted = true; return s }
+// OwnedByRoot takes the files of a stage or an image as those of a directory: they belong to
+// root unless Chown says otherwise.
+func (s Source) OwnedByRoot() Source {
+	return s.modify("OwnedByRoot", func(s *Source) { s.taken.Rooted = true })
+}
+
+// Under says which directory of what Export or ExportDir writes the files come into: a path without
+// links, which is made.
+func (s Source) Under(dir string) Source {
+	return s.modify("Under", func(s *Source) { s.under = dir })
+}
 
 // Chown sets the owner of everything copied: user[:group], names looked up in the
 // stage copied into.
-func (s Source) Chown(owner string) Source { s.chown = owner; return s }
+func (s Source) Chown(owner string) Source {
+	return s.modify("Chown", func(s *Source) { s.taken.Chown = owner })
+}
 
 // Chmod sets the mode of everything copied: octal, or symbolic as in chmod(1), such as
 // "u=rwX,go=rX", which changes the mode of each file.
-func (s Source) Chmod(mode string) Source { s.chmod = mode; return s }
+func (s Source) Chmod(mode string) Source {
+	return s.modify("Chmod", func(s *Source) { s.taken.Chmod = mode })
+}
+
+// Platform says which image of several ImageFiles takes: OS/ARCH[/VARIANT] or "local". Without
+// it, that which the store has, or that of this machine.
+func (s Source) Platform(platform string) Source {
+	return s.modify("Platform", func(s *Source) { s.image.platform = platform })
+}
+
+// Pull says when ImageFiles pulls its image, as StageOptions.Pull does.
+func (s Source) Pull(policy string) Source {
+	return s.modify("Pull", func(s *Source) { s.image.pull = policy })
+}
 
 func describeSources(sources []Source) string {
 	var words []string
 	for _, s := range sources {
-		if s.remote != (worker.Remote{}) {
-			words = append(words, s.remoteName())
-		} else if len(s.patterns) == 0 {
+		switch {
+		case s.kind == urlSource:
+			words = append(words, download.Redacted(s.url.URL))
+		case s.kind == gitSource:
+			words = append(words, download.Redacted(s.git.Ref))
+		case s.kind == bytesSource:
+			words = append(words, s.name)
+		case len(s.taken.Patterns) == 0:
 			words = append(words, ".")
 		}
-		words = append(words, s.patterns...)
+		words = append(words, s.taken.Patterns...)
 	}
 	return strings.Join(words, " ")
-}
-
-// streams carry file systems of this process to the worker.
-type streams struct {
-	readers []*os.File
-	foreign []*os.File // ends that we write to, of readers that may never return
-	wg      sync.WaitGroup
-	mu      sync.Mutex
-	errs    []error
-}
-
-// openStreams fills in a Copy's sources.
-func (b *Builder) openStreams(sources []Source, params *worker.Copy) (*streams, error) {
-	st := &streams{}
-	total := 0
-	for _, src := range sources {
-		w, err := st.source(b, src)
-		if err != nil {
-			st.close()
-			return nil, err
-		}
-		total += max(1, len(src.patterns))
-		params.Sources = append(params.Sources, w)
-	}
-	params.Dir = params.Dir || total > 1
-	return st, nil
-}
-
-func (st *streams) source(b *Builder, src Source) (worker.CopySource, error) {
-	w := worker.CopySource{Patterns: src.patterns, Parents: src.parents, Ignore: src.ignore, Exclude: src.exclude, Rooted: src.rooted, Chown: src.chown, Chmod: src.chmod}
-	switch {
-	case src.stage != nil && src.stage.b != b:
-		return w, fmt.Errorf("%w: a stage of another Builder", ErrInvalid)
-	case src.stage != nil && src.stage.closed:
-		return w, ErrClosed
-	case src.stage != nil:
-		w.Stage = src.stage.id
-	case src.fsys != nil:
-		if err := st.add(src.fsys); err != nil {
-			return w, err
-		}
-		w.File = len(st.readers)
-	case src.remote != (worker.Remote{}):
-		w.Remote, w.Packed = &src.remote, !src.unpack
-	case src.tar != nil:
-		if err := st.addTar(src.tar); err != nil {
-			return w, err
-		}
-		w.File, w.Tar, w.Timed = len(st.readers), true, true
-	case src.dir != "":
-		dir, err := filepath.Abs(src.dir)
-		if err != nil {
-			return w, err
-		}
-		w.Dir = dir
-	default:
-		return w, fmt.Errorf("%w: an empty Source", ErrInvalid)
-	}
-	return w, nil
-}
-
-func (st *streams) add(fsys fs.FS) error {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	st.readers, st.foreign = append(st.readers, r), append(st.foreign, w)
-	st.wg.Go(func() {
-		err := errors.Join(writeTar(w, fsys), w.Close())
-		// The worker may not have to read it all, or to the end; and see abort.
-		if err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, os.ErrClosed) {
-			st.fail(err)
-		}
-	})
-	return nil
-}
-
-func (st *streams) fail(err error) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.errs = append(st.errs, err)
-}
-
-func (st *streams) files() []*os.File { return st.readers }
-
-func (st *streams) close() {
-	for _, r := range st.readers {
-		r.Close()
-	}
-}
-
-// wait closes our ends, so that the writers end, and gives their errors. A writer whose
-// file system is stuck is not waited for once ctx has ended.
-func (st *streams) wait(ctx context.Context) error {
-	st.close()
-	done := make(chan struct{})
-	go func() {
-		st.wg.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return errors.Join(st.errs...)
-}
-
-// writeTar writes a file system's directories, regular files and links as a tar.
-func writeTar(w io.Writer, fsys fs.FS) error {
-	tw := tar.NewWriter(w)
-	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == "." {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		return writeEntry(tw, fsys, name, info)
-	})
-	if err == nil {
-		return tw.Close()
-	}
-	// Between two entries the worker would take the end for the whole; within one it
-	// misses the rest.
-	if tw.Flush() == nil {
-		_, _ = w.Write(bytes.Repeat([]byte{0xff}, 512))
-	}
-	return err
-}
-
-func writeEntry(tw *tar.Writer, fsys fs.FS, name string, info fs.FileInfo) error {
-	link := ""
-	switch info.Mode().Type() {
-	case 0, fs.ModeDir:
-	case fs.ModeSymlink:
-		var err error
-		if link, err = fs.ReadLink(fsys, name); err != nil {
-			return err
-		}
-	default:
-		return fmt.Errorf("%w: %s is a special file", ErrInvalid, name)
-	}
-	hdr, err := tar.FileInfoHeader(info, link)
-	if err != nil {
-		return err
-	}
-	hdr.Name, hdr.Uid, hdr.Gid, hdr.Uname, hdr.Gname = name, 0, 0, "", ""
-	if err := tw.WriteHeader(hdr); err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return nil
-	}
-	f, err := fsys.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = io.Copy(tw, f)
-	return err
 }

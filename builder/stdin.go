@@ -1,5 +1,3 @@
-//go:build linux
-
 package builder
 
 import (
@@ -112,7 +110,7 @@ func (f *feed) giveBack() {
 	}
 	var unread int
 	if err := control(f.pipe, func(fd int) (err error) {
-		unread, err = unix.IoctlGetInt(fd, unix.TIOCINQ)
+		unread, err = unix.IoctlGetInt(fd, unreadRequest)
 		return err
 	}); err == nil && unread+f.unwritten > 0 {
 		_, _ = file.Seek(-int64(unread+f.unwritten), io.SeekCurrent)

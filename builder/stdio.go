@@ -1,11 +1,10 @@
-//go:build linux
-
 package builder
 
 import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder/internal/wire"
+	"github.com/oakum-build/oakum/builder/terminal"
 )
 
 // stdio connects a command's standard files with the caller's reader and writers. The
@@ -32,6 +32,7 @@ type stdio struct {
 	mu     sync.Mutex
 	feeds  []*feed
 	failed error // of the reader or a writer
+	ended  bool
 }
 
 // patience is how long a command that was cancelled waits for its writers, and one that
@@ -117,7 +118,7 @@ func samePlace(a, b io.Writer) bool {
 
 // terminal has the worker send the master of a terminal that is made in the container.
 func (s *stdio) terminal(cmd Cmd) error {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|closeOnExec, 0)
 	if err != nil {
 		return os.NewSyscallError("socketpair", err)
 	}
@@ -144,7 +145,7 @@ func (s *stdio) terminal(cmd Cmd) error {
 }
 
 // resize gives a terminal the sizes that come.
-func (s *stdio) resize(master *os.File, sizes <-chan WindowSize) {
+func (s *stdio) resize(master *os.File, sizes <-chan terminal.Size) {
 	for {
 		select {
 		case <-s.stop:
@@ -196,23 +197,32 @@ func (s *stdio) fail(err error) {
 }
 
 func (s *stdio) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.ended = true
 	close(s.stop)
 	for _, f := range s.ours {
 		f.Close()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, f := range s.feeds {
 		f.stop()
 	}
 }
 
-// finish is called when the worker is done with the files. It waits until all output has
-// been delivered, which a writer that hangs does not hold up when ctx has ended, and gives
-// the first error of the reader or a writer.
-func (s *stdio) finish(ctx context.Context) error {
+// finish is called when the worker is done with the files, and what it did with them gave err. It waits
+// until all output has been delivered, which a writer that hangs does not hold up when ctx has ended, and gives
+// the first error of the reader or a writer. It may be called again.
+func (s *stdio) finish(ctx context.Context, err error) error {
 	delivered := make(chan struct{})
 	s.close()
+	if errors.Is(err, ErrClosed) { // what a killed worker without a PID namespace has left may have the files
+		ended, end := context.WithCancel(ctx)
+		end()
+		ctx = ended
+	}
 	go func() {
 		s.writing.Wait()
 		close(delivered)

@@ -43,11 +43,11 @@ func TestStoresOwnAttributesOfAContext(t *testing.T) {
 	}
 	b, warned := warnings(t)
 	s := base(t, b)
-	ok(t, s.Copy(t.Context(), "/etc", builder.Dir(dir).Select("d")))
+	ok(t, errOf(s.Copy(t.Context(), "/etc", builder.Dir(dir).Select("d"))))
 	if text := warned(); strings.Count(text, "storage drivers") != 1 || !strings.Contains(text, " of passwd, ") || !strings.Contains(text, " and 3 more") {
 		t.Errorf("warned of %q", text)
 	}
-	ok(t, s.Copy(t.Context(), "/e", builder.Dir(dir)))
+	ok(t, errOf(s.Copy(t.Context(), "/e", builder.Dir(dir))))
 	equal(t, attributesOf(t, b, s), "e/d/ user.mine\ne/d/passwd user.mine")
 	equal(t, sh(t, s, "ls /etc /e/d"), "/e/d:\npasswd\n\n/etc:\ngroup\nhosts\npasswd\nresolv.conf\n")
 }
@@ -89,7 +89,7 @@ func withXattrTool(t *testing.T, b *builder.Builder) *builder.Stage {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	s := base(t, b)
-	ok(t, s.Copy(t.Context(), "/attr", builder.Dir(dir).Select("attr").Chmod("755")))
+	ok(t, errOf(s.Copy(t.Context(), "/attr", builder.Dir(dir).Select("attr").Chmod("755"))))
 	return s
 }
 
@@ -129,7 +129,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	root := tempDir(t)
 	b := openIn(t, builder.Options{Root: root})
 	s := base(t, b)
-	ok(t, s.Copy(t.Context(), "/lib", builder.Dir(tree(t, map[string]string{"f": "f"}))))
+	ok(t, errOf(s.Copy(t.Context(), "/lib", builder.Dir(tree(t, map[string]string{"f": "f"})))))
 	img, err := s.Commit(t.Context(), "", builder.CommitOptions{})
 	ok(t, err)
 	dirs, err := filepath.Glob(filepath.Join(root, "overlay", "*", "diff", "lib"))
@@ -143,7 +143,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 	ok(t, unix.Lsetxattr(dirs[0], redirect, []byte("/bin"), 0))
 	var out strings.Builder
-	err = stage(t, b, img.ID, builder.StageOptions{}).Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "ls /lib"}, Stdout: &out})
+	_, err = stage(t, b, img.ID, builder.StageOptions{}).Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", "ls /lib"}, Stdout: &out})
 	if strings.Contains(out.String(), "busybox") {
 		t.Errorf("%v: /lib is /bin:\n%s", err, out.String())
 	}

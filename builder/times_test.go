@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/isolation"
 )
 
 // The same steps done again, and not from the cache, give the same image when its
@@ -21,17 +22,17 @@ func TestTimes(t *testing.T) {
 	image := func(opts builder.StageOptions) (builder.Image, []tarEntry) {
 		t.Helper()
 		first := stage(t, b, builder.Scratch, builder.StageOptions{NoCache: true})
-		ok(t, first.Copy(t.Context(), "/", builder.Dir(baseDir)))
+		ok(t, errOf(first.Copy(t.Context(), "/", builder.Dir(baseDir))))
 		_, err := first.Commit(t.Context(), "localhost/times-base", builder.CommitOptions{})
 		ok(t, err)
 		s := stage(t, b, "localhost/times-base", opts)
 		defer s.Close()
-		ok(t, s.Copy(t.Context(), "/d/", builder.FS(fstest.MapFS{
+		ok(t, errOf(s.Copy(t.Context(), "/d/", builder.FS(fstest.MapFS{
 			"early": {ModTime: early, Mode: 0o644}, "late": {ModTime: late, Mode: 0o644}, "dir/in": {ModTime: late, Mode: 0o644},
-		})))
+		}))))
 		run(t, s, "rm /d/dir/in && ln -s x /d/link && mkdir -p /d/new/er && chmod 000 /d/new")
 		entries := lastLayer(t, b, s)
-		s.Configure(func(c *builder.Config) { c.Cmd = []string{"x"} })
+		s.Configure("", func(c *builder.Config) { c.Cmd = []string{"x"} })
 		img, err := s.Commit(t.Context(), "", builder.CommitOptions{Created: &limit})
 		ok(t, err)
 		detail, err := b.Inspect(t.Context(), img.ID)
@@ -56,8 +57,9 @@ func TestTimes(t *testing.T) {
 	files := builder.FS(fstest.MapFS{"early": {ModTime: early, Mode: 0o644}, "late": {ModTime: late, Mode: 0o644}})
 	for _, all := range []bool{false, true} {
 		s := stage(t, b, builder.Scratch, builder.StageOptions{LatestTime: &limit, AllTimes: all})
-		ok(t, s.Copy(t.Context(), "/", files))
-		if s.Last().Cached {
+		step, err := s.Copy(t.Context(), "/", files)
+		ok(t, err)
+		if step.Cached {
 			t.Errorf("all %v: the layer of other times was in the cache", all)
 		}
 		layer = lastLayer(t, b, s)
@@ -72,7 +74,7 @@ func TestTimes(t *testing.T) {
 	// Twice the same, over a base that is twice the same too.
 	twice := func() string {
 		s := stage(t, b, builder.Scratch, opts)
-		ok(t, s.Copy(t.Context(), "/", builder.Dir(baseDir)))
+		ok(t, errOf(s.Copy(t.Context(), "/", builder.Dir(baseDir))))
 		run(t, s, "echo x >/x && sleep 0.01")
 		img, err := s.Commit(t.Context(), "", builder.CommitOptions{Created: &limit})
 		ok(t, err)
@@ -89,13 +91,13 @@ func TestWorkdirTime(t *testing.T) {
 	limit := time.Unix(1500000000, 0)
 	s := base(t, b)
 	dated := stage(t, b, builder.Scratch, builder.StageOptions{NoCache: true, WorkdirTime: &limit})
-	ok(t, dated.Workdir(t.Context(), "/a/b"))
+	ok(t, errOf(dated.Workdir(t.Context(), "/a/b", "")))
 	for _, e := range lastLayer(t, b, dated) {
 		if !e.ModTime.Equal(limit) {
 			t.Errorf("%s has the time %v", e.Name, e.ModTime)
 		}
 	}
-	ok(t, s.Workdir(t.Context(), "/a/b"))
+	ok(t, errOf(s.Workdir(t.Context(), "/a/b", "")))
 	if e := entryOf(t, lastLayer(t, b, s), "a"); time.Since(e.ModTime) > time.Hour {
 		t.Errorf("without a time it has %v", e.ModTime)
 	}
@@ -105,10 +107,10 @@ func TestHostname(t *testing.T) {
 	t.Parallel()
 	s := base(t, open(t))
 	for name, want := range map[string]string{"": "oakum", "builder7": "builder7"} {
-		equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/hostname"}, Hostname: name, Ephemeral: true}), want+"\n")
-		equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/sh", "-c", "tail -n 1 /etc/hosts"}, Hostname: name, Ephemeral: true}), "127.0.1.1\t"+want+"\n")
+		equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/hostname"}, Isolation: isolation.Options{Network: isolation.Network{Hostname: name}}, Ephemeral: true}), want+"\n")
+		equal(t, output(t, s, builder.Cmd{Args: []string{"/bin/sh", "-c", "tail -n 1 /etc/hosts"}, Isolation: isolation.Options{Network: isolation.Network{Hostname: name}}, Ephemeral: true}), "127.0.1.1\t"+want+"\n")
 	}
 	for _, bad := range []string{"a b", "a\n", strings.Repeat("a", 65)} {
-		is(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/hostname"}, Hostname: bad}), builder.ErrInvalid)
+		is(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/hostname"}, Isolation: isolation.Options{Network: isolation.Network{Hostname: bad}}})), builder.ErrInvalid)
 	}
 }

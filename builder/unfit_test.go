@@ -25,11 +25,12 @@ func TestNamesOfWhiteoutsAreRefused(t *testing.T) {
 	context := builder.Dir(tree(t, map[string]string{".wh.passwd": "x", "d/.wh..wh..opq": "", "e/.wh.dir/f": "x", "f": "f"}))
 	shell := func(script string) func(*builder.Stage) error {
 		return func(s *builder.Stage) error {
-			return s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", script}})
+			_, err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/sh", "-c", script}})
+			return err
 		}
 	}
 	copied := func(dest string, source builder.Source) func(*builder.Stage) error {
-		return func(s *builder.Stage) error { return s.Copy(t.Context(), dest, source) }
+		return func(s *builder.Stage) error { _, err := s.Copy(t.Context(), dest, source); return err }
 	}
 	for name, test := range map[string]struct {
 		do   func(*builder.Stage) error
@@ -42,15 +43,21 @@ func TestNamesOfWhiteoutsAreRefused(t *testing.T) {
 		"destination directory": {copied("/.wh.etc/", context.Select("f")), "/.wh.etc"},
 		"fs.FS":                 {copied("/", builder.FS(fstest.MapFS{"x/.wh.y": {Mode: 0o644}})), "/x/.wh.y"},
 		"url": {func(s *builder.Stage) error {
-			return s.Add(t.Context(), "/etc/", builder.URL(server.URL+"/.wh.group"))
+			_, err := s.Add(t.Context(), "/etc/", builder.URL(server.URL+"/.wh.group"))
+			return err
 		}, ".wh.group"},
 		"archive": {func(s *builder.Stage) error {
-			return s.Add(t.Context(), "/etc/", archive(t, tar.Header{Name: "./.wh.passwd", Typeflag: tar.TypeReg}))
+			_, err := s.Add(t.Context(), "/etc/", archive(t, tar.Header{Name: "./.wh.passwd", Typeflag: tar.TypeReg}))
+			return err
 		}, ".wh.passwd"},
 		"archive's link": {func(s *builder.Stage) error {
-			return s.Add(t.Context(), "/etc/", archive(t, tar.Header{Name: "a/.wh..wh.aufs/x", Typeflag: tar.TypeSymlink, Linkname: "x"}))
+			_, err := s.Add(t.Context(), "/etc/", archive(t, tar.Header{Name: "a/.wh..wh.aufs/x", Typeflag: tar.TypeSymlink, Linkname: "x"}))
+			return err
 		}, ".wh..wh.aufs"},
-		"workdir":       {func(s *builder.Stage) error { return s.Workdir(t.Context(), "/var/.wh.tmp") }, "/var/.wh.tmp"},
+		"workdir": {func(s *builder.Stage) error {
+			_, err := s.Workdir(t.Context(), "/var/.wh.tmp", "")
+			return err
+		}, "/var/.wh.tmp"},
 		"run":           {shell("mkdir -p /a/b; echo >/a/b/.wh.c"), "/a/b/.wh.c"},
 		"run's opaque":  {shell("echo >/etc/.wh..wh..opq"), "/etc/.wh..wh..opq"},
 		"run's fifo":    {shell("mkfifo /etc/.wh.x"), "/etc/.wh.x"},
@@ -71,8 +78,8 @@ func TestNamesOfWhiteoutsAreRefused(t *testing.T) {
 	// Only the beginning of the name counts, and what is not kept may be called so.
 	s := base(t, b)
 	run(t, s, "echo >/x.wh.y; echo >/.whx; echo >/.wh.gone; rm /.wh.gone; echo >/tmp/..wh.z")
-	ok(t, s.Copy(t.Context(), "/d/", context.Exclude("**/.wh.*")))
-	ok(t, s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/touch", "/.wh.x"}, Ephemeral: true}))
+	ok(t, errOf(s.Copy(t.Context(), "/d/", context.Exclude("**/.wh.*"))))
+	ok(t, errOf(s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/touch", "/.wh.x"}, Ephemeral: true})))
 }
 
 // A path that nobody could open again.
@@ -91,5 +98,5 @@ func TestTooLongAPathIsRefused(t *testing.T) {
 		at = next
 	}
 	ok(t, unix.Close(at))
-	is(t, base(t, b).Copy(t.Context(), "/x", builder.Dir(dir)), builder.ErrUnfit)
+	is(t, errOf(base(t, b).Copy(t.Context(), "/x", builder.Dir(dir))), builder.ErrUnfit)
 }

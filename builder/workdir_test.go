@@ -34,12 +34,12 @@ func TestWorkdir(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := base(t, b)
 			run(t, s, "ln -s ../../../../home/app /link; ln -s ../../../../../var/tmp /out")
-			s.Configure(func(c *builder.Config) { c.User = test.user })
+			s.Configure("", func(c *builder.Config) { c.User = test.user })
 			for _, dir := range test.dirs {
-				ok(t, s.Workdir(t.Context(), dir))
+				ok(t, errOf(s.Workdir(t.Context(), dir, "")))
 			}
 			equal(t, s.Config().WorkingDir, test.want)
-			s.Configure(func(c *builder.Config) { c.User = "" })
+			s.Configure("", func(c *builder.Config) { c.User = "" })
 			var paths []string
 			for line := range strings.SplitSeq(test.stat, ",") {
 				paths = append(paths, strings.Fields(line)[2])
@@ -53,10 +53,10 @@ func TestWorkdirErrors(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	s := base(t, b)
-	is(t, s.Workdir(t.Context(), "/bin/busybox"), builder.ErrInvalid)
-	is(t, s.Workdir(t.Context(), "/bin/busybox/x"), builder.ErrInvalid)
+	is(t, errOf(s.Workdir(t.Context(), "/bin/busybox", "")), builder.ErrInvalid)
+	is(t, errOf(s.Workdir(t.Context(), "/bin/busybox/x", "")), builder.ErrInvalid)
 	run(t, s, "ln -s loop /loop")
-	is(t, s.Workdir(t.Context(), "/loop/x"), builder.ErrInvalid)
+	is(t, errOf(s.Workdir(t.Context(), "/loop/x", "")), builder.ErrInvalid)
 	equal(t, s.Config().WorkingDir, "")
 }
 
@@ -66,13 +66,15 @@ func TestWorkdirLayers(t *testing.T) {
 	b := open(t)
 	for _, want := range []bool{false, true} {
 		s := base(t, b)
-		ok(t, s.Workdir(t.Context(), "/root"))
-		if last := s.Last(); last.Cached != want {
-			t.Errorf("the existing directory's step: cached %v, want %v", last.Cached, want)
+		step, err := s.Workdir(t.Context(), "/root", "")
+		ok(t, err)
+		if step.Cached != want {
+			t.Errorf("the existing directory's step: cached %v, want %v", step.Cached, want)
 		}
-		ok(t, s.Workdir(t.Context(), "/new"))
-		if last := s.Last(); last.Cached != want {
-			t.Errorf("the new directory's step: cached %v, want %v", last.Cached, want)
+		step, err = s.Workdir(t.Context(), "/new", "")
+		ok(t, err)
+		if step.Cached != want {
+			t.Errorf("the new directory's step: cached %v, want %v", step.Cached, want)
 		}
 		img, err := s.Commit(t.Context(), "workdir", builder.CommitOptions{})
 		ok(t, err)

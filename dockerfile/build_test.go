@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/buildertest"
 )
 
 func TestStages(t *testing.T) {
@@ -23,7 +25,7 @@ func TestStages(t *testing.T) {
 		text: "FROM base AS common\nRUN one\nFROM common AS Build\nCOPY *.go ./\nRUN go build\nFROM common\nCOPY --from=bUILD /out /out\n",
 		want: []string{
 			"common: FROM base", "common: RUN /bin/sh -c one",
-			"build: FORK common", "build: COPY *.go -> ./", "build: RUN /bin/sh -c go build",
+			"build: FORK common", "build: COPY *.go -> /", "build: RUN /bin/sh -c go build",
 			"2: FORK common", "2: COPY from build out -> /out", "2: COMMIT out",
 		},
 	}, {
@@ -41,7 +43,7 @@ func TestStages(t *testing.T) {
 	}, {
 		name: "copy from an index",
 		text: "FROM base\nFROM tool\nWORKDIR app\nCOPY --from=0 /a b\n",
-		want: []string{"0: FROM base", "1: FROM tool", "1: WORKDIR /app", "1: COPY from 0 a -> b", "1: COMMIT out"},
+		want: []string{"0: FROM base", "1: FROM tool", "1: WORKDIR /app", "1: COPY from 0 a -> /app/b", "1: COMMIT out"},
 	}, {
 		name: "an image is opened once however often it is copied from",
 		text: "FROM base\nCOPY --from=tool /a /a\nCOPY --from=tool /b /b\n",
@@ -134,7 +136,7 @@ func TestParallelStages(t *testing.T) {
 	both.Add(2)
 	f := mustBuild(t, "FROM base AS a\nRUN wait\nFROM base AS b\nRUN wait\nFROM scratch\nCOPY --from=a / /\nCOPY --from=b / /\n",
 		func(f *fake, o *Options) {
-			o.Jobs = 2
+			o.Steps.Jobs = 2
 			f.hold = func(line string) {
 				if strings.HasSuffix(line, "wait") {
 					both.Done()
@@ -151,7 +153,7 @@ func TestParallelStages(t *testing.T) {
 func TestFromAfter(t *testing.T) {
 	f := mustBuild(t, "FROM base AS one\nRUN slow\nFROM base AS unused\nFROM base AS two\nRUN x\nFROM --after=ONE --after=2 --platform=$BUILDPLATFORM tool\n",
 		func(f *fake, o *Options) {
-			o.Jobs = 3
+			o.Steps.Jobs = 3
 			f.hold = func(line string) {
 				if strings.HasSuffix(line, "slow") {
 					time.Sleep(50 * time.Millisecond)
@@ -165,6 +167,8 @@ func TestFromAfter(t *testing.T) {
 
 func TestJobsBound(t *testing.T) {
 	var mu sync.Mutex
+	var once sync.Once
+	two := make(chan struct{})
 	running, most := 0, 0
 	text := "FROM scratch AS z\n"
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
@@ -175,13 +179,20 @@ func TestJobsBound(t *testing.T) {
 		text += "COPY --from=" + name + " / /\n"
 	}
 	mustBuild(t, text, func(f *fake, o *Options) {
-		o.Jobs = 2
+		o.Steps.Jobs = 2
 		f.hold = func(line string) {
 			mu.Lock()
 			running++
 			most = max(most, running)
+			if running == 2 {
+				once.Do(func() { close(two) })
+			}
 			mu.Unlock()
 			time.Sleep(time.Millisecond)
+			select { // the first waits for a second one, however late that comes
+			case <-two:
+			case <-time.After(time.Minute):
+			}
 			mu.Lock()
 			running--
 			mu.Unlock()
@@ -196,17 +207,17 @@ func TestFirstErrorEndsTheOthers(t *testing.T) {
 	stopped := make(chan struct{})
 	f, err := buildText(t, "FROM base AS a\nRUN slow\nRUN never\nFROM base AS b\nRUN bad\nFROM scratch\nCOPY --from=a / /\nCOPY --from=b / /\n",
 		func(f *fake, o *Options) {
-			o.Jobs = 2
+			o.Steps.Jobs = 2
 			f.fail = map[string]error{"b: RUN /bin/sh -c bad": &builder.ExitError{Args: []string{"bad"}, Code: 7}}
 			o.Progress = func(e Event) {
 				if e.Kind == StepFinished && e.Err != nil && e.Instruction == "RUN bad" {
 					close(stopped)
 				}
 			}
-			f.hold = func(line string) {
-				if line == "a: RUN /bin/sh -c slow" {
+			f.run = func(ctx context.Context, cmd builder.Cmd) {
+				if cmd.Args[len(cmd.Args)-1] == "slow" {
 					<-stopped
-					time.Sleep(20 * time.Millisecond) // for the context to be cancelled
+					<-ctx.Done()
 				}
 			}
 		})
@@ -233,7 +244,7 @@ func TestCancelled(t *testing.T) {
 	}
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "Dockerfile"), "FROM base AS a\nRUN x\nFROM base\nRUN y\nCOPY --from=a / /\n")
-	_, err := build(ctx, f, Options{ContextDir: dir})
+	_, err := Build(ctx, f.builder(t), Options{Context: Context{Dir: dir}})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want that of the context", err)
 	}
@@ -244,13 +255,13 @@ func TestCancelled(t *testing.T) {
 
 func TestCommit(t *testing.T) {
 	f := mustBuild(t, "FROM base\nMAINTAINER Ann\nLABEL a=1 b=2\n", func(_ *fake, o *Options) {
-		o.Names = []string{"one", "two", "three"}
-		o.Format = "docker"
-		o.Labels = map[string]string{"b": "3", "c": "4"}
+		o.Image.Names = []string{"one", "two", "three"}
+		o.Image.Format = "docker"
+		o.Image.Labels = map[string]string{"b": "3", "c": "4"}
 	})
 	commit := f.commits[0]
-	equal(t, "further names", commit.Names, []string{"two", "three"})
-	if commit.Format != "docker" || commit.Author != "Ann" {
+	equal(t, "names", commit.Names, []string{"one", "two", "three"})
+	if commit.Format != "docker" || f.target.author != "Ann" {
 		t.Errorf("commit %+v", commit)
 	}
 	labels := f.target.config.Labels
@@ -261,8 +272,8 @@ func TestCommit(t *testing.T) {
 
 func TestMaintainerIsInherited(t *testing.T) {
 	f := mustBuild(t, "FROM base AS a\nMAINTAINER Ann\nFROM a\n", nil)
-	if f.commits[0].Author != "Ann" {
-		t.Errorf("author %q", f.commits[0].Author)
+	if f.target.author != "Ann" {
+		t.Errorf("author %q", f.target.author)
 	}
 }
 
@@ -271,16 +282,14 @@ func TestBuildReadsTheContext(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "Containerfile"), "FROM base\nCOPY --exclude=*.md . /app\n")
 	writeFile(t, filepath.Join(dir, ".dockerignore"), "# secret\n*.key\n!a.key\n")
 	f := &fake{images: map[string]builder.Config{"base": {}}}
-	img, err := build(t.Context(), f, Options{ContextDir: dir})
-	if err != nil || img.ID != "id" {
+	img, err := Build(t.Context(), f.builder(t), Options{Context: Context{Dir: dir}})
+	if err != nil || img.ID == "" {
 		t.Fatalf("image %v, error %v", img, err)
 	}
-	got := f.files[0]
-	if got.dir != dir {
-		t.Errorf("context %q", got.dir)
+	want := buildertest.Source{Dir: dir, Ignore: []string{"*.key", "!a.key"}, Patterns: []string{"."}, Exclude: []string{"*.md"}}
+	if got := f.copies[0].Sources; len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+		t.Errorf("copied %+v, want %+v", got, want)
 	}
-	equal(t, "ignore", got.ignore, []string{"*.key", "!a.key"})
-	equal(t, "exclude", got.exclude, []string{"*.md"})
 }
 
 func writeFile(t *testing.T, path, text string) {

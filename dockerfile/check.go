@@ -19,7 +19,7 @@ var ErrChecks = errors.New("the build checks found something")
 // Report is what a Dockerfile tells without being built.
 type Report struct {
 	File     string    // as given, or its name in the context
-	Text     []byte    // with that of Options.MoreFiles, to which Targets and Outline refer
+	Text     []byte    // with that of Options.File.More, to which Targets and Outline refer
 	Findings []Finding // in the order of the lines
 	Targets  []Target  // the stages, in the file's order
 	Outline  Outline   // of Options.Target
@@ -83,98 +83,110 @@ type Mount struct {
 // A fault that would end a build is an *Error; the report then has what was found
 // nevertheless. What a base image may set, and no opts.Open tells, is not reported.
 func Check(ctx context.Context, opts Options) (Report, error) {
-	lib := &lateLibrary{open: opts.Open}
-	return reportOn(ctx, lib, opts, asking(ctx, lib, opts))
+	return reportOn(ctx, opts, true)
 }
 
 // Describe is Check without the checks: the report has no Findings, and no base image is
 // asked for.
 func Describe(ctx context.Context, opts Options) (Report, error) {
-	return reportOn(ctx, &lateLibrary{open: opts.Open}, opts, nil)
+	return reportOn(ctx, opts, false)
 }
 
-// lateLibrary is a library that is opened when it is needed.
-type lateLibrary struct {
-	open func(ctx context.Context) (*builder.Builder, error)
-	library
-}
-
-func (l *lateLibrary) Stage(ctx context.Context, from string, opts builder.StageOptions) (stage, error) {
-	if err := l.ready(ctx); err != nil {
-		return nil, err
+// opener gives the Builder that open opens, at most once. What opens none says so.
+func opener(open func(ctx context.Context) (*builder.Builder, error)) func(ctx context.Context) (*builder.Builder, error) {
+	var b *builder.Builder
+	return func(ctx context.Context) (_ *builder.Builder, err error) {
+		if open == nil {
+			return nil, fmt.Errorf("a Dockerfile or context that is not on this machine, without a Builder: %w", errors.ErrUnsupported)
+		}
+		if b == nil {
+			b, err = open(ctx)
+		}
+		return b, err
 	}
-	return l.library.Stage(ctx, from, opts)
 }
 
-func (l *lateLibrary) ReadFile(ctx context.Context, dir, name string, max int) ([]byte, error) {
-	if err := l.ready(ctx); err != nil {
-		return nil, err
-	}
-	return l.library.ReadFile(ctx, dir, name, max)
-}
-
-// ready opens the library.
-func (l *lateLibrary) ready(ctx context.Context) (err error) {
-	if l.open == nil {
-		return fmt.Errorf("a Dockerfile or context that is not on this machine, without a Builder: %w", errors.ErrUnsupported)
-	}
-	if l.b == nil {
-		l.b, err = l.open(ctx)
-	}
-	return err
-}
-
-// baseOfImage tells what a base image sets, if it is known or may be asked for.
-type baseOfImage = func(image, platform string, ask bool) (lint.Base, bool)
-
-// reportOn is Check, over what it needs of package builder. Without base it is Describe.
-func reportOn(ctx context.Context, lib backend, opts Options, base baseOfImage) (report Report, err error) {
+// reportOn is Check, or Describe.
+func reportOn(ctx context.Context, opts Options, check bool) (report Report, err error) {
 	if err := opts.validate(); err != nil {
 		return Report{}, err
 	}
-	src, err := loadSource(ctx, lib, opts)
+	opts.remember()
+	in, err := loadAll(ctx, opener(opts.Open), opts)
 	if err != nil {
 		return Report{}, err
 	}
-	defer func() { err = errors.Join(err, src.close()) }()
-	report = Report{File: src.name, Text: src.text}
-	p, planErr := plan.New(src.text, opts.plan(src))
-	planErr = src.locate(planErr, 0, 0, "")
-	check := src.checks(opts)
-	if opts.Target != "" && p != nil {
-		check.Needed = needs(p)
-	}
-	if base != nil {
-		check.Base = opts.replaced(p, base)
-		findings, err := lint.Check(src.text, check)
-		if err != nil {
-			return report, src.locate(err, 0, 0, "")
+	defer func() { err = errors.Join(err, in.Close()) }()
+	report = Report{File: in.Name, Text: in.Text}
+	look := lint.Options{Ignore: in.Context.Ignore}
+	if check {
+		if in.checksErr != nil {
+			return report, in.locate(in.checksErr, 0, 0, "")
 		}
-		report.Findings = src.findings(findings)
+		look.Base = in.asking(ctx, opts)
 	}
-	targets, err := lint.Targets(src.text)
-	if err != nil {
+	platforms := opts.platforms()
+	p, planErr := in.plan(opts, platforms[0], nil)
+	if opts.Target != "" && planErr == nil {
+		look.Stages = p.Needed()
+	}
+	findings, outline := in.checks.Look(p, look)
+	if check {
+		for _, platform := range platforms[1:] {
+			findings = merge(findings, in.findFor(opts, platform, look))
+		}
+		report.Findings = in.findings(findings)
+	}
+	if p == nil {
 		return report, planErr
 	}
-	for _, t := range targets {
+	for _, t := range lint.Targets(p) {
 		report.Targets = append(report.Targets, Target{t.Name, t.Description, t.Base, t.Platform, t.Default, t.Line, t.End})
 	}
-	if outline, ok, err := lint.Describe(src.text, check); err == nil && ok {
-		report.Outline = outlined(outline)
-	}
+	report.Outline = outlined(outline)
 	return report, errors.Join(planErr, ctx.Err())
 }
 
+// findFor is what the checks find for another platform.
+func (l *loaded) findFor(opts Options, platform string, look lint.Options) []lint.Finding {
+	own := *l
+	own.parse(opts.args())
+	p, err := own.plan(opts, platform, nil)
+	look.Stages = nil
+	if opts.Target != "" && err == nil {
+		look.Stages = p.Needed()
+	}
+	findings, _ := own.checks.Look(p, look)
+	return findings
+}
+
+// merge adds what is not there yet, in the order of the lines.
+func merge(findings, more []lint.Finding) []lint.Finding {
+	for _, f := range more {
+		if !slices.Contains(findings, f) {
+			findings = append(findings, f)
+		}
+	}
+	slices.SortStableFunc(findings, func(a, b lint.Finding) int { return a.Line - b.Line })
+	return findings
+}
+
 // asking asks for the configuration of each base image once, when it is needed.
-func asking(ctx context.Context, lib backend, opts Options) baseOfImage {
+func (l *loaded) asking(ctx context.Context, opts Options) func(s *plan.Stage, ask bool) (lint.Base, bool) {
 	known, asked := map[string]lint.Base{}, map[string]bool{}
-	return func(image, platform string, ask bool) (lint.Base, bool) {
-		key := image + " " + platform
+	return func(s *plan.Stage, ask bool) (lint.Base, bool) {
+		if s.Context != "" {
+			return lint.Base{}, !l.places[s.Context].HasConfig() // files alone set nothing
+		}
+		key := s.Image + " " + s.Platform
 		if ask && !asked[key] {
 			asked[key] = true
-			if s, err := lib.Stage(ctx, image, builder.StageOptions{Pull: opts.Pull, Platform: platform, Below: source{}.below(opts)}); err == nil {
-				known[key] = lint.Base{Env: s.Config().Env, Shell: s.Config().Shell, OnBuild: s.Config().OnBuild}
-				_ = s.Close() // it has changed nothing
+			options := builder.StageOptions{Pull: opts.Steps.Pull, Platform: s.Platform}
+			if !s.Given {
+				options.Below = l.below()
+			}
+			if config, err := l.configOf(ctx, s.Image, options); err == nil {
+				known[key] = lint.Base{Env: config.Env, Shell: config.Shell, OnBuild: config.OnBuild}
 			}
 		}
 		base, ok := known[key]
@@ -182,19 +194,18 @@ func asking(ctx context.Context, lib backend, opts Options) baseOfImage {
 	}
 }
 
-// replaced asks for what named contexts put in the place of images. p is nil when the plan
-// failed.
-func (o Options) replaced(p *plan.Plan, base baseOfImage) baseOfImage {
-	return func(image, platform string, ask bool) (lint.Base, bool) {
-		if p == nil {
-			return base(image, platform, ask)
-		}
-		instead, context := p.Instead(image, platform)
-		if context == "" {
-			return base(instead, platform, ask)
-		}
-		return lint.Base{}, !strings.HasPrefix(o.Contexts[context], ociPrefix) // which sets nothing
+// configOf is the configuration of an image.
+func (l *loaded) configOf(ctx context.Context, image string, opts builder.StageOptions) (builder.Config, error) {
+	b, err := l.loader.Builder(ctx)
+	if err != nil {
+		return builder.Config{}, err
 	}
+	s, err := b.Stage(ctx, image, opts)
+	if err != nil {
+		return builder.Config{}, err
+	}
+	_ = s.Close() // it has changed nothing
+	return s.Config(), nil
 }
 
 // outlined gives an outline the types of this package.
@@ -213,59 +224,32 @@ func outlined(o lint.Outline) Outline {
 	return out
 }
 
-// checks are the checks' options, but for what depends on a plan.
-func (s source) checks(opts Options) lint.Options {
-	return lint.Options{Target: opts.Target, Platform: opts.Platform, Args: opts.args(), Ignore: s.ignore}
-}
-
 // findings adds the excerpts.
-func (s source) findings(list []lint.Finding) []Finding {
+func (l *loaded) findings(list []lint.Finding) []Finding {
 	var out []Finding
 	for _, f := range list {
-		name, text, before := s.place(f.Line)
+		name, lines, before := l.File(f.Line)
 		first, last := f.Line-before, f.End-before
 		out = append(out, Finding{
 			Rule: f.Rule, Description: f.Description, URL: f.URL, Detail: f.Detail,
-			File: name, Line: first, EndLine: last, Excerpt: excerpt(text, first, last),
+			File: name, Line: first, EndLine: last, Excerpt: excerpt(lines, first, last),
 		})
 	}
 	return out
 }
 
-// needs says which stages of the file the target needs.
-func needs(p *plan.Plan) func(int) bool {
-	needed := p.Needed()
-	return func(index int) bool {
-		return slices.ContainsFunc(needed, func(s *plan.Stage) bool { return s.Index == index })
-	}
-}
-
 // checkEarly fails a build whose checks must find nothing, before anything is pulled.
-func (r *run) checkEarly() error {
-	strict, err := lint.Strict(r.src.text, r.opts.args())
-	if err != nil {
-		return r.src.locate(err, 0, 0, "")
-	}
-	if r.strict = strict; !strict {
+func (r *building) checkEarly() error {
+	if !r.in.checks.Strict {
 		return nil
 	}
-	opts := r.src.checks(r.opts)
-	opts.Needed = needs(r.plan)
-	findings, err := lint.Check(r.src.text, opts)
-	if err != nil {
-		return r.src.locate(err, 0, 0, "")
-	}
+	findings, _ := r.in.checks.Look(r.plan, lint.Options{Ignore: r.in.Context.Ignore, Stages: r.plan.Needed()})
 	return r.tell(findings)
 }
 
 // check tells what the checks find once all that the target needs is built.
-func (r *run) check(ctx context.Context, target *node) error {
-	opts := r.src.checks(r.opts)
-	opts.Needed, opts.Base = needs(r.plan), r.builtFrom
-	findings, err := lint.Check(r.src.text, opts)
-	if err != nil {
-		return r.src.locate(err, 0, 0, "")
-	}
+func (r *building) check(ctx context.Context, target *node) error {
+	findings, _ := r.in.checks.Look(r.plan, lint.Options{Ignore: r.in.Context.Ignore, Stages: r.plan.Needed(), Base: r.builtFrom})
 	problems, err := target.fs.CheckCommand(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -273,36 +257,26 @@ func (r *run) check(ctx context.Context, target *node) error {
 	if err != nil { // no reason to have no image
 		r.progress.warn(0, fmt.Sprintf("the command of the image could not be checked: %v", err))
 	}
-	if len(problems) > 0 {
-		at := commandOf(target)
-		more, err := lint.Command(r.src.text, opts, lint.Place{Line: at.Line, End: at.End, Instruction: at.Command}, problems)
-		if err != nil {
-			return r.src.locate(err, 0, 0, "")
-		}
-		findings = append(findings, more...)
-	}
-	return r.tell(findings)
+	return r.tell(append(findings, r.in.checks.Command(commandOf(target), problems)...))
 }
 
-// builtFrom tells the checks what a base image of this build sets.
-func (r *run) builtFrom(image, platform string, _ bool) (lint.Base, bool) {
+// builtFrom tells the checks what the base image of a stage of this build sets.
+func (r *building) builtFrom(s *plan.Stage, _ bool) (lint.Base, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	image, context := r.plan.Instead(image, platform)
-	for s, n := range r.nodes {
-		if s.Image == image && s.Context == context && s.Platform == platform && s.Base == nil && s.Index >= 0 && n.fs != nil {
-			return n.original, true
-		}
+	n := r.nodes[s]
+	if n == nil || n.fs == nil {
+		return lint.Base{}, false
 	}
-	return lint.Base{}, false
+	return n.original, true
 }
 
 // tell makes warnings of findings, and the error that error=true asks for.
-func (r *run) tell(findings []lint.Finding) error {
+func (r *building) tell(findings []lint.Finding) error {
 	for _, f := range findings {
 		r.progress.found(f)
 	}
-	if !r.strict || len(findings) == 0 {
+	if !r.in.checks.Strict || len(findings) == 0 {
 		return nil
 	}
 	var rules []string
@@ -312,7 +286,7 @@ func (r *run) tell(findings []lint.Finding) error {
 	slices.Sort(rules)
 	first := findings[0]
 	err := fmt.Errorf("%w: %s", ErrChecks, strings.Join(slices.Compact(rules), ", "))
-	return r.src.locate(err, first.Line, first.End, "check=error=true makes the findings errors")
+	return r.in.locate(err, first.Line, first.End, "check=error=true makes the findings errors")
 }
 
 // commandOf finds the instruction that set the command of a stage's image, or gives its
@@ -331,7 +305,7 @@ func commandOf(n *node) plan.Command {
 }
 
 // baseOf is what a stage that was just opened has from its image, for the checks.
-func baseOf(fs stage, config builder.Config) lint.Base {
+func baseOf(fs *builder.Stage, config builder.Config) lint.Base {
 	platform := fs.Platform()
 	os, arch, _ := strings.Cut(platform, "/")
 	return lint.Base{Env: config.Env, Shell: config.Shell, OnBuild: config.OnBuild, OS: os, Arch: arch}

@@ -72,7 +72,7 @@ func TestStrictChecks(t *testing.T) {
 				t.Fatalf("error %v", err)
 			}
 			equal(t, "warnings", list, []string{fmt.Sprintf("%d %s", c.line, c.rule)})
-			if begun := len(f.log) > 0; begun != c.begun || f.target != nil {
+			if begun := len(f.log) > 0; begun != c.begun || len(f.commits) > 0 {
 				t.Errorf("log %q", f.log)
 			}
 		})
@@ -99,7 +99,10 @@ func TestCommandPlace(t *testing.T) {
 		{"silenced there", "FROM base\n# check=skip=CommandCannotRun\nCMD [\"a\"]\n", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			list, _, err := warnings(t, c.text, func(f *fake, _ *Options) { f.broken = []string{"/a is not in the image"} })
+			list, _, err := warnings(t, c.text, func(f *fake, _ *Options) {
+				f.broken = []string{"/a is not in the image"}
+				f.images["base"] = builder.Config{Cmd: []string{"/a"}}
+			})
 			if err != nil || strings.Join(list, "\n") != c.want {
 				t.Errorf("%v, warnings %q, want %q", err, list, c.want)
 			}
@@ -120,7 +123,7 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	report, err := Check(t.Context(), Options{ContextDir: dir})
+	report, err := Check(t.Context(), Options{Context: Context{Dir: dir}})
 	if err == nil {
 		t.Error("the Dockerfile can be built")
 	}
@@ -143,13 +146,13 @@ func TestCheckBase(t *testing.T) {
 	if err := os.WriteFile(file, []byte("FROM base\nENV a=$PATH\nENV b=$OWN c=$OTHER\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	opts := Options{File: file}
+	opts := Options{File: File{Path: file}}
 	report, err := Check(t.Context(), opts)
 	if err != nil || len(report.Findings) != 0 {
 		t.Errorf("unknown: %v, %+v", err, report.Findings)
 	}
 	lib := &fake{images: map[string]builder.Config{"base": {Env: []string{"OWN=1"}}}}
-	report, err = reportOn(t.Context(), lib, opts, asking(t.Context(), lib, opts))
+	report, err = Check(t.Context(), lib.opened(t, opts))
 	if err != nil || len(report.Findings) != 1 || report.Findings[0].Detail != "Usage of undefined variable '$OTHER'" {
 		t.Errorf("known: %v, %+v", err, report.Findings)
 	}
@@ -161,8 +164,8 @@ func TestCheckNamedContext(t *testing.T) {
 	writeFile(t, file, "FROM base\nENV b=$OWN c=$OTHER\n")
 	lib := &fake{images: map[string]builder.Config{"instead": {Env: []string{"OWN=1"}}}}
 	for value, want := range map[string]string{"docker-image://instead": "'$OTHER'", t.TempDir(): "'$OWN' '$OTHER'"} {
-		opts := Options{File: file, Contexts: map[string]string{"docker.io/library/base:latest": value}}
-		report, err := reportOn(t.Context(), lib, opts, asking(t.Context(), lib, opts))
+		opts := Options{File: File{Path: file}, Context: Context{Named: map[string]string{"docker.io/library/base:latest": value}}}
+		report, err := Check(t.Context(), lib.opened(t, opts))
 		var details []string
 		for _, f := range report.Findings {
 			details = append(details, strings.TrimPrefix(f.Detail, "Usage of undefined variable "))
@@ -195,7 +198,7 @@ COPY --from=tools /a /
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	report, _ := Check(t.Context(), Options{File: file, BuildArgs: arguments(map[string]string{"LEVEL": "9"})})
+	report, _ := Check(t.Context(), Options{File: File{Path: file}, BuildArgs: arguments(map[string]string{"LEVEL": "9"})})
 	equal(t, "outline", strings.Split(fmt.Sprintf("%+v", report.Outline), "} {"), []string{
 		"{Name: Description: Args:[{Name:VERSION Description:is the release Value:1 Line:2 EndLine:2",
 		"Name:IMAGE Description: Value:busybox:1 Line:3 EndLine:3",
@@ -207,7 +210,7 @@ COPY --from=tools /a /
 		"Name:other Description: Base:scratch Platform: Default:false Line:10 EndLine:10",
 		"Name: Description: Base:scratch Platform: Default:true Line:12 EndLine:12}]",
 	})
-	report, _ = Check(t.Context(), Options{File: file, Target: "other"})
+	report, _ = Check(t.Context(), Options{File: File{Path: file}, Target: "other"})
 	if o := report.Outline; o.Name != "other" || len(o.Args) != 1 || len(o.Secrets)+len(o.SSH)+len(o.Caches) != 0 {
 		t.Errorf("outline of other: %+v", o)
 	}

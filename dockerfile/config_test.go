@@ -2,13 +2,18 @@ package dockerfile
 
 import (
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/buildertest"
+	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
 // TestConfig checks the configuration and the history that instructions lead to.
@@ -26,12 +31,12 @@ func TestConfig(t *testing.T) {
 	}, {
 		name:    "PATH is set when the base has none",
 		text:    "FROM tool\n",
-		want:    builder.Config{Env: []string{"PATH=" + defaultPath}},
+		want:    builder.Config{Env: []string{"PATH=" + plan.DefaultPath}},
 		history: nil,
 	}, {
 		name: "scratch has a PATH and a working directory",
 		text: "FROM scratch\n",
-		want: builder.Config{Env: []string{"PATH=" + defaultPath}, WorkingDir: "/"},
+		want: builder.Config{Env: []string{"PATH=" + plan.DefaultPath}, WorkingDir: "/"},
 	}, {
 		name:    "LABEL",
 		text:    "FROM base\nENV V=3\nLABEL a=1 \"b c\"=$V\nLABEL a='$V'\n",
@@ -187,7 +192,7 @@ func TestRun(t *testing.T) {
 			f := mustBuild(t, tt.text, func(_ *fake, o *Options) { o.BuildArgs = arguments(tt.args) })
 			cmd := f.cmds[0]
 			equal(t, "command", cmd.Args, tt.cmd)
-			equal(t, "environment", cmd.Env, tt.env)
+			equal(t, "environment", f.beyondConfig(cmd.Env), tt.env)
 			equal(t, "uncached environment", cmd.UncachedEnv, tt.uncached)
 			if !maps.Equal(cmd.Files, tt.files) {
 				t.Errorf("files %q, want %q", cmd.Files, tt.files)
@@ -201,56 +206,71 @@ func TestRun(t *testing.T) {
 
 // TestCopy checks what COPY and ADD hand to the builder.
 func TestCopy(t *testing.T) {
+	ctx, err := filepath.Abs("ctx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := func(patterns ...string) buildertest.Source { return buildertest.Source{Dir: ctx, Patterns: patterns} }
+	with := func(src buildertest.Source, change func(*buildertest.Source)) buildertest.Source {
+		change(&src)
+		return src
+	}
 	tests := []struct {
 		name, text string
-		want       files
+		verb, dest string
+		want       buildertest.Source
 		history    string
 	}{{
-		name: "a file", text: "COPY a b",
-		want: files{patterns: []string{"a"}, dest: "b"}, history: "COPY a b",
+		"a file", "COPY a b",
+		"COPY", "/b", dir("a"), "COPY a b",
 	}, {
-		name: "several, with an owner, a mode and variables", text: "ARG U=me D=/d/ S=x\nCOPY --chown=$U:grp --chmod=0640 $S /y/../z? $D",
-		want:    files{patterns: []string{"x", "z?"}, dest: "/d/", chown: "me:grp", chmod: "0640"},
-		history: "COPY --chown=me:grp --chmod=0640 x /y/../z? /d/",
+		"several, with an owner, a mode and variables", "ARG U=me D=/d/ S=x\nCOPY --chown=$U:grp --chmod=0640 $S /y/../z? $D",
+		"COPY", "/d", with(dir("x", "z?"), func(s *buildertest.Source) { s.Chown, s.Chmod = "me:grp", "0640" }),
+		"COPY --chown=me:grp --chmod=0640 x /y/../z? /d/",
 	}, {
-		name: "sources cannot leave the context", text: "COPY ../../etc /",
-		want: files{patterns: []string{"etc"}, dest: "/"}, history: "COPY ../../etc /",
+		"sources cannot leave the context", "COPY ../../etc /",
+		"COPY", "/", dir("etc"), "COPY ../../etc /",
 	}, {
-		name: "the whole context", text: "COPY . .",
-		want: files{patterns: []string{"."}, dest: "./"}, history: "COPY . .",
+		"the whole context", "WORKDIR /w\nCOPY . .",
+		"COPY", "/w", dir("."), "COPY . .",
 	}, {
-		name: "a destination that a variable leaves blank", text: "COPY a $UNSET",
-		want: files{patterns: []string{"a"}, dest: "./"}, history: "COPY a ",
+		"a destination that a variable leaves blank", "WORKDIR /w\nCOPY a $UNSET",
+		"COPY", "/w", dir("a"), "COPY a ",
 	}, {
-		name: "link", text: "COPY --link --chown=1:2 a /b/.",
-		want: files{patterns: []string{"a"}, dest: "/b/./", link: true, chown: "1:2"}, history: "COPY --chown=1:2 a /b/.",
+		"link", "COPY --link --chown=1:2 a /b/.",
+		"COPY link", "/b", with(dir("a"), func(s *buildertest.Source) { s.Chown = "1:2" }), "COPY --chown=1:2 a /b/.",
 	}, {
-		name: "ADD with link and a symbolic mode", text: "ADD --link --chmod=u=rwX,go=rX a /b",
-		want:    files{patterns: []string{"a"}, dest: "/b", link: true, unpack: true, chmod: "u=rwX,go=rX"},
-		history: "ADD --chmod=u=rwX,go=rX a /b",
+		"ADD with link and a symbolic mode", "ADD --link --chmod=u=rwX,go=rX a /b",
+		"ADD link", "/b", with(dir("a"), func(s *buildertest.Source) { s.Chmod = "u=rwX,go=rX" }), "ADD --chmod=u=rwX,go=rX a /b",
 	}, {
-		name: "parents", text: "ARG D=d\nCOPY --parents ./x/./$D/**/*.go /b/",
-		want:    files{patterns: []string{"./x/./d/**/*.go"}, dest: "/b/", parents: true},
-		history: "COPY --parents ./x/./d/**/*.go /b/",
+		"parents", "ARG D=d\nCOPY --parents ./x/./$D/**/*.go /b/",
+		"COPY", "/b", with(dir("./x/./d/**/*.go"), func(s *buildertest.Source) { s.Parents = true }),
+		"COPY --parents ./x/./d/**/*.go /b/",
 	}, {
-		name: "JSON form", text: `COPY ["a b", "c d/"]`,
-		want: files{patterns: []string{"a b"}, dest: "c d/"}, history: "COPY a b c d/",
+		"JSON form", `COPY ["a b", "c d/"]`,
+		"COPY", "/c d", dir("a b"), "COPY a b c d/",
 	}, {
-		name: "ADD unpacks", text: "ADD --exclude=*.txt a.tar /",
-		want: files{patterns: []string{"a.tar"}, dest: "/", unpack: true, exclude: []string{"*.txt"}}, history: "ADD a.tar /",
+		"ADD unpacks", "ADD --exclude=*.txt a.tar /",
+		"ADD", "/", with(dir("a.tar"), func(s *buildertest.Source) { s.Exclude = []string{"*.txt"} }), "ADD a.tar /",
 	}, {
-		name: "ADD told not to unpack", text: "ADD --unpack=false a.tar /",
-		want: files{patterns: []string{"a.tar"}, dest: "/"}, history: "ADD a.tar /",
+		"ADD told not to unpack", "ADD --unpack=false a.tar /",
+		"COPY", "/", dir("a.tar"), "ADD a.tar /",
 	}, {
-		name: "here-documents, one of them literal", text: "ARG X=1\nCOPY a <<b <<\"c\" /d/\n\"$X\"\nb\n$X\nc",
-		want: files{patterns: []string{"a"}, dest: "/d/", inline: []inlineFile{{"b", "\"1\"\n"}, {"c", "$X\n"}}}, history: "COPY a <<b <<c /d/",
+		"ADD of the web", "ADD --checksum=sha256:" + sum + " --chmod=600 http://h/f /",
+		"ADD", "/", buildertest.Source{Remote: "http://h/f", Checksum: "sha256:" + sum, Chmod: "600"}, "ADD --chmod=600 http://h/f /",
+	}, {
+		"ADD of a repository", "ADD --exclude=x --chown=7 https://h/r.git /d/",
+		"ADD", "/d", buildertest.Source{Remote: "https://h/r.git", Exclude: []string{"x"}, Chown: "7"}, "ADD --chown=7 https://h/r.git /d/",
 	}}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f := mustBuild(t, "FROM base\n"+tt.text+"\n", func(_ *fake, o *Options) { o.ContextDir = "ctx" })
-			tt.want.dir = "ctx"
-			if got := f.files[0]; !reflect.DeepEqual(got, tt.want) {
-				t.Errorf("files:\n  %+v\nwant:\n  %+v", got, tt.want)
+			f := mustBuild(t, "FROM base\n"+tt.text+"\n", func(_ *fake, o *Options) { o.Context.Dir = "ctx" })
+			got := f.copies[0]
+			if got.Link {
+				got.Verb += " link"
+			}
+			if got.Verb != tt.verb || got.Dest != tt.dest || len(got.Sources) != 1 || !reflect.DeepEqual(got.Sources[0], tt.want) {
+				t.Errorf("copied:\n  %+v\nwant:\n  %s %s %+v", got, tt.verb, tt.dest, tt.want)
 			}
 			if got := f.target.history[len(f.target.history)-1]; got != tt.history {
 				t.Errorf("history %q, want %q", got, tt.history)
@@ -258,6 +278,48 @@ func TestCopy(t *testing.T) {
 		})
 	}
 }
+
+// TestSources checks which sources COPY and ADD take, as far as the builder does not tell.
+func TestSources(t *testing.T) {
+	dir := func(patterns ...string) builder.Source { return builder.Dir("ctx").Select(patterns...) }
+	for text, want := range map[string][]builder.Source{
+		"ADD --unpack http://h/f /": {builder.URL("http://h/f").Unpack().Checksum("")},
+		"ADD --keep-git-dir=true --exclude=x https://h/r.git a /d/": {
+			dir("a").Exclude("x"), builder.Git("https://h/r.git").Agent("").KeepGitDir(true).Exclude("x").Checksum(""),
+		},
+		"COPY a <<b <<\"c\" /d/\n1\nb\n$X\nc": {dir("a"), builder.Bytes("b", []byte("1\n")), builder.Bytes("c", []byte("$X\n"))},
+	} {
+		opts := Options{Context: Context{Dir: "ctx"}}
+		r, err := newBuilding(t.Context(), nil, opts, loadText(t, "FROM base\n"+text+"\n", opts), "", newShared(opts))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := &task{building: r}
+		var c transfer
+		switch ic := r.plan.Target.Commands[0].Command.(type) {
+		case *instructions.CopyCommand:
+			c = made.copying(ic, made.context())
+		case *instructions.AddCommand:
+			c = made.adding(ic)
+		}
+		got, _, err := made.sources(t.Context(), c)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\n  %+v, %v\nwant:\n  %+v", text, got, err, want)
+		}
+	}
+}
+
+// TestDestination: the working directory is a directory, whatever is there.
+func TestDestination(t *testing.T) {
+	for text, want := range map[string]string{"": "./", ".": "./", "a/..": "a/../", "/b/.": "/b/./", "b": "b", "/d/": "/d/", "c d/": "c d/"} {
+		if got := destination(text); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
+}
+
+// sum is a checksum of nothing in particular.
+const sum = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 func TestExposed(t *testing.T) {
 	good := map[string]string{

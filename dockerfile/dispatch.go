@@ -6,59 +6,57 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
-	"github.com/oakum-build/oakum/dockerfile/internal/plan"
+	"github.com/oakum-build/oakum/builder"
 )
 
-// dispatch does one instruction, and says whether it was one that can make a layer.
-func (w *worker) dispatch(ctx context.Context, c plan.Command, from origin, s *step) (layer bool, err error) {
-	if err := w.scope.Expand(c.Command); err != nil {
-		return false, err
-	}
-	switch ic := c.Command.(type) {
+// dispatch does one instruction, whose variables are replaced. The Step is zero for one
+// that cannot make a layer.
+func (t *task) dispatch(ctx context.Context, c command) (builder.Step, error) {
+	switch ic := c.expanded.(type) {
 	case *instructions.RunCommand:
-		return true, w.runCommand(ctx, ic, s)
+		return t.runCommand(ctx, c, ic)
 	case *instructions.CopyCommand:
-		return true, w.copyFiles(ctx, ic, from)
+		return t.copyFiles(ctx, c, ic)
 	case *instructions.AddCommand:
-		return true, w.addFiles(ctx, ic)
+		return t.addFiles(ctx, ic)
 	case *instructions.WorkdirCommand:
-		return true, w.workdir(ctx, ic)
+		return t.workdir(ctx, ic)
 	}
-	if err := w.configure(c.Command); err != nil {
-		return false, err
+	if err := t.configure(c.expanded); err != nil {
+		return builder.Step{}, err
 	}
-	return false, w.fs.Config().Validate()
+	return builder.Step{}, t.fs.Config().Validate()
 }
 
 // configure does an instruction that changes only the configuration.
-func (w *worker) configure(c instructions.Command) error {
+func (t *task) configure(c instructions.Command) error {
 	switch c := c.(type) {
 	case *instructions.ArgCommand:
-		return w.arg(c)
+		return t.arg(c)
 	case *instructions.EnvCommand:
-		w.env(c)
+		t.env(c)
 	case *instructions.LabelCommand:
-		w.label(c)
+		t.label(c)
 	case *instructions.CmdCommand:
-		w.cmd(c)
+		t.cmd(c)
 	case *instructions.EntrypointCommand:
-		w.entrypoint(c)
+		t.entrypoint(c)
 	case *instructions.UserCommand:
-		w.user(c)
+		t.user(c)
 	case *instructions.ExposeCommand:
-		return w.expose(c)
+		return t.expose(c)
 	case *instructions.VolumeCommand:
-		return w.volume(c)
+		return t.volume(c)
 	case *instructions.ShellCommand:
-		w.shell(c)
+		t.shell(c)
 	case *instructions.StopSignalCommand:
-		return w.stopSignal(c)
+		return t.stopSignal(c)
 	case *instructions.HealthCheckCommand:
-		w.healthcheck(c)
+		t.healthcheck(c)
 	case *instructions.MaintainerCommand:
-		return w.maintainer(c)
+		return t.maintainer(c)
 	case *instructions.OnbuildCommand:
-		w.onbuild(c)
+		t.onbuild(c)
 	default:
 		return fmt.Errorf("instruction %s is not supported yet", c.Name())
 	}

@@ -13,26 +13,20 @@ import (
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
-// set changes the configuration, with an entry in the history.
-func (w *worker) set(createdBy string, change func(*builder.Config)) {
-	w.fs.Describe(createdBy)
-	w.fs.Configure(change)
-}
-
-func (w *worker) arg(c *instructions.ArgCommand) error {
-	text, err := w.scope.Declare(c)
+func (t *task) arg(c *instructions.ArgCommand) error {
+	text, err := t.scope.Declare(c)
 	if err != nil {
 		return err
 	}
-	w.set(text, func(*builder.Config) {})
+	t.fs.Configure(text, func(*builder.Config) {})
 	return nil
 }
 
-func (w *worker) env(c *instructions.EnvCommand) {
+func (t *task) env(c *instructions.EnvCommand) {
 	for _, kv := range c.Env {
-		w.scope.Set(kv.Key, kv.Value)
+		t.scope.Set(kv.Key, kv.Value)
 	}
-	w.set("ENV"+pairs(c.Env), func(config *builder.Config) {
+	t.fs.Configure("ENV"+pairs(c.Env), func(config *builder.Config) {
 		config.Env = slices.Clone(config.Env)
 		for _, kv := range c.Env {
 			config.Env = plan.SetEnv(config.Env, kv.Key, kv.Value)
@@ -49,8 +43,8 @@ func pairs(kvs instructions.KeyValuePairs) string {
 	return text.String()
 }
 
-func (w *worker) label(c *instructions.LabelCommand) {
-	w.set("LABEL"+pairs(c.Labels), func(config *builder.Config) {
+func (t *task) label(c *instructions.LabelCommand) {
+	t.fs.Configure("LABEL"+pairs(c.Labels), func(config *builder.Config) {
 		labels := map[string]string{}
 		for _, kv := range c.Labels {
 			labels[kv.Key] = kv.Value
@@ -59,32 +53,32 @@ func (w *worker) label(c *instructions.LabelCommand) {
 	})
 }
 
-func (w *worker) cmd(c *instructions.CmdCommand) {
-	args := plan.Args(c.ShellDependantCmdLine, w.fs.Config().Shell)
-	w.cmdSet = true
-	w.set(fmt.Sprintf("CMD %q", args), func(config *builder.Config) { config.Cmd = args })
+func (t *task) cmd(c *instructions.CmdCommand) {
+	args := plan.Args(c.ShellDependantCmdLine, t.fs.Config().Shell)
+	t.cmdSet = true
+	t.fs.Configure(fmt.Sprintf("CMD %q", args), func(config *builder.Config) { config.Cmd = args })
 }
 
 // entrypoint does ENTRYPOINT, which drops the CMD of the base, made for another
 // entrypoint, but not one of this stage.
-func (w *worker) entrypoint(c *instructions.EntrypointCommand) {
-	args := plan.Args(c.ShellDependantCmdLine, w.fs.Config().Shell)
-	w.set(fmt.Sprintf("ENTRYPOINT %q", args), func(config *builder.Config) {
+func (t *task) entrypoint(c *instructions.EntrypointCommand) {
+	args := plan.Args(c.ShellDependantCmdLine, t.fs.Config().Shell)
+	t.fs.Configure(fmt.Sprintf("ENTRYPOINT %q", args), func(config *builder.Config) {
 		config.Entrypoint = args
-		if !w.cmdSet {
+		if !t.cmdSet {
 			config.Cmd = nil
 		}
 	})
 }
 
-func (w *worker) user(c *instructions.UserCommand) {
-	w.set("USER "+c.User, func(config *builder.Config) { config.User = c.User })
+func (t *task) user(c *instructions.UserCommand) {
+	t.fs.Configure("USER "+c.User, func(config *builder.Config) { config.User = c.User })
 }
 
-func (w *worker) expose(c *instructions.ExposeCommand) error {
+func (t *task) expose(c *instructions.ExposeCommand) error {
 	var specs []string
 	for _, word := range c.Ports {
-		words, err := w.scope.Words(word)
+		words, err := t.scope.Words(word)
 		if err != nil {
 			return err
 		}
@@ -102,13 +96,13 @@ func (w *worker) expose(c *instructions.ExposeCommand) error {
 		}
 		listed = append(listed, expanded...)
 	}
-	w.set(fmt.Sprintf("EXPOSE %v", listed), func(config *builder.Config) {
+	t.fs.Configure(fmt.Sprintf("EXPOSE %v", listed), func(config *builder.Config) {
 		config.ExposedPorts = merged(config.ExposedPorts, ports)
 	})
 	return nil
 }
 
-func (w *worker) volume(c *instructions.VolumeCommand) error {
+func (t *task) volume(c *instructions.VolumeCommand) error {
 	volumes := map[string]struct{}{}
 	for _, v := range c.Volumes {
 		if v == "" {
@@ -116,25 +110,25 @@ func (w *worker) volume(c *instructions.VolumeCommand) error {
 		}
 		volumes[v] = struct{}{}
 	}
-	w.set(fmt.Sprintf("VOLUME %v", c.Volumes), func(config *builder.Config) {
+	t.fs.Configure(fmt.Sprintf("VOLUME %v", c.Volumes), func(config *builder.Config) {
 		config.Volumes = merged(config.Volumes, volumes)
 	})
 	return nil
 }
 
-func (w *worker) shell(c *instructions.ShellCommand) {
-	w.set(fmt.Sprintf("SHELL %v", c.Shell), func(config *builder.Config) { config.Shell = c.Shell })
+func (t *task) shell(c *instructions.ShellCommand) {
+	t.fs.Configure(fmt.Sprintf("SHELL %v", c.Shell), func(config *builder.Config) { config.Shell = c.Shell })
 }
 
-func (w *worker) stopSignal(c *instructions.StopSignalCommand) error {
+func (t *task) stopSignal(c *instructions.StopSignalCommand) error {
 	if err := checkSignal(c.Signal); err != nil {
 		return fmt.Errorf("STOPSIGNAL %s: %w", c.Signal, err)
 	}
-	w.set("STOPSIGNAL "+c.Signal, func(config *builder.Config) { config.StopSignal = c.Signal })
+	t.fs.Configure("STOPSIGNAL "+c.Signal, func(config *builder.Config) { config.StopSignal = c.Signal })
 	return nil
 }
 
-func (w *worker) healthcheck(c *instructions.HealthCheckCommand) {
+func (t *task) healthcheck(c *instructions.HealthCheckCommand) {
 	check := builder.Healthcheck{
 		Test:          c.Health.Test,
 		Interval:      c.Health.Interval,
@@ -143,21 +137,21 @@ func (w *worker) healthcheck(c *instructions.HealthCheckCommand) {
 		StartInterval: c.Health.StartInterval,
 		Retries:       c.Health.Retries,
 	}
-	w.set(fmt.Sprintf("HEALTHCHECK %+v", check), func(config *builder.Config) { config.Healthcheck = &check })
+	t.fs.Configure(fmt.Sprintf("HEALTHCHECK %+v", check), func(config *builder.Config) { config.Healthcheck = &check })
 }
 
-func (w *worker) maintainer(c *instructions.MaintainerCommand) error {
+func (t *task) maintainer(c *instructions.MaintainerCommand) error {
 	if !utf8.ValidString(c.Maintainer) {
 		return fmt.Errorf("MAINTAINER: %w: %q is not UTF-8, and an image can hold nothing else there", builder.ErrInvalid, c.Maintainer)
 	}
-	w.author = c.Maintainer
-	w.set("MAINTAINER "+c.Maintainer, func(*builder.Config) {})
+	t.author = c.Maintainer
+	t.fs.Configure("MAINTAINER "+c.Maintainer, func(*builder.Config) {})
 	return nil
 }
 
 // onbuild does ONBUILD, which BuildKit leaves out of the history.
-func (w *worker) onbuild(c *instructions.OnbuildCommand) {
-	w.fs.Configure(func(config *builder.Config) {
+func (t *task) onbuild(c *instructions.OnbuildCommand) {
+	t.fs.Configure("", func(config *builder.Config) {
 		config.OnBuild = append(slices.Clone(config.OnBuild), c.Expression)
 	})
 }

@@ -14,86 +14,60 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/distribution/reference"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/explain"
+	"github.com/oakum-build/oakum/builder/index"
+	"github.com/oakum-build/oakum/builder/push"
+	"github.com/oakum-build/oakum/dockerfile/internal/load"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
-// Options is one build. Only a context or a Dockerfile must be given.
+// Options is one build. Only a context or a Dockerfile must be given:
+//
+//	dockerfile.Options{
+//		Context: dockerfile.Context{Dir: "."},
+//		Image:   dockerfile.Image{Names: []string{"localhost/app"}},
+//	}
 type Options struct {
-	// ContextDir is the directory that COPY and ADD read; "" is no context.
-	ContextDir string
-	// ContextURL is a context to fetch, instead of ContextDir: a git repository (see
-	// builder.Git), or the http or https URL of a tar archive, or else of a Dockerfile.
-	ContextURL string
-	// Context is a context as a stream, instead of ContextDir: a tar archive, plain or
-	// compressed by gzip, bzip2, xz or zstd, or else a Dockerfile.
-	Context io.Reader
-	// Contexts are named contexts, which stand for images of FROM and COPY --from and for
-	// stages of that name: a directory, docker-image://IMAGE, oci-layout://PATH[:TAG|@DIGEST],
-	// a git repository, or the http or https URL of an archive or another file. One that is
-	// called NAME::PLATFORM counts for that platform alone, before others.
-	Contexts map[string]string
-	// File is the Dockerfile's path; "" is Dockerfile, dockerfile or Containerfile in
-	// the context, in this order. It is looked up in the context when that is fetched
-	// or a stream, and may be an http or https URL.
-	File string
-	// Dockerfile is the text of the Dockerfile; File then only names it in errors.
-	Dockerfile io.Reader
-	// MoreFiles are further Dockerfiles, named as File, which go on where the one before
-	// ends.
-	MoreFiles []string
-	// IgnoreFile is the path of the ignore file; "" is that of the Dockerfile, else the
-	// context's.
-	IgnoreFile string
-	// From, when not "", is an image that the first stage starts from instead of its own.
-	From string
+	// Context is what COPY and ADD read, and where the Dockerfile is.
+	Context Context
+	// File is the Dockerfile, where it is not that of the context.
+	File File
+
 	// Target is the stage to build, by name or index; "" is the last.
 	Target string
-	// Platform, OS/ARCH[/VARIANT] or "local", is what the image is built for: what its base
-	// images are taken for, and what it says itself. "" is this machine's, or what the base
-	// says. Of a command, the program must run here, if need be by an emulator that
-	// binfmt_misc knows.
-	Platform string
+	// Platforms, each OS/ARCH[/VARIANT] or "local", are what is built for: what base images are taken
+	// for, and what the image says itself. Of several an image is built for each, side by side, and the
+	// result is an index of them; what they have in common, as a stage on $BUILDPLATFORM, is done
+	// once. None is this machine's, or what the base says. Of a command, the program must run here, if
+	// need be by an emulator that binfmt_misc knows, or one of QEMU's in PATH.
+	Platforms []string
+	// From, when not "", is an image that the first stage starts from instead of its own.
+	From string
 	// BuildArgs sets ARG values. A nil value takes the variable from LookupEnv.
 	BuildArgs map[string]*string
 	// LookupEnv looks up the build arguments given without a value; nil finds none.
 	LookupEnv func(string) (string, bool)
-	// Secrets are the secrets of the build; nil has none.
-	Secrets Secrets
-	// SSH are the sockets of ssh agents, by id. Git repositories over ssh are fetched with
-	// that of the id "default", or else with that of SSH_AUTH_SOCK.
-	SSH map[string]string
 	// HostProxy lets RUN have the proxy variables that LookupEnv knows. They are not part
 	// of the image, its history or the cache key.
 	HostProxy bool
-	// Names are the names of the image, fully qualified or short.
-	Names  []string
-	Labels map[string]string
-	// Annotations are those of the image's manifest, which must be OCI's.
-	Annotations map[string]string
-	// Env, of entries NAME=VALUE, and UnsetEnv, of names, change the image's environment
-	// when all is built.
-	Env, UnsetEnv []string
-	// Timestamp, when not nil, is the time of the image, its history and all files of its
-	// new layers. Otherwise the build argument SOURCE_DATE_EPOCH is that of the image and
-	// its history, and with RewriteTimes no file of a new layer is later.
-	Timestamp    *time.Time
-	RewriteTimes bool
-	// Pull and NoCache are those of builder.StageOptions.
-	Pull    builder.PullPolicy
-	NoCache bool
-	// NoCacheStages are the names, in any case, of stages of which every step is run, as by
-	// NoCache.
-	NoCacheStages []string
-	// Jobs is how many stages build at once; 0 is as many as there are processors.
-	Jobs int
-	// Format is the image format, "oci" (the default) or "docker".
-	Format string
+
+	// Image is what the image is to be called and to hold beside what the Dockerfile says.
+	Image Image
+	// Steps is how the instructions are done, and Run how the commands of RUN are.
+	Steps Steps
+	Run   RunOptions
+	// Cache is where the layer cache is read from and written to beside the store.
+	Cache Cache
+	// Credentials is what servers of contexts and of ADD want to see, and what RUN may mount.
+	Credentials Credentials
+
 	// Open opens a Builder for Check, at most once, when a context must be fetched, or when
 	// a base image may set a variable that is not defined otherwise. It stays the caller's.
 	// With nil the former is an error that matches errors.ErrUnsupported, and the latter is
@@ -101,6 +75,105 @@ type Options struct {
 	Open func(ctx context.Context) (*builder.Builder, error)
 	// Progress receives events, one at a time; nil discards them.
 	Progress func(Event)
+}
+
+// Context is where the files are that COPY and ADD read. At most one of Dir, URL and Stream
+// is given; the zero value is no context.
+type Context struct {
+	// Dir is a directory of this machine.
+	Dir string
+	// URL is a context to fetch: a git repository (see builder.Git), or the http or https
+	// URL of a tar archive, or else of a Dockerfile.
+	URL string
+	// Stream is a tar archive, plain or compressed by gzip, bzip2, xz or zstd, or else a
+	// Dockerfile.
+	Stream io.Reader
+	// IgnoreFile is the path of the ignore file; "" is that of the Dockerfile, else the
+	// context's.
+	IgnoreFile string
+	// Named are named contexts, which stand for images of FROM and COPY --from and for
+	// stages of that name: a directory, docker-image://IMAGE, oci-layout://PATH[:TAG|@DIGEST],
+	// a reference with a transport (see builder.Builder.Stage), a git repository, or the http or https URL of an archive or another file. One that is
+	// called NAME::PLATFORM counts for that platform alone, before others.
+	Named map[string]string
+}
+
+// File is the Dockerfile. The zero value is that of the context: Dockerfile, dockerfile or
+// Containerfile, in this order.
+type File struct {
+	// Path is its path. It is looked up in the context when that is fetched or a stream, and
+	// may be an http or https URL.
+	Path string
+	// Text is its text; Path then only names it in errors.
+	Text io.Reader
+	// More are further Dockerfiles, named as Path, which go on where the one before ends.
+	More []string
+}
+
+// Image is what an image is to be called and to hold.
+type Image struct {
+	// Names are the names of the image, fully qualified or short.
+	Names []string
+	// Labels are set beside those of LABEL, and win. UnsetLabels are names of those that the image has not,
+	// wherever they come from. With NoBaseLabels those of base images, and of stages that
+	// are bases, are left out.
+	Labels       map[string]string
+	UnsetLabels  []string
+	NoBaseLabels bool
+	// Annotations are those of the image's manifest, and of an index, which must be OCI's.
+	Annotations []index.Annotation
+	// InheritAnnotations and UnsetAnnotations are as in builder.CommitOptions, and OmitHistory too.
+	InheritAnnotations bool
+	UnsetAnnotations   []string
+	OmitHistory        bool
+	// Squash is as in builder.CommitOptions.
+	Squash string
+	// Env, of entries NAME=VALUE, and UnsetEnv, of names, change the image's environment
+	// when all is built.
+	Env, UnsetEnv []string
+	// Format is the image format, "oci" (the default) or "docker".
+	Format string
+	// Timestamp, when not nil, is the time of the image, its history and all files of its
+	// new layers. Otherwise the build argument SOURCE_DATE_EPOCH is that of the image and
+	// its history, and with RewriteTimes no file of a new layer is later.
+	Timestamp    *time.Time
+	RewriteTimes bool
+	// Push, when not nil, is sent the image's layers while it is built, each as soon as it is there. Who
+	// has made it finishes it, and closes it.
+	Push *push.Push
+}
+
+// Steps is how the instructions are done.
+type Steps struct {
+	// Pull says when base images are pulled, and NoCache that every step is run: as in
+	// builder.StageOptions.
+	Pull    string
+	NoCache bool
+	// NoCacheStages are the names, in any case, of stages of which every step is run, as by
+	// NoCache.
+	NoCacheStages []string
+	// CacheTTL is as in builder.StageOptions.
+	CacheTTL time.Duration
+	// CacheOnly fills the layer cache alone: no image is written, and Build gives the zero Image.
+	CacheOnly bool
+	// Explain has events of the kind StepExplained tell of each step why it was found in the
+	// cache or not, and how large its layer is. It costs some: see builder.StageOptions.
+	Explain bool
+	// Jobs is how many stages build at once; 0 is as many as there are processors.
+	Jobs int
+	// OnError is called when the command of a RUN has failed, in the goroutine of its stage, and
+	// before the build does; other stages go on meanwhile, and may fail too. It must return
+	// when ctx ends, as it does with an error elsewhere in the build. nil is nothing.
+	OnError func(ctx context.Context, failed Failed)
+}
+
+// Credentials is what servers of contexts and of ADD want to see, and what RUN may mount.
+type Credentials struct {
+	// Secrets are the secrets of the build, those of RUN --mount=type=secret, too; nil has none.
+	Secrets Secrets
+	// SSH are the agents of RUN --mount=type=ssh, by id. Git repositories over ssh are fetched
+	// with the socket of the id "default", or else with that of SSH_AUTH_SOCK.
+	SSH map[string]Agent
 }
 
 // EventKind says what an Event tells.
@@ -111,7 +184,10 @@ const (
 	StepStarted  EventKind = "started"  // Step, Total, Stage, Instruction, Line
 	StepOutput   EventKind = "output"   // the same, and Output
 	StepFinished EventKind = "finished" // the same, and Cached, Duration, Err
-	Warning      EventKind = "warning"  // Text, Line, Rule
+	// StepExplained comes with Steps.Explain, with what StepStarted has, and Explained: before a step is done
+	// that can make a layer, and once more when all is built, with Explained.Size, of those that have made one.
+	StepExplained EventKind = "explained"
+	Warning       EventKind = "warning" // Text, Line, Rule
 )
 
 // Event is one moment of a build. Its texts and Output are as foreign as the Dockerfile,
@@ -123,6 +199,7 @@ type Event struct {
 	// built; FROM is a step. Total grows when a base image turns out to have ONBUILD
 	// triggers.
 	Step, Total int
+	Platform    string // that the step is done for, where there are several
 	Stage       string // the stage's name, or its index when it has none
 	Instruction string // as written, continuation lines joined
 	Line        int    // in the Dockerfile, from 1
@@ -132,43 +209,66 @@ type Event struct {
 	Text        string
 	Rule        string // the build check that warns; "" for other warnings
 	Err         error
+	Explained   *explain.Step // why a step was found or not; its texts are foreign, too
 }
 
 // Build parses, plans and builds, and commits the target stage under opts.Names.
 //
 // A fault that has a place in the Dockerfile is an *Error, whatever its cause. When
-// ctx ends, so does the build, with the context's error. No image is written then.
-func Build(ctx context.Context, b *builder.Builder, opts Options) (builder.Image, error) {
-	return build(ctx, library{b}, opts)
-}
-
-// build is Build over what a build needs of package builder.
-func build(ctx context.Context, lib backend, opts Options) (img builder.Image, err error) {
+// ctx ends, so does the build, with the context's error. No image is written then, unless it is a cache that
+// could not be written (Cache.To).
+func Build(ctx context.Context, b *builder.Builder, opts Options) (img builder.Image, err error) {
 	if err := opts.validate(); err != nil {
 		return builder.Image{}, err
 	}
-	src, err := loadSource(ctx, lib, opts)
+	opts.remember()
+	in, err := loadAll(ctx, func(context.Context) (*builder.Builder, error) { return b, nil }, opts)
 	if err != nil {
 		return builder.Image{}, err
 	}
-	defer func() { err = errors.Join(err, src.close()) }()
-	img, err = buildFrom(ctx, lib, opts, src, true)
-	if errors.Is(err, builder.ErrUncached) {
-		// What was found has changed since, or another program has removed it.
-		img, err = buildFrom(ctx, lib, opts, src, false)
+	defer func() { err = errors.Join(err, in.Close()) }()
+	common := newShared(opts)
+	if common.cache, err = opts.openCache(ctx, b); err != nil {
+		return builder.Image{}, err
 	}
+	defer func() { err = errors.Join(err, common.cache.Close()) }()
+	platforms := opts.platforms()
+	if len(platforms) > 1 || opts.multiPlatform() {
+		return buildIndex(ctx, b, opts, in, platforms, common)
+	}
+	r, err := newBuilding(ctx, b, opts, in, platforms[0], common)
+	if err != nil {
+		return builder.Image{}, err
+	}
+	img, r, err = r.build(ctx)
+	if err == nil {
+		err = opts.Cache.write(ctx, common.cache)
+	}
+	r.close()
 	return img, err
 }
 
-// buildFrom builds what was loaded. With leave, stages whose files nothing reads are left
-// alone where the store was pruned.
-func buildFrom(ctx context.Context, lib backend, opts Options, src source, leave bool) (builder.Image, error) {
-	r, err := newRun(ctx, lib, opts, src)
-	if err != nil {
-		return builder.Image{}, err
+// attempts is how often a build begins anew when what it was on has gone.
+const attempts = 3
+
+// build builds and commits the image. The stages of the building that it gives are to be closed then.
+func (r *building) build(ctx context.Context) (builder.Image, *building, error) {
+	img, err := r.image(ctx, true)
+	// What was found has changed since, or another program has removed it, or a cache elsewhere has not given
+	// it, of which none is asked a second time.
+	for tries := attempts + len(r.opts.Cache.From); errors.Is(err, builder.ErrUncached) && tries > 0; tries-- {
+		r.close()
+		r = r.again(r.opts, r.shared)
+		img, err = r.image(ctx, false)
 	}
-	defer r.close()
+	return img, r, err
+}
+
+// image builds the image. With leave, stages whose files nothing reads
+// are left alone where the store was pruned.
+func (r *building) image(ctx context.Context, leave bool) (builder.Image, error) {
 	if leave {
+		var err error
 		if r.unread, err = r.findUnread(ctx); err != nil {
 			return builder.Image{}, err
 		}
@@ -177,35 +277,53 @@ func buildFrom(ctx context.Context, lib backend, opts Options, src source, leave
 	if err != nil {
 		return builder.Image{}, err
 	}
-	return r.commit(ctx, target)
+	img, err := r.commit(ctx, target)
+	if err == nil {
+		r.measure(ctx)
+	}
+	return img, err
 }
 
 // validate checks what can be checked without reading a file.
 func (o Options) validate() error {
-	if err := errors.Join(o.validateContext(), o.validateContexts()); err != nil {
+	if err := o.validateContext(); err != nil {
 		return err
 	}
-	if _, err := plan.ParsePlatform(o.Platform); err != nil {
-		return fmt.Errorf("platform %s: %w: %w", o.Platform, builder.ErrInvalid, err)
+	for _, platform := range o.Platforms {
+		if _, err := plan.ParsePlatform(platform); err != nil {
+			return fmt.Errorf("platform %s: %w: %w", platform, builder.ErrInvalid, err)
+		}
 	}
-	if o.Jobs < 0 {
-		return fmt.Errorf("%d jobs: the number must not be negative", o.Jobs)
+	if err := o.Run.Check(); err != nil {
+		return err
 	}
-	if o.Format != "" && o.Format != "oci" && o.Format != "docker" {
-		return fmt.Errorf("image format %q: it is oci or docker", o.Format)
+	if err := o.Cache.validate(); err != nil {
+		return err
 	}
-	for _, entry := range o.Env {
+	if o.Steps.Jobs < 0 {
+		return fmt.Errorf("%d jobs: the number must not be negative", o.Steps.Jobs)
+	}
+	if o.Image.Format != "" && o.Image.Format != "oci" && o.Image.Format != "docker" {
+		return fmt.Errorf("image format %q: it is oci or docker", o.Image.Format)
+	}
+	if !slices.Contains([]string{"", "new", "all"}, o.Image.Squash) {
+		return fmt.Errorf("squash %q: it is new or all", o.Image.Squash)
+	}
+	for _, entry := range o.Image.Env {
 		if name, _, found := strings.Cut(entry, "="); !found || name == "" {
 			return fmt.Errorf("environment %q: it is not NAME=VALUE", entry)
 		}
 	}
-	if err := (builder.Config{Env: o.Env, Labels: o.Labels}).Validate(); err != nil {
+	if err := (builder.Config{Env: o.Image.Env, Labels: o.Image.Labels}).Validate(); err != nil {
 		return err
 	}
-	if err := (builder.Config{Labels: o.Annotations}).Validate(); err != nil {
-		return fmt.Errorf("annotations: %w", err)
+	if err := o.validateAnnotations(); err != nil {
+		return err
 	}
-	for _, name := range o.Names {
+	if o.Steps.CacheOnly && len(o.Image.Names) > 0 {
+		return errors.New("names are given, and no image is to be written")
+	}
+	for _, name := range o.Image.Names {
 		named, err := reference.ParseNormalizedNamed(name)
 		if err == nil {
 			if _, digested := named.(reference.Digested); digested {
@@ -219,27 +337,29 @@ func (o Options) validate() error {
 	return nil
 }
 
-// plan are the options of planning.
-func (o Options) plan(src source) plan.Options {
-	noContext := o.ContextDir == "" && src.context == nil
-	p := plan.Options{Target: o.Target, Platform: o.Platform, Args: o.args(), From: o.From, NoContext: noContext, Contexts: o.contextImages(), HostEnv: map[string]string{}}
-	if !o.HostProxy || o.LookupEnv == nil {
-		return p
-	}
-	for _, name := range plan.Proxies() {
-		if value, ok := o.LookupEnv(name); ok {
-			p.HostEnv[name] = value
+// validateContext checks how the context and the Dockerfile are given.
+func (o Options) validateContext() error {
+	contexts := 0
+	for _, given := range []bool{o.Context.Dir != "", o.Context.URL != "", o.Context.Stream != nil} {
+		if given {
+			contexts++
 		}
 	}
-	return p
+	switch {
+	case contexts == 0 && o.File.Path == "" && o.File.Text == nil:
+		return errors.New("neither a context nor a Dockerfile is given")
+	case contexts > 1:
+		return errors.New("several contexts are given")
+	}
+	return load.Context(o.Context).Validate()
 }
 
 // jobs is how many stages build at once.
 func (o Options) jobs() int {
-	if o.Jobs == 0 {
+	if o.Steps.Jobs == 0 {
 		return runtime.GOMAXPROCS(0)
 	}
-	return o.Jobs
+	return o.Steps.Jobs
 }
 
 // args are the build arguments that have a value.

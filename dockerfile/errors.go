@@ -37,7 +37,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // locate makes an *Error of what went wrong in the lines given, unless err has its
 // own place.
-func (s source) locate(err error, line, end int, hint string) error {
+func (l *loaded) locate(err error, line, end int, hint string) error {
 	if err == nil {
 		return nil
 	}
@@ -53,13 +53,13 @@ func (s source) locate(err error, line, end int, hint string) error {
 	if hint == "" && errors.As(err, &advising) {
 		hint = advising.Hint()
 	}
-	name, text, before := s.place(line)
+	name, lines, before := l.File(line)
 	if line > 0 {
 		line, end = line-before, max(end-before, 0)
 	}
 	return &Error{
 		File: name, Line: line, EndLine: end, Hint: hint, Err: err,
-		Excerpt: excerpt(text, line, end),
+		Excerpt: excerpt(lines, line, end),
 	}
 }
 
@@ -70,9 +70,8 @@ const (
 	excerptWidth  = 200
 )
 
-// excerpt shows the lines from first to last, marked, with two lines on either side.
-func excerpt(text string, first, last int) string {
-	all := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+// excerpt shows the lines of a file from first to last, marked, with two on either side.
+func excerpt(all []string, first, last int) string {
 	if first < 1 || first > len(all) {
 		return ""
 	}

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/machine"
 )
 
 // TestFaults checks where and how builds fail that never reach the builder.
@@ -64,11 +64,16 @@ func TestFaults(t *testing.T) {
 
 		{name: "chained ONBUILD", text: "FROM base\nONBUILD ONBUILD RUN x\n", line: 2, says: "ONBUILD ONBUILD"},
 
-		{name: "mount", text: "FROM base\nRUN --mount=type=cache,target=/c x\n", line: 2, says: "RUN --mount is not supported yet", unsupported: true},
-		{name: "network", text: "FROM base\nRUN --network=none x\n", line: 2, says: "RUN --network=none", unsupported: true},
+		{name: "mount", text: "FROM base\nRUN --mount=type=cach,target=/c x\n", line: 2, says: "RUN --mount=type=cach,target=/c: the type \"cach\" is not known", hint: "did you mean cache?"},
+		{name: "mount by a variable of the base", text: "FROM base\nRUN --mount=type=cache,target=/proc$PATH x\n", line: 2, says: "nothing can be mounted over /proc/bin"},
+		{name: "network", text: "FROM base\nRUN --network=host x\n", line: 2, says: "RUN --network=host lets", hint: "--allow network.host"},
 		{name: "unknown network", text: "FROM base\nRUN --network=hots x\n", line: 2, says: "hots"},
-		{name: "device", text: "FROM base\nRUN --device=vendor.example/x=y x\n", line: 2, says: "RUN --device is not supported yet", unsupported: true},
-		{name: "security", text: "FROM base\nRUN --security=insecure x\n", line: 2, says: "RUN --security=insecure", unsupported: true},
+		{name: "device", text: "FROM base\nRUN --device=vendor.example/x=y,required x\n", line: 2, says: "RUN --device=vendor.example/x=y: a device by its name", unsupported: true},
+		{name: "device by its path", text: "FROM base\nRUN --device=/dev/fuse x\n", line: 2, says: "RUN --device=/dev/fuse lets", hint: "--allow device=/dev/fuse"},
+		{name: "device without a name", text: "FROM base\nRUN --device=required x\n", line: 2, says: "names no device"},
+		{name: "security", text: "FROM base\nRUN --security=insecure x\n", line: 2, says: "RUN --security=insecure lets", hint: "--allow security.insecure"},
+		{name: "unknown security", text: "FROM base\nRUN --security=none x\n", line: 2, says: "none"},
+		{name: "network in a trigger", text: "FROM base AS a\nONBUILD RUN --network=host x\nFROM a\n", line: 3, says: "ONBUILD trigger \"RUN --network=host x\" of the base: RUN --network=host lets", hint: "--allow network.host"},
 		{name: "symbolic mode", text: "FROM base\nADD --chmod=u+q a /b/\n", line: 2, says: "ADD --chmod=u+q: neither"},
 		{name: "symbolic mode by a variable", text: "FROM base\nARG M=rwx\nCOPY --chmod=$M a /b/\n", line: 3, says: "COPY --chmod=rwx: neither"},
 		{name: "bytes in ENV", text: "FROM base\nENV A=1 \\\n B=\xe9\n", line: 2, says: `the environment "B=\xe9" is not UTF-8`},
@@ -128,24 +133,27 @@ func TestFaults(t *testing.T) {
 
 // TestUnsupportedInUnusedStage: what is not built need not be possible.
 func TestUnsupportedInUnusedStage(t *testing.T) {
-	mustBuild(t, "FROM base AS a\nRUN --mount=type=cache,target=/c x\nFROM --platform=windows base\nFROM base\n", nil)
+	mustBuild(t, "FROM base AS a\nRUN --mount=type=cash,target=/c x\nFROM --platform=windows base\nFROM base\n", nil)
 }
 
 // TestTriggerFaults checks triggers that a base image holds.
 func TestTriggerFaults(t *testing.T) {
 	tests := []struct{ trigger, says string }{
-		{"RUN --mount=type=cache,target=/c x", "RUN --mount is not supported yet"},
+		{"RUN --mount=type=cash,target=/c x", "the type \"cash\" is not known"},
+		{"RUN --mount=from=later,target=/c x", "defined after this one"},
+		{"RUN --mount=from=bad,target=/c x", "the type \"cash\" is not known"},
+		{"RUN --network=host x", "not allowed"},
 		{"ONBUILD RUN x", "may not be a trigger"},
 		{"FROM base", "not a command"},
 		{"RUN a\nRUN b", "one instruction"},
 		{"", "no instructions"},
 		{"COPY --from=later a b", "defined after this one"},
-		{"COPY --from=bad a b", "RUN --mount is not supported yet"},
+		{"COPY --from=bad a b", "the type \"cash\" is not known"},
 		{"RUN fails", "exit status 3"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.trigger, func(t *testing.T) {
-			_, err := buildText(t, "FROM base AS bad\nRUN --mount=type=cache,target=/c x\nFROM trig AS me\nFROM base AS later\n", func(f *fake, o *Options) {
+			_, err := buildText(t, "FROM base AS bad\nRUN --mount=type=cash,target=/c x\nFROM trig AS me\nFROM base AS later\n", func(f *fake, o *Options) {
 				o.Target = "me"
 				f.images["trig"] = builder.Config{OnBuild: []string{tt.trigger}}
 				f.fail = map[string]error{"me: RUN /bin/sh -c fails": &builder.ExitError{Code: 3}}
@@ -174,6 +182,35 @@ func TestUnknownTarget(t *testing.T) {
 	for _, target := range []string{"3", "-1"} {
 		if _, err := buildText(t, "FROM base\nFROM base\nFROM base\n", func(_ *fake, o *Options) { o.Target = target }); err == nil {
 			t.Errorf("target %s is found", target)
+		}
+	}
+}
+
+// Where no command can be run, a build that needs one fails before anything is pulled, and says all that the
+// machine lacks; one that needs none is built.
+func TestNoCommands(t *testing.T) {
+	lacks := []machine.Probe{{Name: "namespaces", Found: "no namespaces", Fix: "allow them"}, {Name: "chroot", Found: "no chroot", Fix: "run it as root"}}
+	for text, line := range map[string]int{
+		"FROM base\nCOPY a /\nRUN a\nRUN b\n":                                      3,
+		"FROM base AS other\nRUN \\\n  a\nFROM scratch\nCOPY --from=other /a /b\n": 2,
+		"FROM base AS other\nRUN a\nFROM base\nCOPY a /\n":                         0,
+		"FROM base\nWORKDIR /a\nCMD b\n":                                           0,
+	} {
+		var used *fake
+		_, err := buildText(t, text, func(f *fake, _ *Options) { f.lacks, used = lacks, f })
+		if line == 0 {
+			if err != nil {
+				t.Errorf("%q: %v", text, err)
+			}
+			continue
+		}
+		var e *Error
+		var host *builder.HostError
+		if !errors.As(err, &e) || e.Line != line || !errors.As(err, &host) || host.Missing != "commands cannot be run here: no namespaces; no chroot" || host.Fix != "allow them; or: run it as root" {
+			t.Errorf("%q: %+v", text, err)
+		}
+		if len(used.ops) > 0 {
+			t.Errorf("%q: %v was pulled", text, used.ops)
 		}
 	}
 }
@@ -215,16 +252,18 @@ func TestExcerpt(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := excerpt(tt.text, tt.first, tt.last); got != tt.want {
+			if got := excerpt(linesOf(tt.text), tt.first, tt.last); got != tt.want {
 				t.Errorf("got:\n%swant:\n%s", got, tt.want)
 			}
 		})
 	}
 	many := strings.Repeat("x\n", 100)
-	if got := strings.Count(excerpt(many, 10, 90), ">>>"); got != excerptMarked {
+	if got := strings.Count(excerpt(linesOf(many), 10, 90), ">>>"); got != excerptMarked {
 		t.Errorf("%d lines marked", got)
 	}
 }
+
+func linesOf(text string) []string { return strings.Split(strings.TrimSuffix(text, "\n"), "\n") }
 
 // TestBadOptions checks what fails without a place in a Dockerfile.
 func TestBadOptions(t *testing.T) {
@@ -241,19 +280,19 @@ func TestBadOptions(t *testing.T) {
 		is   error
 	}{
 		{"nothing", Options{}, "neither", nil},
-		{"no context", Options{ContextDir: filepath.Join(empty, "none")}, "build context", fs.ErrNotExist},
-		{"context is a file", Options{ContextDir: file}, "not a directory", nil},
-		{"no Dockerfile", Options{ContextDir: empty}, "no Dockerfile, dockerfile or Containerfile in", fs.ErrNotExist},
-		{"missing Dockerfile", Options{ContextDir: empty, File: filepath.Join(empty, "x")}, "reading the Dockerfile", fs.ErrNotExist},
-		{"Dockerfile is a directory", Options{ContextDir: empty, File: empty}, "reading the Dockerfile", nil},
-		{"bad ignore file", Options{ContextDir: badIgnore}, ".dockerignore", nil},
-		{"bad name", Options{ContextDir: empty, Names: []string{"UPPER"}}, "UPPER", builder.ErrReference},
-		{"bad format", Options{ContextDir: empty, Format: "tar"}, "tar", nil},
-		{"bad jobs", Options{ContextDir: empty, Jobs: -1}, "-1 jobs", nil},
+		{"no context", Options{Context: Context{Dir: filepath.Join(empty, "none")}}, "build context", fs.ErrNotExist},
+		{"context is a file", Options{Context: Context{Dir: file}}, "not a directory", nil},
+		{"no Dockerfile", Options{Context: Context{Dir: empty}}, "no Dockerfile, dockerfile or Containerfile in", fs.ErrNotExist},
+		{"missing Dockerfile", Options{Context: Context{Dir: empty}, File: File{Path: filepath.Join(empty, "x")}}, "reading the Dockerfile", fs.ErrNotExist},
+		{"Dockerfile is a directory", Options{Context: Context{Dir: empty}, File: File{Path: empty}}, "reading the Dockerfile", nil},
+		{"bad ignore file", Options{Context: Context{Dir: badIgnore}}, ".dockerignore", nil},
+		{"bad name", Options{Context: Context{Dir: empty}, Image: Image{Names: []string{"UPPER"}}}, "UPPER", builder.ErrReference},
+		{"bad format", Options{Context: Context{Dir: empty}, Image: Image{Format: "tar"}}, "tar", nil},
+		{"bad jobs", Options{Context: Context{Dir: empty}, Steps: Steps{Jobs: -1}}, "-1 jobs", nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := build(t.Context(), &fake{}, tt.opts)
+			_, err := Build(t.Context(), (&fake{}).builder(t), tt.opts)
 			if err == nil || !strings.Contains(err.Error(), tt.says) || (tt.is != nil && !errors.Is(err, tt.is)) {
 				t.Errorf("error %v, want %q", err, tt.says)
 			}
@@ -265,7 +304,7 @@ func TestNoContext(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "f")
 	for _, instruction := range []string{"COPY a b", "ADD a b"} {
 		writeFile(t, file, "FROM base\n"+instruction+"\n")
-		_, err := build(t.Context(), &fake{}, Options{File: file})
+		_, err := Build(t.Context(), (&fake{}).builder(t), Options{File: File{Path: file}})
 		var e *Error
 		if !errors.As(err, &e) || e.Line != 2 || !strings.Contains(e.Error(), "no build context") {
 			t.Errorf("%s: error %v", instruction, err)
@@ -273,45 +312,7 @@ func TestNoContext(t *testing.T) {
 	}
 	writeFile(t, file, "FROM base AS a\nCOPY <<E /f\nhi\nE\nFROM base\nCOPY --from=a a b\n")
 	f := &fake{images: map[string]builder.Config{"base": {}}}
-	if _, err := build(t.Context(), f, Options{File: file}); err != nil {
+	if _, err := Build(t.Context(), f.builder(t), Options{File: File{Path: file}}); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestFindDockerfile(t *testing.T) {
-	dir := t.TempDir()
-	for i := len(defaultNames) - 1; i >= 0; i-- {
-		writeFile(t, filepath.Join(dir, defaultNames[i]), "FROM base\n")
-		if got, _, err := (tree{dir: dir}).dockerfile(t.Context(), ""); got != defaultNames[i] || err != nil {
-			t.Errorf("found %q, %v; want %q", got, err, defaultNames[i])
-		}
-	}
-	if err := os.Remove(filepath.Join(dir, "Dockerfile")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(filepath.Join(dir, "Dockerfile"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if got, _, err := (tree{dir: dir}).dockerfile(t.Context(), ""); got != "dockerfile" || err != nil {
-		t.Errorf("found %q, %v beside a directory", got, err)
-	}
-}
-
-func TestIgnoreFileOfTheDockerfile(t *testing.T) {
-	dir, out := t.TempDir(), t.TempDir()
-	file := filepath.Join(out, "my.Dockerfile")
-	writeFile(t, filepath.Join(dir, ".dockerignore"), "general\n")
-	writeFile(t, file, "FROM base\n")
-	src, err := localSource(t.Context(), &fake{}, Options{ContextDir: dir, File: file})
-	if err != nil || len(src.ignore) != 1 || src.ignore[0] != "general" || src.name != file {
-		t.Errorf("source %+v, %v", src, err)
-	}
-	writeFile(t, file+".dockerignore", "\ufeffspecial\n\n# c\n")
-	if src, err = localSource(t.Context(), &fake{}, Options{ContextDir: dir, File: file}); err != nil || len(src.ignore) != 1 || src.ignore[0] != "special" {
-		t.Errorf("source %+v, %v", src, err)
-	}
-	writeFile(t, file+".dockerignore", "")
-	if src, err = localSource(t.Context(), &fake{}, Options{ContextDir: dir, File: file}); err != nil || len(src.ignore) != 0 {
-		t.Errorf("source %+v, %v", src, err)
 	}
 }

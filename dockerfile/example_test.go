@@ -22,9 +22,9 @@ func ExampleBuild() {
 	defer b.Close()
 	version := "1.2"
 	img, err := dockerfile.Build(ctx, b, dockerfile.Options{
-		ContextDir: ".",
-		BuildArgs:  map[string]*string{"VERSION": &version},
-		Names:      []string{"app:latest"},
+		Context:   dockerfile.Context{Dir: "."},
+		BuildArgs: map[string]*string{"VERSION": &version},
+		Image:     dockerfile.Image{Names: []string{"app:latest"}},
 		Progress: func(e dockerfile.Event) {
 			switch e.Kind {
 			case dockerfile.StepStarted:

@@ -2,187 +2,147 @@ package dockerfile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/buildertest"
+	"github.com/oakum-build/oakum/builder/machine"
 )
 
-// fake is a backend that records what is asked of it.
+// fake is a Builder in memory that keeps what is asked of it. Its copies and commands do nothing.
 type fake struct {
-	images  map[string]builder.Config // beside scratch
-	fail    map[string]error          // by the text of an operation's log line
-	failAll error                     // of every Bring and Run
-	hold    func(line string)         // called in every operation
-	broken  []string                  // what CheckCommand says
+	images  map[string]builder.Config          // beside scratch
+	fail    map[string]error                   // by the text of an operation's log line
+	fails   func(line string) error            // the same, found out when it is done
+	failAll error                              // of every COPY, ADD and RUN
+	hold    func(line string)                  // called in every operation
+	run     func(context.Context, builder.Cmd) // called in every command
+	broken  []string                           // what CheckCommand says
+	lacks   []machine.Probe                    // for which no command can be run
 
+	b       *builder.Builder
 	mu      sync.Mutex
 	log     []string
 	open    int
-	target  *fakeStage // the one that was committed
+	target  *target                 // what was committed
+	ops     []buildertest.Operation // FROM and FORK
+	on      map[string]string       // by the line in the log, the layer before
 	cmds    []builder.Cmd
-	files   []files
+	mounts  [][]buildertest.Mount // of each of the cmds
+	copies  []buildertest.Operation
 	commits []builder.CommitOptions
 }
 
-func (f *fake) record(format string, args ...any) error {
-	line := fmt.Sprintf(format, args...)
-	f.mu.Lock()
-	f.log = append(f.log, line)
-	err := f.fail[line]
-	if f.failAll != nil && (strings.Contains(line, ": RUN ") || strings.Contains(line, " -> ")) {
-		err = f.failAll
+// target is what an image says.
+type target struct {
+	author  string
+	config  builder.Config
+	history []string // "-" before those without a layer
+}
+
+// builder gives the Builder.
+func (f *fake) builder(t *testing.T) *builder.Builder {
+	if f.b != nil {
+		return f.b
 	}
-	f.mu.Unlock()
+	images := map[string]buildertest.Image{}
+	for name, config := range f.images {
+		images[name] = buildertest.Image{Config: config}
+	}
+	f.b = buildertest.New(t, buildertest.Options{
+		Images: images, Before: f.before, Lacks: f.lacks,
+		CheckCommand: func([]string) []string { return f.broken },
+		Run: func(ctx context.Context, cmd builder.Cmd, _ buildertest.Files) (int, error) {
+			if f.run != nil {
+				f.run(ctx, cmd)
+			}
+			fmt.Fprint(cmd.Stdout, "out\n")
+			fmt.Fprint(cmd.Stderr, "err\n")
+			return 0, nil
+		},
+	})
+	return f.b
+}
+
+// opened are options by which Check opens the Builder.
+func (f *fake) opened(t *testing.T, opts Options) Options {
+	opts.Open = func(context.Context) (*builder.Builder, error) { return f.builder(t), nil }
+	return opts
+}
+
+// before keeps an operation, and says how it is to fail.
+func (f *fake) before(op *buildertest.Operation) error {
+	line := f.keep(op)
+	if line == "" {
+		return nil
+	}
 	if f.hold != nil {
 		f.hold(line)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.fail[line]
+	if f.fails != nil {
+		err = f.fails(line)
+	}
+	if f.failAll != nil && (op.Verb == "RUN" || op.Verb == "COPY" || op.Verb == "ADD") {
+		err = f.failAll
+	}
+	if err != nil && (op.Verb == "FROM" || op.Verb == "FORK") {
+		f.open--
 	}
 	return err
 }
 
-func (f *fake) Stage(ctx context.Context, from string, opts builder.StageOptions) (stage, error) {
-	config, ok := f.images[from]
-	if !ok && from != builder.Scratch {
-		return nil, fmt.Errorf("%s: %w", from, builder.ErrImageNotFound)
-	}
-	if err := f.record("%s: FROM %s", opts.Name, from); err != nil {
-		return nil, err
-	}
-	return f.stage(opts.Name, config.Clone()), nil
-}
-
-func (f *fake) ReadFile(_ context.Context, _, name string, _ int) ([]byte, error) {
-	return nil, f.record("READ %s", name)
-}
-
-func (f *fake) Remembers(context.Context) (bool, error) { return false, nil }
-
-func (f *fake) stage(name string, config builder.Config) *fakeStage {
+// keep keeps an operation, and gives its line in the log.
+func (f *fake) keep(op *buildertest.Operation) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.open++
-	return &fakeStage{fake: f, name: name, config: config}
-}
-
-// fakeStage records what is done in it, and keeps its configuration and history.
-type fakeStage struct {
-	*fake
-	name    string
-	config  builder.Config
-	next    string   // of Describe
-	history []string // "-" before those without a layer
-	closed  bool
-}
-
-func (s *fakeStage) Fork(_ context.Context, opts builder.StageOptions) (stage, error) {
-	if err := s.record("%s: FORK %s", opts.Name, s.name); err != nil {
-		return nil, err
+	line := op.Stage + ": " + op.Verb + " "
+	switch op.Verb {
+	case "CLOSE":
+		f.open--
+		return ""
+	case "FROM", "FORK":
+		if _, ok := f.images[op.From]; !ok && op.Verb == "FROM" && op.From != builder.Scratch {
+			return "" // it is not found
+		}
+		f.open++
+		f.ops = append(f.ops, *op)
+		line += op.From
+	case "COPY", "ADD":
+		op.Done = true
+		f.copies = append(f.copies, *op)
+		var patterns []string
+		for _, src := range op.Sources {
+			if src.Stage != "" {
+				line += "from " + src.Stage + " "
+			}
+			patterns = append(patterns, src.Patterns...)
+		}
+		line += strings.Join(patterns, " ") + " -> " + op.Dest
+	case "RUN":
+		op.Done = len(op.Mounts) > 0 // what they show is not there
+		f.cmds = append(f.cmds, op.Cmd)
+		f.mounts = append(f.mounts, op.Mounts)
+		line += strings.Join(op.Cmd.Args, " ")
+	case "WORKDIR":
+		line += op.Dest
+	case "COMMIT":
+		f.commits = append(f.commits, op.Commit)
+		line += strings.Join(op.Commit.Names, " ")
 	}
-	child := s.fake.stage(opts.Name, s.config.Clone())
-	child.history = slices.Clone(s.history)
-	return child, nil
-}
-
-func (s *fakeStage) Config() builder.Config { return s.config.Clone() }
-func (s *fakeStage) Platform() string       { return "linux/" + runtime.GOARCH }
-func (s *fakeStage) SetPlatform(platform string) error {
-	return s.record("%s: platform %s", s.name, platform)
-}
-func (s *fakeStage) Describe(text string) { s.next = text }
-
-func (s *fakeStage) Configure(change func(*builder.Config)) {
-	change(&s.config)
-	if s.next != "" {
-		s.history = append(s.history, "-"+s.next)
+	f.log = append(f.log, line)
+	if f.on == nil {
+		f.on = map[string]string{}
 	}
-	s.next = ""
-}
-
-func (s *fakeStage) CheckCommand(context.Context) ([]string, error) { return s.broken, nil }
-
-func (s *fakeStage) ReadFile(context.Context, string, int) ([]byte, error) {
-	return nil, builder.ErrNotFound
-}
-
-func (s *fakeStage) LatestTime(context.Context) (time.Time, error) { return time.Time{}, nil }
-
-func (s *fakeStage) layer() {
-	s.history = append(s.history, s.next)
-	s.next = ""
-}
-
-func (s *fakeStage) Workdir(_ context.Context, dir string) error {
-	s.layer()
-	s.config.WorkingDir = dir
-	return s.record("%s: WORKDIR %s", s.name, dir)
-}
-
-func (s *fakeStage) Bring(ctx context.Context, f files) error {
-	s.layer()
-	verb := "COPY"
-	if f.unpack {
-		verb = "ADD"
-	}
-	if from, ok := f.from.(*fakeStage); ok {
-		verb += " from " + from.name
-	}
-	s.mu.Lock()
-	s.fake.files = append(s.fake.files, f)
-	s.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return s.record("%s: %s %s -> %s", s.name, verb, strings.Join(f.patterns, " "), f.dest)
-}
-
-func (s *fakeStage) Run(ctx context.Context, cmd builder.Cmd) error {
-	s.layer()
-	s.mu.Lock()
-	s.cmds = append(s.cmds, cmd)
-	s.mu.Unlock()
-	if err := s.record("%s: RUN %s", s.name, strings.Join(cmd.Args, " ")); err != nil {
-		return err
-	}
-	if cmd.Stdout != nil {
-		fmt.Fprint(cmd.Stdout, "out\n")
-		fmt.Fprint(cmd.Stderr, "err\n")
-	}
-	return ctx.Err()
-}
-
-// Last names the layer by the text of its step.
-func (s *fakeStage) Last() builder.Step {
-	step := builder.Step{Cached: true}
-	if len(s.history) > 0 {
-		step.Layer = s.history[len(s.history)-1]
-	}
-	return step
-}
-
-func (s *fakeStage) Commit(_ context.Context, name string, opts builder.CommitOptions) (builder.Image, error) {
-	s.mu.Lock()
-	s.commits = append(s.commits, opts)
-	s.target = s
-	s.mu.Unlock()
-	return builder.Image{ID: "id", Names: []string{name}}, s.record("%s: COMMIT %s", s.name, name)
-}
-
-func (s *fakeStage) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return errors.New("closed twice")
-	}
-	s.closed = true
-	s.open--
-	return nil
+	f.on[line] = op.On
+	return line
 }
 
 // buildText builds a Dockerfile given as text, one stage at a time, with images
@@ -193,23 +153,74 @@ func buildText(t *testing.T, text string, change func(*fake, *Options)) (*fake, 
 		"base": {Env: []string{"PATH=/bin"}},
 		"tool": {},
 	}}
-	opts := Options{ContextDir: t.TempDir(), Jobs: 1, Names: []string{"out"}}
+	return buildOn(t, f, text, change)
+}
+
+// buildOn is buildText on a fake that has built before, maybe.
+func buildOn(t *testing.T, f *fake, text string, change func(*fake, *Options)) (*fake, error) {
+	t.Helper()
+	opts := Options{Context: Context{Dir: t.TempDir()}, Steps: Steps{Jobs: 1}, Image: Image{Names: []string{"out"}}}
 	if change != nil {
 		change(f, &opts)
 	}
-	r, err := newRun(t.Context(), f, opts, source{name: "Dockerfile", text: []byte(text)})
+	r, err := newBuilding(t.Context(), f.builder(t), opts, loadText(t, text, opts), "", newShared(opts))
 	if err != nil {
 		return f, err
 	}
-	target, err := r.stages(t.Context())
+	node, err := r.stages(t.Context())
 	if err == nil {
-		_, err = r.commit(t.Context(), target)
+		var img builder.Image
+		img, err = r.commit(t.Context(), node)
+		f.inspect(t, img)
 	}
 	r.close()
 	if f.open != 0 {
 		t.Errorf("%d stages left open", f.open)
 	}
 	return f, err
+}
+
+// inspect keeps what an image says.
+func (f *fake) inspect(t *testing.T, img builder.Image) {
+	t.Helper()
+	if img.ID == "" {
+		return
+	}
+	detail, err := f.b.Inspect(t.Context(), img.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.target = &target{author: detail.Author, config: detail.Config}
+	for _, entry := range detail.History {
+		text := entry.CreatedBy
+		if entry.EmptyLayer {
+			text = "-" + text
+		}
+		f.target.history = append(f.target.history, text)
+	}
+}
+
+// beyondConfig are the variables of a command that are not those of the image.
+func (f *fake) beyondConfig(env []string) (more []string) {
+	for _, entry := range env {
+		if !slices.Contains(f.target.config.Env, entry) {
+			more = append(more, entry)
+		}
+	}
+	return more
+}
+
+// loadText loads a text alone. The context's directory need not be there.
+func loadText(t *testing.T, text string, opts Options) *loaded {
+	t.Helper()
+	dir := opts.Context.Dir
+	opts.Context.Dir, opts.File = "", File{Text: strings.NewReader(text)}
+	in, err := loadAll(t.Context(), nil, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Context.Dir = dir
+	return in
 }
 
 // mustBuild is buildText for a build that succeeds.
@@ -238,15 +249,4 @@ func equal(t *testing.T, what string, got, want []string) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%s:\n  %s\nwant:\n  %s", what, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
-}
-
-// optionsFake keeps the options that stages are opened with.
-type optionsFake struct {
-	fake
-	got []builder.StageOptions
-}
-
-func (f *optionsFake) Stage(ctx context.Context, from string, opts builder.StageOptions) (stage, error) {
-	f.got = append(f.got, opts)
-	return f.fake.Stage(ctx, from, opts)
 }

@@ -12,8 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/builder/foreign"
+	"github.com/oakum-build/oakum/builder/limits"
 )
 
 // hostSecret is a line of a file outside of the context, which nothing may show.
@@ -48,20 +51,20 @@ func TestFilesOfTheContext(t *testing.T) {
 		{"a Dockerfile that leads out", map[string]string{"Dockerfile": "-> ../auth"}, Options{}, "Dockerfile is a link to ../auth, which leads out"},
 		{"by an absolute link", map[string]string{"Dockerfile": "-> OUT/auth"}, Options{}, "auth, which leads out"},
 		{"by two links", map[string]string{"Dockerfile": "-> d/l", "d/l": "-> ../../auth"}, Options{}, "Dockerfile is a link to d/l, which leads out"},
-		{"by a directory", map[string]string{"d": "-> .."}, Options{File: "CTX/d/auth"}, "d/auth: it leads out of the directory"},
-		{"named, in the context", map[string]string{"df": "-> ../auth"}, Options{File: "CTX/df"}, "df is a link to ../auth, which leads out"},
-		{"a further one", map[string]string{"Dockerfile": base, "df": "-> ../auth"}, Options{MoreFiles: []string{"CTX/df"}}, "leads out"},
+		{"by a directory", map[string]string{"d": "-> .."}, Options{File: File{Path: "CTX/d/auth"}}, "d/auth: it leads out of the directory"},
+		{"named, in the context", map[string]string{"df": "-> ../auth"}, Options{File: File{Path: "CTX/df"}}, "df is a link to ../auth, which leads out"},
+		{"a further one", map[string]string{"Dockerfile": base, "df": "-> ../auth"}, Options{File: File{More: []string{"CTX/df"}}}, "leads out"},
 		{"a dangling Dockerfile", map[string]string{"Dockerfile": "-> none", "Containerfile": base}, Options{}, "Dockerfile is a link to none, which is not there"},
 		{"a Dockerfile in a circle", map[string]string{"Dockerfile": "-> Dockerfile"}, Options{}, "leads in a circle"},
 		{"a link inside", map[string]string{"Dockerfile": "-> docker/f", "docker/f": base}, Options{}, ""},
-		{"named, outside", nil, Options{File: "CTX/../auth"}, "image not found"},
+		{"named, outside", nil, Options{File: File{Path: "CTX/../auth"}}, "image not found"},
 		{"an ignore file that leads out", map[string]string{"Dockerfile": base, ".dockerignore": "-> ../auth"}, Options{}, ".dockerignore is a link to ../auth, which leads out"},
 		{"another one", map[string]string{"Dockerfile": base, ".containerignore": "-> ../auth"}, Options{}, "leads out"},
 		{"the Dockerfile's own", map[string]string{"Dockerfile": base, "Dockerfile.dockerignore": "-> ../auth"}, Options{}, "leads out"},
 		{"a dangling ignore file", map[string]string{"Dockerfile": base, ".dockerignore": "-> none"}, Options{}, ".dockerignore is a link to none, which is not there"},
 		{"an ignore file by a link inside", map[string]string{"Dockerfile": base, ".dockerignore": "-> ign", "ign": "x\n"}, Options{}, ""},
-		{"named, in the context, leading out", map[string]string{"Dockerfile": base, "ign": "-> ../auth"}, Options{IgnoreFile: "CTX/ign"}, "leads out"},
-		{"named, elsewhere", map[string]string{"Dockerfile": base}, Options{IgnoreFile: "CTX/../auth"}, ""},
+		{"named, in the context, leading out", map[string]string{"Dockerfile": base, "ign": "-> ../auth"}, Options{Context: Context{IgnoreFile: "CTX/ign"}}, "leads out"},
+		{"named, elsewhere", map[string]string{"Dockerfile": base}, Options{Context: Context{IgnoreFile: "CTX/../auth"}}, ""},
 		{"a directory as an ignore file", map[string]string{"Dockerfile": base, ".dockerignore/x": ""}, Options{}, "is a directory"},
 		{"an ignore file in UTF-16", map[string]string{"Dockerfile": base, ".dockerignore": "\xff\xfex\x00\n\x00"}, Options{}, ".dockerignore: invalid argument: it is in UTF-16"},
 	}
@@ -76,12 +79,12 @@ func TestFilesOfTheContext(t *testing.T) {
 			putFile(t, filepath.Join(dir, name), strings.ReplaceAll(text, "OUT", out))
 		}
 		opts := test.opts
-		opts.ContextDir = dir
-		opts.File, opts.IgnoreFile = strings.Replace(opts.File, "CTX", dir, 1), strings.Replace(opts.IgnoreFile, "CTX", dir, 1)
-		for i, name := range opts.MoreFiles {
-			opts.MoreFiles[i] = strings.Replace(name, "CTX", dir, 1)
+		opts.Context.Dir = dir
+		opts.File.Path, opts.Context.IgnoreFile = strings.Replace(opts.File.Path, "CTX", dir, 1), strings.Replace(opts.Context.IgnoreFile, "CTX", dir, 1)
+		for i, name := range opts.File.More {
+			opts.File.More[i] = strings.Replace(name, "CTX", dir, 1)
 		}
-		_, err := build(t.Context(), &fake{images: map[string]builder.Config{"base": {}}}, opts)
+		_, err := Build(t.Context(), (&fake{images: map[string]builder.Config{"base": {}}}).builder(t), opts)
 		if (test.says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.says)
 		}
@@ -103,21 +106,21 @@ func TestSpecialFilesOfTheContext(t *testing.T) {
 		if err := syscall.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		opts := Options{ContextDir: dir}
+		opts := Options{Context: Context{Dir: dir}}
 		if name == "df" {
-			opts.File = filepath.Join(dir, name)
+			opts.File.Path = filepath.Join(dir, name)
 		}
-		_, err := soon(t, func() (builder.Image, error) { return build(t.Context(), &fake{}, opts) })
+		_, err := soon(t, func() (builder.Image, error) { return Build(t.Context(), (&fake{}).builder(t), opts) })
 		if !errors.Is(err, foreign.ErrSpecial) {
 			t.Errorf("a pipe as %s: %v", name, err)
 		}
 	}
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "Dockerfile"), "FROM base\n")
-	for _, opts := range []Options{{IgnoreFile: "/dev/zero"}, {File: "/dev/zero"}, {MoreFiles: []string{"/dev/zero"}}} {
-		opts.ContextDir = dir
-		var limit *foreign.LimitError
-		if _, err := build(t.Context(), &fake{}, opts); !errors.As(err, &limit) || limit.Name != "/dev/zero" {
+	for _, opts := range []Options{{Context: Context{IgnoreFile: "/dev/zero"}}, {File: File{Path: "/dev/zero"}}, {File: File{More: []string{"/dev/zero"}}}} {
+		opts.Context.Dir = dir
+		var limit *limits.LimitError
+		if _, err := Build(t.Context(), (&fake{}).builder(t), opts); !errors.As(err, &limit) || limit.Name != "/dev/zero" {
 			t.Errorf("what does not end: %v", err)
 		}
 	}
@@ -149,19 +152,25 @@ func TestWaitingForInputEnds(t *testing.T) {
 	defer w.Close()
 	never, _ := io.Pipe()
 	for name, opts := range map[string]Options{
-		"a named Dockerfile": {File: pipe}, "a Dockerfile's stream": {Dockerfile: never}, "a context's stream": {Context: never},
-		"an ignore file": {ContextDir: t.TempDir(), Dockerfile: strings.NewReader("FROM base\n"), IgnoreFile: pipe},
+		"a named Dockerfile": {File: File{Path: pipe}}, "a Dockerfile's stream": {File: File{Text: never}}, "a context's stream": {Context: Context{Stream: never}},
+		"an ignore file": {Context: Context{Dir: t.TempDir(), IgnoreFile: pipe}, File: File{Text: strings.NewReader("FROM base\n")}},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		_, err := soon(t, func() (builder.Image, error) { return build(ctx, &fake{}, opts) })
+		_, err := soon(t, func() (builder.Image, error) { return Build(ctx, (&fake{}).builder(t), opts) })
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", name, err)
 		}
 		cancel()
 	}
 	fmt.Fprint(w, "FROM base\n")
-	go func() { time.Sleep(50 * time.Millisecond); w.Close() }()
-	if _, err := build(t.Context(), &fake{images: map[string]builder.Config{"base": {}}}, Options{File: pipe}); err != nil {
+	go func() {
+		defer w.Close()
+		unread := []unix.PollFd{{Fd: int32(w.Fd()), Events: unix.POLLIN}}
+		for n := 1; n > 0; time.Sleep(time.Millisecond) {
+			n, _ = unix.Poll(unread, 0)
+		}
+	}()
+	if _, err := Build(t.Context(), (&fake{images: map[string]builder.Config{"base": {}}}).builder(t), Options{File: File{Path: pipe}}); err != nil {
 		t.Error(err)
 	}
 }
@@ -170,29 +179,21 @@ func TestWaitingForInputEnds(t *testing.T) {
 // takes no time.
 func TestPatternLimits(t *testing.T) {
 	for name, text := range map[string]string{
-		"length": strings.Repeat("a", foreign.MaxPattern+1), "line": strings.Repeat("a", 1<<18), "file": strings.Repeat("a\n", foreign.MaxIgnoreFile),
-		"patterns": strings.Repeat("a\n", foreign.MaxPatterns+1), "wildcards": strings.Repeat("**/", foreign.MaxWildcards+2) + "x\n", "many with wildcards": strings.Repeat("*.a\n", foreign.MaxWildcards+1),
+		"length": strings.Repeat("a", limits.MaxPattern+1), "line": strings.Repeat("a", 1<<18), "file": strings.Repeat("a\n", limits.MaxIgnoreFile),
+		"patterns": strings.Repeat("a\n", limits.MaxPatterns+1), "wildcards": strings.Repeat("**/", limits.MaxWildcards+2) + "x\n", "many with wildcards": strings.Repeat("*.a\n", limits.MaxWildcards+1),
 	} {
 		dir := t.TempDir()
 		writeFile(t, filepath.Join(dir, "Dockerfile"), "FROM base\n")
 		writeFile(t, filepath.Join(dir, ".dockerignore"), text)
-		var limit *foreign.LimitError
-		_, err := build(t.Context(), &fake{}, Options{ContextDir: dir})
+		var limit *limits.LimitError
+		_, err := Build(t.Context(), (&fake{}).builder(t), Options{Context: Context{Dir: dir}})
 		if !errors.As(err, &limit) || !strings.Contains(err.Error(), ".dockerignore") {
 			t.Errorf("%s: %v", name, err)
 		}
-		_, err = buildText(t, "FROM base\nCOPY --exclude="+strings.Repeat("a", foreign.MaxPattern+1)+" . /\n", nil)
+		_, err = buildText(t, "FROM base\nCOPY --exclude="+strings.Repeat("a", limits.MaxPattern+1)+" . /\n", nil)
 		if !errors.As(err, &limit) {
 			t.Errorf("--exclude: %v", err)
 		}
-	}
-}
-
-// Long ignore files of simple patterns are taken.
-func TestManyPatterns(t *testing.T) {
-	text := strings.Repeat("**/node_modules\n!a/b/**\n**/*.pyc\n# c\n", 900)
-	if patterns, err := parseIgnore(".dockerignore", []byte(text)); err != nil || len(patterns) != 2700 {
-		t.Errorf("%d patterns, %v", len(patterns), err)
 	}
 }
 

@@ -17,8 +17,8 @@ func FuzzBuild(f *testing.F) {
 		back := &fake{images: map[string]builder.Config{
 			"base": {}, "tool": {Env: []string{"PATH=/bin", "A"}}, "trig": {OnBuild: []string{trigger}},
 		}}
-		opts := Options{ContextDir: "ctx", Jobs: 1 + jobs&3, Progress: func(Event) {}}
-		r, err := newRun(t.Context(), back, opts, source{name: "Dockerfile", text: []byte(text)})
+		opts := Options{Context: Context{Dir: "ctx"}, Steps: Steps{Jobs: 1 + jobs&3}, Progress: func(Event) {}}
+		r, err := newBuilding(t.Context(), back.builder(t), opts, loadText(t, text, opts), "", newShared(opts))
 		if err == nil {
 			_, err = r.stages(t.Context())
 			r.close()

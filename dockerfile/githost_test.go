@@ -12,20 +12,20 @@ func TestGitCredentialsWithoutHost(t *testing.T) {
 		want bool
 	}{
 		"another host":                       {Options{}, evil, false},
-		"another host, with a context":       {Options{ContextURL: "https://git.example:8443/r.git"}, evil, false},
-		"another port":                       {Options{ContextURL: "https://git.example:8443/r.git"}, "https://git.example/r.git", false},
-		"the context's":                      {Options{ContextURL: "https://git.example:8443/r.git#main"}, "https://GIT.example:8443/sub.git", true},
+		"another host, with a context":       {Options{Context: Context{URL: "https://git.example:8443/r.git"}}, evil, false},
+		"another port":                       {Options{Context: Context{URL: "https://git.example:8443/r.git"}}, "https://git.example/r.git", false},
+		"the context's":                      {Options{Context: Context{URL: "https://git.example:8443/r.git#main"}}, "https://GIT.example:8443/sub.git", true},
 		"github.com":                         {Options{}, "https://github.com/a/b.git", true},
 		"github.com, short":                  {Options{}, "github.com/a/b", true},
-		"github.com by name":                 {Options{ContextURL: "github.com/a/b"}, "https://github.com/c/d.git", true},
+		"github.com by name":                 {Options{Context: Context{URL: "github.com/a/b"}}, "https://github.com/c/d.git", true},
 		"a host like it":                     {Options{}, "https://github.com.evil.example/a/b.git", false},
 		"a user like it":                     {Options{}, "https://github.com@evil.example/a/b.git", false},
-		"github.com, with another context":   {Options{ContextURL: "https://git.example/r.git"}, "https://github.com/a/b.git", false},
-		"an archive is no repository":        {Options{ContextURL: "https://evil.example/c.tgz"}, evil, false},
-		"a named context's":                  {Options{Contexts: map[string]string{"n": "https://git.example/r.git"}}, "https://git.example/s.git", true},
-		"one of two named contexts'":         {Options{Contexts: map[string]string{"n": "https://git.example/r.git", "m": evil}}, evil, false},
-		"the context's before a named one's": {Options{ContextURL: "https://git.example/r.git", Contexts: map[string]string{"n": evil}}, evil, false},
-		"ssh takes none":                     {Options{ContextURL: "ssh://git@git.example/r.git"}, "ssh://git@git.example/r.git", false},
+		"github.com, with another context":   {Options{Context: Context{URL: "https://git.example/r.git"}}, "https://github.com/a/b.git", false},
+		"an archive is no repository":        {Options{Context: Context{URL: "https://evil.example/c.tgz"}}, evil, false},
+		"a named context's":                  {Options{Context: Context{Named: map[string]string{"n": "https://git.example/r.git"}}}, "https://git.example/s.git", true},
+		"one of two named contexts'":         {Options{Context: Context{Named: map[string]string{"n": "https://git.example/r.git", "m": evil}}}, evil, false},
+		"the context's before a named one's": {Options{Context: Context{URL: "https://git.example/r.git", Named: map[string]string{"n": evil}}}, evil, false},
+		"ssh takes none":                     {Options{Context: Context{URL: "ssh://git@git.example/r.git"}}, "ssh://git@git.example/r.git", false},
 	} {
 		got := false
 		for _, c := range test.opts.credentials(test.ref, true) {

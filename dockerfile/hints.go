@@ -17,14 +17,17 @@ import (
 )
 
 // stepHint is what may help with a failed step, or "".
-func (w *worker) stepHint(err error, c plan.Command) string {
-	switch ic := c.Command.(type) {
+func (t *task) stepHint(err error, c command) string {
+	switch ic := c.expanded.(type) {
 	case *instructions.CopyCommand:
-		return w.sourceHint(err, c, ic.SourcePaths)
+		if len(c.From) > 0 {
+			return ""
+		}
+		return t.sourceHint(err, ic.SourcePaths)
 	case *instructions.AddCommand:
-		return w.sourceHint(err, c, ic.SourcePaths)
+		return t.sourceHint(err, ic.SourcePaths)
 	case *instructions.RunCommand:
-		return runHint(err, ic, w.fs.Config().User)
+		return runHint(err, ic, t.fs.Config().User)
 	}
 	return ""
 }
@@ -57,22 +60,22 @@ func runHint(err error, c *instructions.RunCommand, user string) string {
 }
 
 // sourceHint helps with a source that is not in the build context.
-func (w *worker) sourceHint(err error, c plan.Command, sources []string) string {
-	if !errors.Is(err, builder.ErrNotFound) || c.From != nil {
+func (t *task) sourceHint(err error, sources []string) string {
+	if !errors.Is(err, builder.ErrNotFound) {
 		return ""
 	}
-	hint := strings.TrimSuffix("sources are looked up in the build context, "+plan.Redact(w.opts.ContextDir+w.opts.ContextURL), ", ")
+	hint := strings.TrimSuffix("sources are looked up in the build context, "+plan.Redact(t.opts.Context.Dir+t.opts.Context.URL), ", ")
 	for _, source := range sources {
 		if path.IsAbs(source) || strings.HasPrefix(path.Clean(source), "../") {
 			hint += ", and cannot be outside of it"
 			break
 		}
 	}
-	if w.opts.ContextDir == "" {
+	if t.opts.Context.Dir == "" {
 		return hint
 	}
 	for _, source := range sources {
-		if near := nearFile(w.opts.ContextDir, inRoot(source)); near != "" {
+		if near := nearFile(t.opts.Context.Dir, inRoot(source)); near != "" {
 			return hint + "; did you mean " + printable(near) + "?"
 		}
 	}

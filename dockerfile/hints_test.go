@@ -35,7 +35,7 @@ func TestHints(t *testing.T) {
 		"FROM base\nRUN [\"a\", 'b']\n":               {fails: failed, hint: "no JSON array"},
 		"FROM base\nRUN x\n":                          {fails: shell, hint: "the shell form needs /bin/sh"},
 		"FROM base\nUSER 7\nRUN x\n":                  {fails: denied, hint: "7 may not run /bin/sh: the file needs permission"},
-		"FROM base\nRUN [\"x\"]\n":                    {fails: denied, hint: "root may not run /bin/sh: "},
+		"FROM base\nRUN [\"x\"]\n":                    {fails: denied, hint: "root may not run x: "},
 		"FROM base\nRUN z\n":                          {fails: format},
 		"FROM base\nRUN old\n":                        {fails: sigsys, hint: map[bool]string{true: "32-bit programs run only"}[runtime.GOARCH == "amd64"]},
 		"FROM base\nRUN y\n":                          {fails: failed},
@@ -45,11 +45,11 @@ func TestHints(t *testing.T) {
 		"FROM base\nCOPY none/ap.py /\n":              {fails: missing, hint: "sources are looked up in the build context, "},
 	} {
 		_, err := buildText(t, text, func(f *fake, o *Options) {
-			writeFile(t, filepath.Join(o.ContextDir, "app.py"), "")
-			if err := os.Mkdir(filepath.Join(o.ContextDir, "sub"), 0o755); err != nil {
+			writeFile(t, filepath.Join(o.Context.Dir, "app.py"), "")
+			if err := os.Mkdir(filepath.Join(o.Context.Dir, "sub"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			writeFile(t, filepath.Join(o.ContextDir, "sub/app.py"), "")
+			writeFile(t, filepath.Join(o.Context.Dir, "sub/app.py"), "")
 			f.failAll = test.fails
 		})
 		var e *Error

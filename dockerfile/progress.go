@@ -6,26 +6,51 @@ import (
 	"sync"
 	"time"
 
+	"github.com/oakum-build/oakum/builder/explain"
 	"github.com/oakum-build/oakum/dockerfile/internal/lint"
 )
 
-// progress numbers the steps and hands out events one at a time.
+// progress hands out the events of a building.
 type progress struct {
+	*numbering
+	platform string // of the building, if there are several
+}
+
+// numbering numbers the steps of all buildings of a build, and hands out events one at a time.
+type numbering struct {
 	mu    sync.Mutex
 	sink  func(Event) // may be nil
 	step  int         // the last one started
 	total int
+	// told are the warnings that were given. What is wrong on all platforms is told once.
+	told map[warning]bool
+}
+
+type warning struct {
+	line       int
+	rule, text string
+}
+
+// warning hands a warning out, unless another building has. The caller holds mu.
+func (p *numbering) warning(w warning) {
+	if p.told[w] {
+		return
+	}
+	if p.told != nil {
+		p.told[w] = true
+	}
+	p.send(Event{Kind: Warning, Line: w.line, Rule: w.rule, Text: w.text})
 }
 
 // grow announces further steps.
-func (p *progress) grow(steps int) {
+func (p *numbering) grow(steps int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.total += steps
 }
 
 // send hands out an event. The caller holds mu.
-func (p *progress) send(e Event) {
+func (p *numbering) send(e Event) {
 	if p.sink != nil {
 		e.Time = time.Now()
 		p.sink(e)
@@ -33,17 +58,17 @@ func (p *progress) send(e Event) {
 }
 
 // warn hands out a warning about a line of the Dockerfile, or about none (0).
-func (p *progress) warn(line int, text string) {
+func (p *numbering) warn(line int, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.send(Event{Kind: Warning, Line: line, Text: text})
+	p.warning(warning{line, "", text})
 }
 
 // found hands out what a build check found.
-func (p *progress) found(f lint.Finding) {
+func (p *numbering) found(f lint.Finding) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.send(Event{Kind: Warning, Line: f.Line, Text: f.Detail, Rule: f.Rule})
+	p.warning(warning{f.Line, f.Rule, f.Detail})
 }
 
 // step is one that is going on.
@@ -59,7 +84,7 @@ func (p *progress) start(stage, instruction string, line int) *step {
 	defer p.mu.Unlock()
 	p.step++
 	s := &step{progress: p, began: time.Now(), event: Event{
-		Step: p.step, Stage: stage, Instruction: instruction, Line: line,
+		Step: p.step, Platform: p.platform, Stage: stage, Instruction: instruction, Line: line,
 	}}
 	s.send(StepStarted, func(*Event) {})
 	return s
@@ -71,6 +96,13 @@ func (s *step) send(kind EventKind, fill func(*Event)) {
 	e.Kind, e.Total = kind, s.progress.total
 	fill(&e)
 	s.progress.send(e)
+}
+
+// explained tells why the step is done or not.
+func (s *step) explained(told explain.Step) {
+	s.progress.mu.Lock()
+	defer s.progress.mu.Unlock()
+	s.send(StepExplained, func(e *Event) { e.Explained = &told })
 }
 
 // finish ends the step.

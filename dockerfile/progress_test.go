@@ -9,32 +9,45 @@ import (
 )
 
 func TestEvents(t *testing.T) {
+	const text = "FROM base AS a\nENV A=1\nFROM a\nRUN \\\n  x\nCOPY --from=a x /\n"
 	var got []string
-	mustBuild(t, "FROM base AS a\nENV A=1\nFROM a\nRUN \\\n  x\nCOPY --from=a x /\n", func(_ *fake, o *Options) {
+	output := ""
+	options := func(_ *fake, o *Options) {
+		got, output = nil, ""
 		o.BuildArgs = arguments(map[string]string{"VERSON": "1", "HTTP_PROXY": "x", "TARGETOS": "linux"})
 		o.Progress = func(e Event) {
 			if e.Time.IsZero() {
 				t.Error("an event has no time")
 			}
+			if e.Kind == StepOutput { // in as many pieces as it comes
+				output += string(e.Output)
+				return
+			}
 			got = append(got, fmt.Sprintf("%s %d/%d %s %q %d cached=%v %q %s",
-				e.Kind, e.Step, e.Total, e.Stage, e.Instruction, e.Line, e.Cached, e.Output, e.Text))
+				e.Kind, e.Step, e.Total, e.Stage, e.Instruction, e.Line, e.Cached, output, e.Text))
 		}
-	})
-	equal(t, "events", got, []string{
-		`started 1/5 a "FROM base AS a" 1 cached=false "" `,
-		`finished 1/5 a "FROM base AS a" 1 cached=false "" `,
-		`started 2/5 a "ENV A=1" 2 cached=false "" `,
-		`finished 2/5 a "ENV A=1" 2 cached=false "" `,
-		`started 3/5 1 "FROM a" 3 cached=false "" `,
-		`finished 3/5 1 "FROM a" 3 cached=false "" `,
-		`started 4/5 1 "RUN   x" 4 cached=false "" `,
-		`output 4/5 1 "RUN   x" 4 cached=false "out\n" `,
-		`output 4/5 1 "RUN   x" 4 cached=false "err\n" `,
-		`finished 4/5 1 "RUN   x" 4 cached=true "" `,
-		`started 5/5 1 "COPY --from=a x /" 6 cached=false "" `,
-		`finished 5/5 1 "COPY --from=a x /" 6 cached=true "" `,
-		`warning 0/0  "" 0 cached=false "" build argument VERSON is not used: no ARG declares it`,
-	})
+	}
+	f := mustBuild(t, text, options)
+	want := func(output string, cached bool) []string {
+		return []string{
+			`started 1/5 a "FROM base AS a" 1 cached=false "" `,
+			`finished 1/5 a "FROM base AS a" 1 cached=false "" `,
+			`started 2/5 a "ENV A=1" 2 cached=false "" `,
+			`finished 2/5 a "ENV A=1" 2 cached=false "" `,
+			`started 3/5 1 "FROM a" 3 cached=false "" `,
+			`finished 3/5 1 "FROM a" 3 cached=false "" `,
+			`started 4/5 1 "RUN   x" 4 cached=false "" `,
+			fmt.Sprintf(`finished 4/5 1 "RUN   x" 4 cached=%v %q `, cached, output),
+			fmt.Sprintf(`started 5/5 1 "COPY --from=a x /" 6 cached=false %q `, output),
+			fmt.Sprintf(`finished 5/5 1 "COPY --from=a x /" 6 cached=%v %q `, cached, output),
+			fmt.Sprintf(`warning 0/0  "" 0 cached=false %q build argument VERSON is not used: no ARG declares it`, output),
+		}
+	}
+	equal(t, "events", got, want("out\nerr\n", false))
+	if _, err := buildOn(t, f, text, options); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "events of the same again", got, want("", true))
 }
 
 // TestEventsOfTriggers: the total grows by an image's triggers.
@@ -79,7 +92,7 @@ func TestEventsComeOneAtATime(t *testing.T) {
 	text += "FROM base\nCOPY --from=a / /\nCOPY --from=b / /\nCOPY --from=c / /\nCOPY --from=d / /\n"
 	started := 0
 	mustBuild(t, text, func(_ *fake, o *Options) {
-		o.Jobs = 4
+		o.Steps.Jobs = 4
 		o.Progress = func(e Event) {
 			if inside.Add(1) != 1 {
 				t.Error("two events at once")
@@ -103,5 +116,5 @@ func TestBuildArgsFromTheEnvironment(t *testing.T) {
 		o.BuildArgs = map[string]*string{"A": nil, "B": nil}
 		o.LookupEnv = func(name string) (string, bool) { return "env", name == "A" }
 	})
-	equal(t, "environment", f.cmds[0].Env, []string{"A=env", "B=default"})
+	equal(t, "environment", f.beyondConfig(f.cmds[0].Env), []string{"A=env", "B=default"})
 }

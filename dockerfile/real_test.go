@@ -21,6 +21,12 @@ const busybox = "/bin/busybox"
 // open opens a Builder on a store of its own.
 func open(t *testing.T) *builder.Builder {
 	t.Helper()
+	return openWith(t, builder.Options{})
+}
+
+// openWith is open with further options.
+func openWith(t *testing.T, opts builder.Options) *builder.Builder {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "oakum-store-")
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +41,8 @@ func open(t *testing.T) *builder.Builder {
 			t.Errorf("removing the store: %v: %s", err, out)
 		}
 	})
-	b, err := builder.Open(t.Context(), builder.Options{Root: dir})
+	opts.Root = dir
+	b, err := builder.Open(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,10 +86,10 @@ func TestBuild(t *testing.T) {
 		return name == "COPY" || name == "RUN" || name == "WORKDIR"
 	}
 	opts := dockerfile.Options{
-		ContextDir: contextDir(t),
-		BuildArgs:  map[string]*string{"VERSION": &version, "no_proxy": &noProxy},
-		Names:      []string{"localhost/real"},
-		Labels:     map[string]string{"by": "test"},
+		Context:   dockerfile.Context{Dir: contextDir(t)},
+		BuildArgs: map[string]*string{"VERSION": &version, "no_proxy": &noProxy},
+		Image: dockerfile.Image{Names: []string{"localhost/real"},
+			Labels: map[string]string{"by": "test"}},
 		Progress: func(e dockerfile.Event) {
 			if e.Kind == dockerfile.StepFinished && makesLayer(e) && !e.Cached {
 				ran++
@@ -155,7 +162,7 @@ func TestBuildFails(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err := dockerfile.Build(t.Context(), b, dockerfile.Options{ContextDir: dir, File: file, Names: []string{"localhost/failed"}})
+	_, err := dockerfile.Build(t.Context(), b, dockerfile.Options{Context: dockerfile.Context{Dir: dir}, File: dockerfile.File{Path: file}, Image: dockerfile.Image{Names: []string{"localhost/failed"}}})
 	var fault *dockerfile.Error
 	var exit *builder.ExitError
 	if !errors.As(err, &fault) || !errors.As(err, &exit) {
@@ -208,7 +215,7 @@ func TestUnreadableFiles(t *testing.T) {
 		}
 		return strings.Join(there, " ")
 	}
-	if got := list(dockerfile.Options{ContextDir: dir, Contexts: map[string]string{"other": other}}); got != "kept other/kept" {
+	if got := list(dockerfile.Options{Context: dockerfile.Context{Dir: dir, Named: map[string]string{"other": other}}}); got != "kept other/kept" {
 		t.Errorf("the image has %s", got)
 	}
 	if err := os.Chmod(dir, 0o300); err != nil {
@@ -219,10 +226,10 @@ func TestUnreadableFiles(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if got := list(dockerfile.Options{ContextDir: dir, File: out + "/df", IgnoreFile: out + "/ignore"}); got != "named" {
+	if got := list(dockerfile.Options{Context: dockerfile.Context{Dir: dir, IgnoreFile: out + "/ignore"}, File: dockerfile.File{Path: out + "/df"}}); got != "named" {
 		t.Errorf("the image has %s", got)
 	}
-	report, err := dockerfile.Check(t.Context(), dockerfile.Options{ContextDir: dir, Open: func(context.Context) (*builder.Builder, error) { return b, nil }})
+	report, err := dockerfile.Check(t.Context(), dockerfile.Options{Context: dockerfile.Context{Dir: dir}, Open: func(context.Context) (*builder.Builder, error) { return b, nil }})
 	if err != nil || len(report.Targets) != 1 {
 		t.Errorf("check: %+v, %v", report, err)
 	}

@@ -104,8 +104,8 @@ func web(t *testing.T, files map[string]string, repos map[string]map[string]stri
 func build(t *testing.T, b *builder.Builder, text string, opts dockerfile.Options) builder.Image {
 	t.Helper()
 	if text != "" {
-		opts.File = filepath.Join(t.TempDir(), "Dockerfile")
-		if err := os.WriteFile(opts.File, []byte(text), 0o644); err != nil {
+		opts.File.Path = filepath.Join(t.TempDir(), "Dockerfile")
+		if err := os.WriteFile(opts.File.Path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -126,7 +126,7 @@ func inImage(t *testing.T, b *builder.Builder, img builder.Image, script string,
 	defer s.Close()
 	var out bytes.Buffer
 	env := "for a in ls stat cat; do eval \"$a() { /busybox $a \\\"\\$@\\\"; }\"; done; "
-	err = s.Run(t.Context(), builder.Cmd{Args: []string{"/busybox", "sh", "-c", env + script}, Ephemeral: true, Stdout: &out, Stderr: &out})
+	_, err = s.Run(t.Context(), builder.Cmd{Args: []string{"/busybox", "sh", "-c", env + script}, Ephemeral: true, Stdout: &out, Stderr: &out})
 	if got := strings.TrimSuffix(out.String(), "\n"); got != strings.Join(want, "\n") || err != nil {
 		t.Errorf("%s\ngot:\n%s\nwant:\n%s\n(%v)", script, got, strings.Join(want, "\n"), err)
 	}
@@ -152,7 +152,7 @@ ADD $U/r.git#main:sub /git/
 ADD --keep-git-dir=true --exclude=h $U/r.git /kept
 ADD $U/r.git?subdir=sub $U/r.git /both/
 ADD --link $U/d/f.txt /linked
-`, dockerfile.Options{ContextDir: context, BuildArgs: map[string]*string{"U": &url}})
+`, dockerfile.Options{Context: dockerfile.Context{Dir: context}, BuildArgs: map[string]*string{"U": &url}})
 	inImage(t, b, img, "stat -c '%n %a %u:%g %Y' /one /two/f.txt /linked; cat /one /linked; echo; for d in two three four git both kept; do echo $d $(ls $d); done; ls /kept/.git/HEAD",
 		"/one 600 0:0 1445412480", "/two/f.txt 644 5:6 1445412480", "/linked 600 0:0 1445412480", "contentcontent",
 		"two a.tgz f.txt l", "three in", "four local.tgz", "git g", "both g h sub", "kept sub", "/kept/.git/HEAD")
@@ -172,7 +172,7 @@ func TestAddRemoteFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		var shown strings.Builder
-		_, err := dockerfile.Build(t.Context(), b, dockerfile.Options{File: file, Progress: func(e dockerfile.Event) { fmt.Fprint(&shown, e.Instruction, e.Text, e.Err) }})
+		_, err := dockerfile.Build(t.Context(), b, dockerfile.Options{File: dockerfile.File{Path: file}, Progress: func(e dockerfile.Event) { fmt.Fprint(&shown, e.Instruction, e.Text, e.Err) }})
 		var fault *dockerfile.Error
 		if !errors.As(err, &fault) || fault.Line != 2 || !errors.Is(err, builder.ErrFetch) {
 			t.Errorf("%s: got %v", source, err)
@@ -206,21 +206,21 @@ func TestContexts(t *testing.T) {
 	tarball := archive(t, files)
 	const all = "ls -d /Dockerfile /.dockerignore /ignored /other /busybox /only /d /e 2>/dev/null; true; "
 	for name, opts := range map[string]dockerfile.Options{
-		"git":           {ContextURL: url + "/r.git#main"},
-		"git directory": {ContextURL: url + "/deep.git#:a/b"},
-		"archive":       {ContextURL: url + "/ctx.tar.gz"},
-		"stream":        {Context: strings.NewReader(tarball)},
+		"git":           {Context: dockerfile.Context{URL: url + "/r.git#main"}},
+		"git directory": {Context: dockerfile.Context{URL: url + "/deep.git#:a/b"}},
+		"archive":       {Context: dockerfile.Context{URL: url + "/ctx.tar.gz"}},
+		"stream":        {Context: dockerfile.Context{Stream: strings.NewReader(tarball)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inImage(t, b, build(t, b, "", opts), all+"stat -c '%n %a %u:%g' /d/f /e/f", "/.dockerignore", "/busybox", "/d", "/e", "/d/f 755 0:0", "/e/f 755 3:3")
-			opts.File = "other"
-			if opts.Context != nil {
-				opts.Context = strings.NewReader(tarball)
+			opts.File.Path = "other"
+			if opts.Context.Stream != nil {
+				opts.Context.Stream = strings.NewReader(tarball)
 			}
 			inImage(t, b, build(t, b, "", opts), all, "/busybox", "/only")
-			opts.File = "../../../../etc/passwd"
-			if opts.Context != nil {
-				opts.Context = strings.NewReader(tarball)
+			opts.File.Path = "../../../../etc/passwd"
+			if opts.Context.Stream != nil {
+				opts.Context.Stream = strings.NewReader(tarball)
 			}
 			if _, err := dockerfile.Build(t.Context(), b, opts); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("a Dockerfile outside: %v", err)
@@ -228,9 +228,9 @@ func TestContexts(t *testing.T) {
 		})
 	}
 	for name, opts := range map[string]dockerfile.Options{
-		"Dockerfile of the web": {ContextURL: url + "/Dockerfile"}, "Dockerfile of the web, with a context": {ContextDir: t.TempDir(), File: url + "/Dockerfile"},
-		"streamed Dockerfile": {Context: strings.NewReader(plain)}, "streamed Dockerfile, with a context": {ContextDir: t.TempDir(), Dockerfile: strings.NewReader(plain)},
-		"streamed Dockerfile, with a fetched context": {ContextURL: url + "/r.git", Dockerfile: strings.NewReader(plain)},
+		"Dockerfile of the web": {Context: dockerfile.Context{URL: url + "/Dockerfile"}}, "Dockerfile of the web, with a context": {Context: dockerfile.Context{Dir: t.TempDir()}, File: dockerfile.File{Path: url + "/Dockerfile"}},
+		"streamed Dockerfile": {Context: dockerfile.Context{Stream: strings.NewReader(plain)}}, "streamed Dockerfile, with a context": {Context: dockerfile.Context{Dir: t.TempDir()}, File: dockerfile.File{Text: strings.NewReader(plain)}},
+		"streamed Dockerfile, with a fetched context": {Context: dockerfile.Context{URL: url + "/r.git"}, File: dockerfile.File{Text: strings.NewReader(plain)}},
 	} {
 		t.Run(name, func(t *testing.T) { build(t, b, "", opts) })
 	}
@@ -242,22 +242,26 @@ func TestSeveralFilesOfContexts(t *testing.T) {
 	url := web(t, map[string]string{"/ctx.tgz": archive(t, files), "/more": "FROM a\nCOPY busybox /more\n"}, map[string]map[string]string{"r": files})
 	b := open(t)
 	for name, opts := range map[string]func() dockerfile.Options{
-		"git":     func() dockerfile.Options { return dockerfile.Options{ContextURL: url + "/r.git"} },
-		"archive": func() dockerfile.Options { return dockerfile.Options{ContextURL: url + "/ctx.tgz"} },
-		"stream":  func() dockerfile.Options { return dockerfile.Options{Context: strings.NewReader(archive(t, files))} },
+		"git": func() dockerfile.Options { return dockerfile.Options{Context: dockerfile.Context{URL: url + "/r.git"}} },
+		"archive": func() dockerfile.Options {
+			return dockerfile.Options{Context: dockerfile.Context{URL: url + "/ctx.tgz"}}
+		},
+		"stream": func() dockerfile.Options {
+			return dockerfile.Options{Context: dockerfile.Context{Stream: strings.NewReader(archive(t, files))}}
+		},
 	} {
 		o := opts()
-		o.File, o.MoreFiles = "one", []string{"sub/two", url + "/more"}
+		o.File.Path, o.File.More = "one", []string{"sub/two", url + "/more"}
 		inImage(t, b, build(t, b, "", o), "cd /; ls -d busybox two more", "busybox", "more", "two")
 		o = opts()
-		o.File, o.MoreFiles = "one", []string{"bad"}
+		o.File.Path, o.File.More = "one", []string{"bad"}
 		_, err := dockerfile.Build(t.Context(), b, o)
 		var fault *dockerfile.Error
 		if !errors.As(err, &fault) || fault.File != "bad" || fault.Line != 2 || fault.Hint != "did you mean --from?" {
 			t.Errorf("%s: %+v", name, err)
 		}
 		o = opts()
-		o.File, o.MoreFiles = "one", []string{"../../../etc/passwd"}
+		o.File.Path, o.File.More = "one", []string{"../../../etc/passwd"}
 		if _, err := dockerfile.Build(t.Context(), b, o); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: a Dockerfile outside: %v", name, err)
 		}
@@ -277,13 +281,13 @@ func TestCheckContexts(t *testing.T) {
 		opens int
 		rules string
 	}{
-		"git":                {dockerfile.Options{ContextURL: url + "/r.git"}, 1, "CopyIgnoredFile JSONArgsRecommended"},
-		"archive":            {dockerfile.Options{ContextURL: url + "/ctx.tgz"}, 1, "CopyIgnoredFile JSONArgsRecommended"},
-		"Dockerfile":         {dockerfile.Options{ContextURL: url + "/Dockerfile"}, 1, "JSONArgsRecommended"},
-		"file of the web":    {dockerfile.Options{ContextDir: t.TempDir(), File: url + "/Dockerfile"}, 1, "JSONArgsRecommended"},
-		"stream":             {dockerfile.Options{Context: strings.NewReader(archive(t, files))}, 1, "CopyIgnoredFile JSONArgsRecommended"},
-		"streamed file":      {dockerfile.Options{Context: strings.NewReader("FROM scratch\nCMD x\n")}, 0, "JSONArgsRecommended"},
-		"file on its stream": {dockerfile.Options{ContextURL: url + "/r.git", Dockerfile: strings.NewReader("FROM scratch\nCMD x\n")}, 1, "JSONArgsRecommended"},
+		"git":                {dockerfile.Options{Context: dockerfile.Context{URL: url + "/r.git"}}, 1, "CopyIgnoredFile JSONArgsRecommended"},
+		"archive":            {dockerfile.Options{Context: dockerfile.Context{URL: url + "/ctx.tgz"}}, 1, "CopyIgnoredFile JSONArgsRecommended"},
+		"Dockerfile":         {dockerfile.Options{Context: dockerfile.Context{URL: url + "/Dockerfile"}}, 1, "JSONArgsRecommended"},
+		"file of the web":    {dockerfile.Options{Context: dockerfile.Context{Dir: t.TempDir()}, File: dockerfile.File{Path: url + "/Dockerfile"}}, 1, "JSONArgsRecommended"},
+		"stream":             {dockerfile.Options{Context: dockerfile.Context{Stream: strings.NewReader(archive(t, files))}}, 1, "CopyIgnoredFile JSONArgsRecommended"},
+		"streamed file":      {dockerfile.Options{Context: dockerfile.Context{Stream: strings.NewReader("FROM scratch\nCMD x\n")}}, 0, "JSONArgsRecommended"},
+		"file on its stream": {dockerfile.Options{Context: dockerfile.Context{URL: url + "/r.git"}, File: dockerfile.File{Text: strings.NewReader("FROM scratch\nCMD x\n")}}, 1, "JSONArgsRecommended"},
 	} {
 		opened, test.opts.Open = 0, library
 		report, err := dockerfile.Check(t.Context(), test.opts)
@@ -295,11 +299,11 @@ func TestCheckContexts(t *testing.T) {
 			t.Errorf("%s: found %s, %v; opened %d times", name, got, err, opened)
 		}
 	}
-	report, err := dockerfile.Describe(t.Context(), dockerfile.Options{ContextURL: url + "/r.git", Open: library})
+	report, err := dockerfile.Describe(t.Context(), dockerfile.Options{Context: dockerfile.Context{URL: url + "/r.git"}, Open: library})
 	if err != nil || len(report.Findings) != 0 || len(report.Targets) != 1 || report.Targets[0].Name != "a" {
 		t.Errorf("described: %+v, %v", report, err)
 	}
-	if _, err := dockerfile.Check(t.Context(), dockerfile.Options{ContextURL: url + "/r.git"}); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := dockerfile.Check(t.Context(), dockerfile.Options{Context: dockerfile.Context{URL: url + "/r.git"}}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("without a Builder: %v", err)
 	}
 }
@@ -324,15 +328,15 @@ func TestEpochOfSources(t *testing.T) {
 		opts           dockerfile.Options
 		want           int64
 	}{
-		"git":                      {epoch: "context", opts: dockerfile.Options{ContextURL: url + "/r.git"}, want: commit},
-		"git, by the Dockerfile":   {opts: dockerfile.Options{ContextURL: url + "/r.git", File: "withdefault"}, want: commit},
-		"a file's Last-Modified":   {epoch: "context", opts: dockerfile.Options{ContextURL: url + "/ctx.tgz"}, want: modified},
-		"an archive's latest file": {epoch: "context", opts: dockerfile.Options{ContextURL: undated.URL + "/x.tgz"}, want: latest},
-		"a stream":                 {epoch: "context", opts: dockerfile.Options{Context: strings.NewReader(archiveOf(t, 1600000000, files))}, want: latest},
-		"a named context":          {text: dockerfileText, epoch: "SRC", opts: dockerfile.Options{ContextDir: dir, Contexts: map[string]string{"src": url + "/r.git"}}, want: commit},
-		"a stage with git":         {text: stage + dockerfileText, epoch: "src", u: url + "/r.git", opts: dockerfile.Options{ContextDir: dir}, want: commit},
-		"a stage with a URL":       {text: stage + dockerfileText, epoch: "src", u: url + "/old.tgz", opts: dockerfile.Options{ContextDir: dir}, want: modified},
-		"a stage with an archive":  {text: stage + dockerfileText, epoch: "src", u: undated.URL + "/x", opts: dockerfile.Options{ContextDir: dir}, want: latest},
+		"git":                      {epoch: "context", opts: dockerfile.Options{Context: dockerfile.Context{URL: url + "/r.git"}}, want: commit},
+		"git, by the Dockerfile":   {opts: dockerfile.Options{Context: dockerfile.Context{URL: url + "/r.git"}, File: dockerfile.File{Path: "withdefault"}}, want: commit},
+		"a file's Last-Modified":   {epoch: "context", opts: dockerfile.Options{Context: dockerfile.Context{URL: url + "/ctx.tgz"}}, want: modified},
+		"an archive's latest file": {epoch: "context", opts: dockerfile.Options{Context: dockerfile.Context{URL: undated.URL + "/x.tgz"}}, want: latest},
+		"a stream":                 {epoch: "context", opts: dockerfile.Options{Context: dockerfile.Context{Stream: strings.NewReader(archiveOf(t, 1600000000, files))}}, want: latest},
+		"a named context":          {text: dockerfileText, epoch: "SRC", opts: dockerfile.Options{Context: dockerfile.Context{Dir: dir, Named: map[string]string{"src": url + "/r.git"}}}, want: commit},
+		"a stage with git":         {text: stage + dockerfileText, epoch: "src", u: url + "/r.git", opts: dockerfile.Options{Context: dockerfile.Context{Dir: dir}}, want: commit},
+		"a stage with a URL":       {text: stage + dockerfileText, epoch: "src", u: url + "/old.tgz", opts: dockerfile.Options{Context: dockerfile.Context{Dir: dir}}, want: modified},
+		"a stage with an archive":  {text: stage + dockerfileText, epoch: "src", u: undated.URL + "/x", opts: dockerfile.Options{Context: dockerfile.Context{Dir: dir}}, want: latest},
 	} {
 		test.opts.BuildArgs = map[string]*string{"U": &test.u}
 		if test.epoch != "" {
@@ -353,7 +357,7 @@ func TestGitContextArguments(t *testing.T) {
 	url := web(t, nil, map[string]map[string]string{"r": contextFiles(t, "")})
 	b := open(t)
 	yes, at := "1", "7"
-	img := build(t, b, "", dockerfile.Options{ContextURL: url + "/r.git", BuildArgs: map[string]*string{"BUILDKIT_CONTEXT_KEEP_GIT_DIR": &yes, "SOURCE_DATE_EPOCH": &at},
+	img := build(t, b, "", dockerfile.Options{Context: dockerfile.Context{URL: url + "/r.git"}, BuildArgs: map[string]*string{"BUILDKIT_CONTEXT_KEEP_GIT_DIR": &yes, "SOURCE_DATE_EPOCH": &at},
 		Progress: func(e dockerfile.Event) {
 			if e.Kind == dockerfile.Warning && strings.Contains(e.Text, "is not used") {
 				t.Error(e.Text)
@@ -369,19 +373,19 @@ func TestContextsThatCannotBe(t *testing.T) {
 		opts dockerfile.Options
 		says string
 	}{
-		"no repository":      {dockerfile.Options{ContextURL: url + "/none.git"}, "none.git: git ls-remote"},
-		"no file":            {dockerfile.Options{ContextURL: url + "/none"}, "404 Not Found"},
-		"no Dockerfile":      {dockerfile.Options{ContextURL: url + "/r.git"}, "no Dockerfile, dockerfile or Containerfile in the build context"},
-		"empty archive":      {dockerfile.Options{ContextURL: url + "/empty.tgz"}, "no Dockerfile"},
-		"cut archive":        {dockerfile.Options{ContextURL: url + "/cut.tgz"}, "build context: "},
-		"bad Dockerfile":     {dockerfile.Options{ContextURL: url + "/bad"}, url + "/bad:2: "},
-		"nothing":            {dockerfile.Options{Context: strings.NewReader("")}, "the Dockerfile is empty"},
-		"garbage":            {dockerfile.Options{Context: strings.NewReader("\x1f\x8b\x08garbage")}, "build context: "},
-		"COPY without files": {dockerfile.Options{Context: strings.NewReader("FROM scratch\nCOPY a b\n")}, "Dockerfile:2: COPY: there is no build context"},
-		"a path":             {dockerfile.Options{ContextURL: "/etc"}, "neither a git repository nor"},
-		"another protocol":   {dockerfile.Options{ContextURL: "file:///etc"}, "neither a git repository nor"},
-		"bad reference":      {dockerfile.Options{ContextURL: url + "/r.git#-x"}, "cannot be the name of a branch"},
-		"two contexts":       {dockerfile.Options{ContextURL: url, ContextDir: "."}, "several contexts"},
+		"no repository":      {dockerfile.Options{Context: dockerfile.Context{URL: url + "/none.git"}}, "none.git: git ls-remote"},
+		"no file":            {dockerfile.Options{Context: dockerfile.Context{URL: url + "/none"}}, "404 Not Found"},
+		"no Dockerfile":      {dockerfile.Options{Context: dockerfile.Context{URL: url + "/r.git"}}, "no Dockerfile, dockerfile or Containerfile in the build context"},
+		"empty archive":      {dockerfile.Options{Context: dockerfile.Context{URL: url + "/empty.tgz"}}, "no Dockerfile"},
+		"cut archive":        {dockerfile.Options{Context: dockerfile.Context{URL: url + "/cut.tgz"}}, "build context: "},
+		"bad Dockerfile":     {dockerfile.Options{Context: dockerfile.Context{URL: url + "/bad"}}, url + "/bad:2: "},
+		"nothing":            {dockerfile.Options{Context: dockerfile.Context{Stream: strings.NewReader("")}}, "the Dockerfile is empty"},
+		"garbage":            {dockerfile.Options{Context: dockerfile.Context{Stream: strings.NewReader("\x1f\x8b\x08garbage")}}, "build context: "},
+		"COPY without files": {dockerfile.Options{Context: dockerfile.Context{Stream: strings.NewReader("FROM scratch\nCOPY a b\n")}}, "Dockerfile:2: COPY: there is no build context"},
+		"a path":             {dockerfile.Options{Context: dockerfile.Context{URL: "/etc"}}, "neither a git repository nor"},
+		"another protocol":   {dockerfile.Options{Context: dockerfile.Context{URL: "file:///etc"}}, "neither a git repository nor"},
+		"bad reference":      {dockerfile.Options{Context: dockerfile.Context{URL: url + "/r.git#-x"}}, "cannot be the name of a branch"},
+		"two contexts":       {dockerfile.Options{Context: dockerfile.Context{URL: url, Dir: "."}}, "several contexts"},
 	} {
 		_, err := dockerfile.Build(t.Context(), b, test.opts)
 		if err == nil || !strings.Contains(err.Error(), test.says) {
@@ -407,7 +411,7 @@ func TestHostileContext(t *testing.T) {
 	buf.WriteString(strings.Repeat("garbage", 1000))
 	b := open(t)
 	url := web(t, map[string]string{"/partial.tar": buf.String()}, nil)
-	for _, opts := range []dockerfile.Options{{ContextURL: url + "/partial.tar"}, {Context: bytes.NewReader(buf.Bytes())}, {Context: bytes.NewReader(append(buf.Bytes()[:512:512], make([]byte, 1024)...))}} {
+	for _, opts := range []dockerfile.Options{{Context: dockerfile.Context{URL: url + "/partial.tar"}}, {Context: dockerfile.Context{Stream: bytes.NewReader(buf.Bytes())}}, {Context: dockerfile.Context{Stream: bytes.NewReader(append(buf.Bytes()[:512:512], make([]byte, 1024)...))}}} {
 		if _, err := dockerfile.Build(t.Context(), b, opts); err == nil {
 			t.Error("no error")
 		}
@@ -428,7 +432,7 @@ func TestNamedContexts(t *testing.T) {
 		}
 	}
 	b := open(t)
-	img := build(t, b, "FROM scratch\nWORKDIR /w\nCOPY f /image\nENV A=image\n", dockerfile.Options{ContextDir: dir, Names: []string{"localhost/img:1"}})
+	img := build(t, b, "FROM scratch\nWORKDIR /w\nCOPY f /image\nENV A=image\n", dockerfile.Options{Context: dockerfile.Context{Dir: dir}, Image: dockerfile.Image{Names: []string{"localhost/img:1"}}})
 	layout := filepath.Join(t.TempDir(), "layout")
 	sum, err := b.Push(t.Context(), img.ID, "oci:"+layout+":v1", builder.PushOptions{})
 	if err != nil {
@@ -449,14 +453,14 @@ COPY --from=tagged image /tagged
 COPY --from=summed --chown=4 image /summed
 COPY --from=only --chown=5 image /only
 COPY --from=digest --chown=6 image /digest
-`, dockerfile.Options{ContextDir: dir, Contexts: map[string]string{
+`, dockerfile.Options{Context: dockerfile.Context{Dir: dir, Named: map[string]string{
 		"golang:1.21": dir, "img": "docker-image://localhost/img:1", "stage": "container-image://localhost/img:1", "git": url + "/r.git#main", "web": url + "/ctx.tgz", "one": url + "/file",
 		"tagged": "oci-layout://" + layout + ":v1", "summed": "oci-layout://" + layout + "@" + sum.Digest.String(), "unused": "docker://none.example/x",
 		"only::linux/" + runtime.GOARCH: "docker-image://localhost/img:1", "only": dir + "/", "digest": "docker-image://localhost/img@" + inspect(t, b, "localhost/img:1").Digest.String(),
-	}})
+	}}})
 	inImage(t, b, img, "ls -d /ignored 2>/dev/null; cd /; stat -c '%n %u %s' f dir image stage git one tagged summed only digest",
 		"f 0 1", "dir 0 1", "image 0 1", "stage 0 1", "git 0 1", "one 0 4", "tagged 0 1", "summed 4 1", "only 5 1", "digest 6 1")
-	based := build(t, b, "FROM x\nCOPY busybox /\n", dockerfile.Options{ContextDir: dir, Contexts: map[string]string{"X": "oci-layout://" + layout + ":v1"}})
+	based := build(t, b, "FROM x\nCOPY busybox /\n", dockerfile.Options{Context: dockerfile.Context{Dir: dir, Named: map[string]string{"X": "oci-layout://" + layout + ":v1"}}})
 	inImage(t, b, based, "echo $A; pwd; cat /image", "image", "/w", "f")
 	for value, says := range map[string]string{
 		"": "needs a name and a value", dir + "/none": "no such file", dir + "/f": "not a directory", "ftp://x": "none of a directory", "oci-layout://" + dir: "index.json",
@@ -467,7 +471,7 @@ COPY --from=digest --chown=6 image /digest
 		if err := os.WriteFile(file, []byte("FROM x\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		_, err := dockerfile.Build(t.Context(), b, dockerfile.Options{File: file, Contexts: map[string]string{"x": value}})
+		_, err := dockerfile.Build(t.Context(), b, dockerfile.Options{File: dockerfile.File{Path: file}, Context: dockerfile.Context{Named: map[string]string{"x": value}}})
 		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "TOK") {
 			t.Errorf("%s: got %v, want %q", value, err, says)
 		}
@@ -488,7 +492,7 @@ func TestNamedDirectoryStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := dockerfile.Options{ContextDir: dir, Contexts: map[string]string{"other": other}}
+	opts := dockerfile.Options{Context: dockerfile.Context{Dir: dir, Named: map[string]string{"other": other}}}
 	build(t, b, "FROM scratch\nCOPY --from=other a /\n", opts)
 	after, err := b.Info(t.Context())
 	if err != nil || after.Layers != before.Layers+1 {
@@ -512,7 +516,7 @@ func TestArchivesOfFetchedContexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Copy(t.Context(), "/", builder.FS(fstest.MapFS{"f": {Data: []byte("base"), Mode: 0o644}})); err != nil {
+	if _, err := s.Copy(t.Context(), "/", builder.FS(fstest.MapFS{"f": {Data: []byte("base"), Mode: 0o644}})); err != nil {
 		t.Fatal(err)
 	}
 	img, err := s.Commit(t.Context(), "", builder.CommitOptions{})
@@ -530,7 +534,7 @@ func TestArchivesOfFetchedContexts(t *testing.T) {
 	files := map[string]string{"Dockerfile": "FROM oci-archive:sub/base.tar\nCOPY --from=oci-archive:/sub/base.tar f /g\n", "sub/base.tar": string(base)}
 	url := web(t, nil, map[string]map[string]string{"r": files})
 	for name, opts := range map[string]dockerfile.Options{
-		"a stream": {Context: strings.NewReader(archive(t, files))}, "a repository": {ContextURL: url + "/r.git"},
+		"a stream": {Context: dockerfile.Context{Stream: strings.NewReader(archive(t, files))}}, "a repository": {Context: dockerfile.Context{URL: url + "/r.git"}},
 	} {
 		img, err := dockerfile.Build(t.Context(), b, opts)
 		if err != nil {
@@ -547,7 +551,34 @@ func TestArchivesOfFetchedContexts(t *testing.T) {
 		}
 	}
 	files["Dockerfile"] = "FROM oci-archive:" + file + "\n"
-	if _, err := dockerfile.Build(t.Context(), b, dockerfile.Options{Context: strings.NewReader(archive(t, files))}); !errors.Is(err, builder.ErrImageNotFound) {
+	if _, err := dockerfile.Build(t.Context(), b, dockerfile.Options{Context: dockerfile.Context{Stream: strings.NewReader(archive(t, files))}}); !errors.Is(err, builder.ErrImageNotFound) {
 		t.Errorf("an archive of this machine: %v", err)
+	}
+}
+
+// A base image that is missing and a registry that cannot be reached are told apart.
+func TestMissingBase(t *testing.T) {
+	nothing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/" {
+			http.Error(w, `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`, http.StatusNotFound)
+		}
+	}))
+	defer nothing.Close()
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	insecure := false
+	b := openWith(t, builder.Options{Registry: builder.Registry{TLSVerify: &insecure}, Retries: -1})
+	for _, test := range []struct {
+		url       string
+		want, not error
+	}{{nothing.URL, builder.ErrImageNotFound, builder.ErrRegistry}, {closed.URL, builder.ErrRegistry, builder.ErrImageNotFound}} {
+		image := strings.TrimPrefix(test.url, "http://") + "/image"
+		for _, text := range []string{"FROM " + image, "FROM scratch\nCOPY --from=" + image + " / /"} {
+			_, err := dockerfile.Build(t.Context(), b, dockerfile.Options{File: dockerfile.File{Text: strings.NewReader(text)}})
+			var at *dockerfile.Error
+			if !errors.Is(err, test.want) || errors.Is(err, test.not) || !errors.As(err, &at) {
+				t.Errorf("%s: got %v", text, err)
+			}
+		}
 	}
 }

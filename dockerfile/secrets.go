@@ -8,12 +8,16 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/limits"
+	"github.com/oakum-build/oakum/dockerfile/internal/load"
 )
 
 // Secrets are the secrets of a build, by the ids that a Dockerfile or a convention gives
-// them. They are asked for when they are needed, from several goroutines.
+// them. Each is asked for once at most in a build, and one after the other: those of
+// RUN --mount=type=secret before anything is built, others when they are needed.
 //
 // The ids of credentials are BuildKit's. HTTP_AUTH_TOKEN_<host> and
 // HTTP_AUTH_HEADER_<host> are for the http and https URLs of ADD, of contexts and of
@@ -21,18 +25,58 @@ import (
 // header. GIT_AUTH_HEADER.<host>, GIT_AUTH_TOKEN.<host>, GIT_AUTH_HEADER and
 // GIT_AUTH_TOKEN, in this order, are for git repositories over http and https; their host
 // has the port of the URL, if that has one. The two without a host are not for whatever
-// host a Dockerfile names, but for that of ContextURL when it is a repository, else for the
-// one host of the repositories in Contexts, and without any for github.com.
+// host a Dockerfile names, but for that of Context.URL when it is a repository, else for the
+// one host of the repositories in Context.Named, and without any for github.com.
 //
 // No credential goes over plain http, unless the host is this machine (loopback).
 type Secrets interface {
-	// Secret gives the value of a secret. The error matches ErrNoSecret when there is
-	// none with this id.
+	// Secret gives the value of a secret, of 500 KiB at most, which is not changed. The error
+	// matches ErrNoSecret when there is none with this id.
 	Secret(ctx context.Context, id string) ([]byte, error)
 }
 
 // ErrNoSecret is the error, by errors.Is, for a secret that is not there.
 var ErrNoSecret = errors.New("no such secret")
+
+// remembered are secrets that are asked for once: the file of one may be a pipe.
+type remembered struct {
+	from Secrets
+
+	mu    sync.Mutex
+	known map[string][]byte // nil is none
+}
+
+// remember makes remembered secrets of those of the options.
+func (o *Options) remember() {
+	if o.Credentials.Secrets != nil {
+		o.Credentials.Secrets = &remembered{from: o.Credentials.Secrets, known: map[string][]byte{}}
+	}
+}
+
+func (r *remembered) Secret(ctx context.Context, id string) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	value, known := r.known[id]
+	if !known {
+		var err error
+		value, err = r.from.Secret(ctx, id)
+		switch {
+		case errors.Is(err, ErrNoSecret):
+			value = nil
+		case err != nil:
+			return nil, err
+		case len(value) > limits.MaxSecret:
+			return nil, &limits.LimitError{Name: "it", Limit: limits.MaxSecret, Unit: "bytes"}
+		case value == nil:
+			value = []byte{}
+		}
+		r.known[id] = value
+	}
+	if value == nil {
+		return nil, ErrNoSecret
+	}
+	return value, nil
+}
 
 // defaultSSH is the agent that git goes by.
 const defaultSSH = "default"
@@ -83,13 +127,13 @@ func webURL(ref string) *url.URL {
 // gitHost is the host that credentials for git are for when they name none: what the
 // caller asked for counts, and never what a Dockerfile says. "" is no host.
 func (o Options) gitHost() string {
-	if u := webURL(o.ContextURL); u != nil && isRepository(o.ContextURL) {
+	if u := webURL(o.Context.URL); u != nil && load.IsRepository(o.Context.URL) {
 		return u.Host
 	}
 	host := ""
-	for _, ref := range o.Contexts {
+	for _, ref := range o.Context.Named {
 		u := webURL(ref)
-		if u == nil || !isRepository(ref) {
+		if u == nil || !load.IsRepository(ref) {
 			continue
 		}
 		if host != "" && !strings.EqualFold(host, u.Host) {
@@ -100,45 +144,49 @@ func (o Options) gitHost() string {
 	return cmp.Or(host, "github.com")
 }
 
-// remoteFile makes a source to fetch, with what its server wants to see.
-func (o Options) remoteFile(ctx context.Context, ref string, git bool) (remoteFile, error) {
-	f := remoteFile{ref: ref, git: git, agent: o.SSH[defaultSSH]}
-	if o.Secrets == nil {
-		return f, nil
+// remote makes a source of what is to be fetched, with what its server wants to see, and
+// says whether there is anything to show it.
+func (o Options) remote(ctx context.Context, ref string) (src builder.Source, authorized bool, err error) {
+	git := load.IsRepository(ref)
+	if src = builder.URL(ref); git {
+		src = builder.Git(ref).Agent(o.Credentials.SSH[defaultSSH].Socket)
+	}
+	if o.Credentials.Secrets == nil {
+		return src, false, nil
 	}
 	for _, c := range o.credentials(ref, git) {
-		value, err := o.Secrets.Secret(ctx, c.id)
+		value, err := o.Credentials.Secrets.Secret(ctx, c.id)
 		if errors.Is(err, ErrNoSecret) {
 			continue
 		}
 		if err != nil {
-			return f, fmt.Errorf("secret %s: %w", c.id, err)
+			return src, false, fmt.Errorf("secret %s: %w", c.id, err)
 		}
 		secret := strings.TrimRight(string(value), "\r\n") // a file may end in a line break
 		if strings.ContainsAny(secret, "\r\n\x00") {
-			return f, fmt.Errorf("secret %s: %w: it has several lines", c.id, builder.ErrInvalid)
+			return src, false, fmt.Errorf("secret %s: %w: it has several lines", c.id, builder.ErrInvalid)
 		}
 		if secret != "" {
-			f.authorization = c.make(secret)
-			return f, nil
+			return src.Authorization(c.make(secret)), true, nil
 		}
 	}
-	return f, nil
+	return src, false, nil
 }
 
 // withheld tells, with the error of a repository that could not be fetched, of a credential
-// that was not sent there because it names no host.
-func (o Options) withheld(ctx context.Context, remote []remoteFile, err error) error {
-	if o.Secrets == nil || !errors.Is(err, builder.ErrFetch) {
+// that was not sent there because it names no host. bare are the repositories to which none
+// was sent.
+func (o Options) withheld(ctx context.Context, bare []string, err error) error {
+	if o.Credentials.Secrets == nil || !errors.Is(err, builder.ErrFetch) {
 		return err
 	}
-	for _, r := range remote {
-		u := webURL(r.ref)
-		if !r.git || r.authorization != "" || u == nil || strings.EqualFold(u.Host, o.gitHost()) {
+	for _, ref := range bare {
+		u := webURL(ref)
+		if u == nil || strings.EqualFold(u.Host, o.gitHost()) {
 			continue
 		}
 		for _, id := range []string{"GIT_AUTH_HEADER", "GIT_AUTH_TOKEN"} {
-			if value, none := o.Secrets.Secret(ctx, id); none == nil && len(value) > 0 {
+			if value, none := o.Credentials.Secrets.Secret(ctx, id); none == nil && len(value) > 0 {
 				return fmt.Errorf("%w; the secret %s names no host, and so is not sent to one that a Dockerfile names: call it %s.%s if it is for that", err, id, id, u.Host)
 			}
 		}

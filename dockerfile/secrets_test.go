@@ -66,7 +66,7 @@ func TestCredentials(t *testing.T) {
 	b := open(t)
 	var shown bytes.Buffer
 	opts := func(secrets secretMap, o dockerfile.Options) dockerfile.Options {
-		o.Secrets = secrets
+		o.Credentials.Secrets = secrets
 		o.Progress = func(e dockerfile.Event) { fmt.Fprintln(&shown, e.Instruction, e.Text, e.Err) }
 		return o
 	}
@@ -74,13 +74,13 @@ func TestCredentials(t *testing.T) {
 	hosts := secretMap{"GIT_AUTH_HEADER." + whole.Host: "Secret Pa55word", "GIT_AUTH_TOKEN": "WRONG", "GIT_AUTH_TOKEN." + git.Host: "Pa55word"}
 	build(t, b, fmt.Sprintf("FROM scratch\nADD %s/f /f\nADD --keep-git-dir=true %s/r.git /r/\nADD %s/r.git#:d /d/\nCOPY --from=n f /n\n", bearer, whole, git),
 		opts(secretMap{"HTTP_AUTH_TOKEN_127.0.0.1": "Pa55word", "GIT_AUTH_HEADER." + whole.Host: "Secret Pa55word", "GIT_AUTH_TOKEN": "Pa55word"},
-			dockerfile.Options{Contexts: map[string]string{"n": git.String() + "/r.git#:d"}, ContextDir: t.TempDir()}))
+			dockerfile.Options{Context: dockerfile.Context{Named: map[string]string{"n": git.String() + "/r.git#:d"}, Dir: t.TempDir()}}))
 	for name, o := range map[string]dockerfile.Options{
-		"archive":        opts(token, dockerfile.Options{ContextURL: bearer.String() + "/ctx.tgz"}),
-		"by a header":    opts(headers, dockerfile.Options{ContextURL: whole.String() + "/Dockerfile"}),
-		"the Dockerfile": opts(headers, dockerfile.Options{ContextDir: t.TempDir(), File: whole.String() + "/Dockerfile"}),
-		"git":            opts(hosts, dockerfile.Options{ContextURL: git.String() + "/r.git"}),
-		"git, a header":  opts(hosts, dockerfile.Options{ContextURL: whole.String() + "/r.git"}),
+		"archive":        opts(token, dockerfile.Options{Context: dockerfile.Context{URL: bearer.String() + "/ctx.tgz"}}),
+		"by a header":    opts(headers, dockerfile.Options{Context: dockerfile.Context{URL: whole.String() + "/Dockerfile"}}),
+		"the Dockerfile": opts(headers, dockerfile.Options{Context: dockerfile.Context{Dir: t.TempDir()}, File: dockerfile.File{Path: whole.String() + "/Dockerfile"}}),
+		"git":            opts(hosts, dockerfile.Options{Context: dockerfile.Context{URL: git.String() + "/r.git"}}),
+		"git, a header":  opts(hosts, dockerfile.Options{Context: dockerfile.Context{URL: whole.String() + "/r.git"}}),
 	} {
 		if _, err := dockerfile.Build(t.Context(), b, o); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -108,7 +108,7 @@ func TestCredentials(t *testing.T) {
 		if err := os.WriteFile(file, []byte("FROM scratch\nADD "+source+" /f\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		_, err := dockerfile.Build(t.Context(), b, opts(test.secrets, dockerfile.Options{File: file}))
+		_, err := dockerfile.Build(t.Context(), b, opts(test.secrets, dockerfile.Options{File: dockerfile.File{Path: file}}))
 		var fault *dockerfile.Error
 		if !errors.As(err, &fault) || fault.Line != 2 || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: got %v, want %q", name, err, test.says)

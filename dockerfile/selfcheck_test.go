@@ -11,7 +11,7 @@ import (
 func TestHeredocsParentsAndLinks(t *testing.T) {
 	dir := contextDir(t)
 	_, err := dockerfile.Build(t.Context(), open(t), dockerfile.Options{
-		ContextDir: dir, File: filepath.Join(dir, "language.Dockerfile"),
+		Context: dockerfile.Context{Dir: dir}, File: dockerfile.File{Path: filepath.Join(dir, "language.Dockerfile")},
 	})
 	if err != nil {
 		t.Fatal(explained(err))

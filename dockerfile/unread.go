@@ -4,75 +4,100 @@ import (
 	"context"
 	"slices"
 
-	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
-// findUnread finds the stages that need not be built although others copy from them, for
+// findUnread finds the stages that need not be built, and the images that need not be pulled, although others copy from them, for
 // all that is copied is in the cache. That matters where the store was pruned, since such a
-// stage's own layers are gone then. The whole build is looked up first, and nothing of it
-// is done.
-func (r *run) findUnread(ctx context.Context) (map[int]bool, error) {
-	needed := r.plan.Needed()
-	if len(needed) < 2 || r.opts.NoCache {
+// stage's own layers are gone then, and where the cache is elsewhere, from which they and the stage's base need not
+// be fetched. The whole build is looked up first, and nothing of it is done.
+func (r *building) findUnread(ctx context.Context) (map[*plan.Stage]bool, error) {
+	others := r.others()
+	if len(others) == 0 || r.opts.Steps.NoCache {
 		return nil, nil
 	}
-	if remembers, err := r.lib.Remembers(ctx); err != nil || !remembers {
-		return nil, err
-	}
 	opts := r.opts
-	opts.Progress = nil
-	if opts.Pull == builder.PullMissing {
-		opts.Pull = builder.PullNever
+	opts.Progress, opts.Steps.Explain = nil, false
+	if len(opts.Cache.From) == 0 {
+		if remembers, err := r.b.Remembers(ctx); err != nil || !remembers {
+			return nil, err
+		}
 	}
-	look, err := newRun(ctx, r.lib, opts, r.src)
-	if err != nil {
-		return nil, err
-	}
+	common := newShared(opts)
+	common.cache = r.cache
+	look := r.again(opts, common)
 	look.lookup = true
 	defer look.close()
 	target, err := look.stages(ctx)
 	if err != nil {
 		return nil, err
 	}
-	read, unread := map[int]bool{}, map[int]bool{}
-	look.reads(target.Stage, read)
-	for known := 0; known != len(read); {
-		known = len(read)
-		for _, s := range look.plan.Needed() {
-			if look.onNew(s, read) {
-				look.reads(s, read)
-			}
-		}
-	}
-	for _, s := range needed {
-		if !read[s.Index] {
-			unread[s.Index] = true
+	read, unread := look.readStages(target), map[*plan.Stage]bool{}
+	for _, s := range others {
+		if !read[s] {
+			unread[s] = true
 		}
 	}
 	return unread, nil
 }
 
+// others are the stages that are needed beside the target, and the images that are copied from.
+func (r *building) others() (all []*plan.Stage) {
+	for _, s := range r.plan.Needed() {
+		if s != r.plan.Target {
+			all = append(all, s)
+		}
+		for _, c := range s.Commands {
+			for _, from := range c.From {
+				if from.Index < 0 && from.Context == "" && !slices.Contains(all, from) {
+					all = append(all, from)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// readStages finds the stages whose files are needed, in a building that has looked all up.
+func (r *building) readStages(target *node) map[*plan.Stage]bool {
+	read := map[*plan.Stage]bool{}
+	r.reads(target.Stage, read)
+	for known := 0; known != len(read); {
+		known = len(read)
+		for _, s := range r.plan.Needed() {
+			if r.onNew(s, read) {
+				r.reads(s, read)
+			}
+		}
+	}
+	return read
+}
+
 // onNew says that a stage starts or copies from one that will be made again, so that it is
 // not the same any more.
-func (r *run) onNew(s *plan.Stage, read map[int]bool) bool {
-	isNew := func(s *plan.Stage) bool { return s != nil && s.Index >= 0 && read[s.Index] && r.node(s).gone }
-	return isNew(s.Base) || slices.ContainsFunc(s.Commands, func(c plan.Command) bool { return isNew(c.From) })
+func (r *building) onNew(s *plan.Stage, read map[*plan.Stage]bool) bool {
+	isNew := func(s *plan.Stage) bool { return s != nil && s.Index >= 0 && read[s] && r.node(s).gone }
+	return isNew(s.Base) || slices.ContainsFunc(s.Commands, func(c plan.Command) bool { return slices.ContainsFunc(c.From, isNew) })
 }
 
 // reads notes the stages whose files are needed to build s: those that it starts from, and
-// those of which it copies what is not found, or found only on a layer that must be made
+// those of which it copies or mounts what is not found, or found only on a layer that must be made
 // again.
-func (r *run) reads(s *plan.Stage, read map[int]bool) {
-	if s == nil || s.Index < 0 || read[s.Index] {
+func (r *building) reads(s *plan.Stage, read map[*plan.Stage]bool) {
+	if s == nil || read[s] {
 		return
 	}
-	read[s.Index] = true
+	read[s] = true
+	if s.Index < 0 { // an image, or files that are no stage
+		return
+	}
 	r.reads(s.Base, read)
 	for _, before := range s.After {
 		r.reads(before, read)
 	}
 	for _, c := range r.node(s).left {
-		r.reads(c.From, read)
+		for _, from := range c.From {
+			r.reads(from, read)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/usage"
 	"github.com/oakum-build/oakum/dockerfile"
 )
 
@@ -48,7 +49,7 @@ func TestPrunedStages(t *testing.T) {
 	}
 	write := func(name, text string) func(*testing.T, *builder.Builder, *dockerfile.Options, *string) {
 		return func(t *testing.T, _ *builder.Builder, opts *dockerfile.Options, _ *string) {
-			if err := os.WriteFile(filepath.Join(opts.ContextDir, name), []byte(text), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(opts.Context.Dir, name), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -71,9 +72,9 @@ func TestPrunedStages(t *testing.T) {
 		{"another file of the first", change("COPY conf", "COPY --from=first /w/out /mid\nCOPY conf"), "first second", "a aa aa c", false},
 		{"a stage as the base", change("FROM base\nCOPY --from=second /got /\n", "FROM second\n"), "first last second", "a aa aa c", false},
 		{"a stage as the target", func(_ *testing.T, _ *builder.Builder, opts *dockerfile.Options, _ *string) { opts.Target = "second" }, "first second", "a aa", false},
-		{"no cache", func(_ *testing.T, _ *builder.Builder, opts *dockerfile.Options, _ *string) { opts.NoCache = true }, "first last second", "aa aa c", false},
+		{"no cache", func(_ *testing.T, _ *builder.Builder, opts *dockerfile.Options, _ *string) { opts.Steps.NoCache = true }, "first last second", "aa aa c", false},
 		{"no cache for a stage", func(_ *testing.T, _ *builder.Builder, opts *dockerfile.Options, _ *string) {
-			opts.NoCacheStages = []string{"first"}
+			opts.Steps.NoCacheStages = []string{"first"}
 		}, "first second", "aa aa c", true},
 		{"an argument", func(_ *testing.T, _ *builder.Builder, opts *dockerfile.Options, _ *string) {
 			v := "2"
@@ -82,7 +83,7 @@ func TestPrunedStages(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, text := open(t), unreadText
-			opts := dockerfile.Options{ContextDir: contextDir(t), Names: []string{"localhost/kept"}}
+			opts := dockerfile.Options{Context: dockerfile.Context{Dir: contextDir(t)}, Image: dockerfile.Image{Names: []string{"localhost/kept"}}}
 			write("in", "a\n")(t, b, &opts, &text)
 			write("conf", "c\n")(t, b, &opts, &text)
 			before := build(t, b, text, opts)
@@ -120,7 +121,7 @@ func TestPrunedStages(t *testing.T) {
 			}
 			opts.Progress = nil
 			inImage(t, b, img, "for f in /mid /got /last /conf; do read x <$f && printf '%s ' $x; done 2>/dev/null; true", c.holds+" ")
-			if again := build(t, b, text, opts); !opts.NoCache && opts.NoCacheStages == nil && again.ID != img.ID {
+			if again := build(t, b, text, opts); !opts.Steps.NoCache && opts.Steps.NoCacheStages == nil && again.ID != img.ID {
 				t.Errorf("built again, the image is %s, not %s", again.ID, img.ID)
 			}
 		})
@@ -141,7 +142,7 @@ func pruned(t *testing.T, b *builder.Builder) *builder.Builder {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })
-	if _, err := b.Prune(t.Context()); err != nil {
+	if _, err := b.Prune(t.Context(), usage.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -166,8 +167,8 @@ func TestPrunedSources(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	url := web(t, map[string]string{"/f": "f"}, map[string]map[string]string{"r": {"g": "g"}})
-	opts := dockerfile.Options{ContextDir: contextDir(t), Names: []string{"localhost/kept"}, Contexts: map[string]string{"other": t.TempDir()}}
-	if err := os.WriteFile(filepath.Join(opts.Contexts["other"], "o"), []byte("o"), 0o644); err != nil {
+	opts := dockerfile.Options{Context: dockerfile.Context{Dir: contextDir(t), Named: map[string]string{"other": t.TempDir()}}, Image: dockerfile.Image{Names: []string{"localhost/kept"}}}
+	if err := os.WriteFile(filepath.Join(opts.Context.Named["other"], "o"), []byte("o"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	text := `FROM scratch AS base
@@ -224,7 +225,7 @@ func TestPrunedAndChanged(t *testing.T) {
 	now.Store(func() string { return "old" })
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, now.Load().(func() string)()) }))
 	t.Cleanup(s.Close)
-	opts := dockerfile.Options{ContextDir: contextDir(t), Names: []string{"localhost/kept"}}
+	opts := dockerfile.Options{Context: dockerfile.Context{Dir: contextDir(t)}, Image: dockerfile.Image{Names: []string{"localhost/kept"}}}
 	text := `FROM scratch AS base
 COPY busybox /busybox
 COPY busybox /bin/sh
@@ -248,4 +249,46 @@ COPY --from=built /f /f
 		t.Errorf("%q ran", ran)
 	}
 	inImage(t, b, img, "cat /f; echo", "new")
+}
+
+// After a prune, a stage of which a cached RUN mounts something is not built, and one whose mount is
+// not in the cache is.
+func TestPrunedMounts(t *testing.T) {
+	t.Parallel()
+	const text = `FROM scratch AS base
+COPY busybox /busybox
+COPY busybox /bin/sh
+FROM base AS first
+RUN echo first; echo a >/out; read x </proc/sys/kernel/random/uuid; echo "$x" >/id
+FROM base
+RUN --mount=from=first,source=/out,target=/in echo last; read x </in; echo "$x" >/last
+COPY conf /conf
+`
+	for _, c := range []struct{ name, old, new, ran string }{
+		{"nothing", "", "", ""},
+		{"the last step", "/conf\n", "/other\n", ""},
+		{"the command", "echo last", "echo again", "again first"},
+		{"what is mounted", "source=/out", "source=/id", "first last"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := open(t)
+			opts := dockerfile.Options{Context: dockerfile.Context{Dir: contextDir(t)}, Image: dockerfile.Image{Names: []string{"localhost/kept"}}}
+			if err := os.WriteFile(filepath.Join(opts.Context.Dir, "conf"), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			build(t, b, text, opts)
+			b = pruned(t, b)
+			var ran []string
+			opts.Progress = func(e dockerfile.Event) {
+				if e.Kind == dockerfile.StepOutput {
+					ran = append(ran, strings.Fields(string(e.Output))...)
+				}
+			}
+			build(t, b, strings.Replace(text, c.old, c.new, 1), opts)
+			slices.Sort(ran)
+			if got := strings.Join(ran, " "); got != c.ran {
+				t.Errorf("%q ran, want %q", got, c.ran)
+			}
+		})
+	}
 }

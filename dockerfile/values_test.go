@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/oakum-build/oakum/builder"
-	"github.com/oakum-build/oakum/builder/foreign"
+	"github.com/oakum-build/oakum/builder/limits"
 )
 
 func TestSourceDateEpoch(t *testing.T) {
@@ -34,8 +34,8 @@ func TestSourceDateEpoch(t *testing.T) {
 	same := func(a, b *time.Time) bool { return (a == nil) == (b == nil) && (a == nil || a.Equal(*b)) }
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f := &optionsFake{fake: fake{images: map[string]builder.Config{"base": {}}}}
-			opts := Options{ContextDir: t.TempDir(), Jobs: 1, Timestamp: tt.timestamp, RewriteTimes: tt.rewrite}
+			f := &fake{images: map[string]builder.Config{"base": {}}}
+			opts := Options{Context: Context{Dir: t.TempDir()}, Steps: Steps{Jobs: 1}, Image: Image{Timestamp: tt.timestamp, RewriteTimes: tt.rewrite}}
 			if tt.arg != "" {
 				opts.BuildArgs = arguments(map[string]string{"SOURCE_DATE_EPOCH": tt.arg})
 			}
@@ -44,7 +44,7 @@ func TestSourceDateEpoch(t *testing.T) {
 					t.Errorf("warning: %s", e.Text)
 				}
 			}
-			r, err := newRun(t.Context(), f, opts, source{text: []byte(tt.text)})
+			r, err := newBuilding(t.Context(), f.builder(t), opts, loadText(t, tt.text, opts), "", newShared(opts))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +59,7 @@ func TestSourceDateEpoch(t *testing.T) {
 			if got := f.commits[0].Created; !same(got, tt.created) {
 				t.Errorf("created %v, want %v", got, tt.created)
 			}
-			if got := f.got[0]; !same(got.LatestTime, tt.limit) || got.AllTimes != tt.all {
+			if got := f.ops[0].Options; !same(got.LatestTime, tt.limit) || got.AllTimes != tt.all {
 				t.Errorf("files have %v (all %v), want %v", got.LatestTime, got.AllTimes, tt.limit)
 			}
 		})
@@ -96,14 +96,14 @@ func TestSourceDateEpochSources(t *testing.T) {
 	// What has no time of its own leaves the argument unset.
 	warned := 0
 	f := mustBuild(t, "ARG SOURCE_DATE_EPOCH=context\nFROM base\nARG SOURCE_DATE_EPOCH\nRUN x\n", func(_ *fake, o *Options) {
-		o.RewriteTimes = true
+		o.Image.RewriteTimes = true
 		o.Progress = func(e Event) {
 			if e.Kind == Warning && strings.Contains(e.Text, "no time of its own") {
 				warned++
 			}
 		}
 	})
-	if env := f.cmds[0].Env; f.commits[0].Created != nil || slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, epochArg) }) || warned != 1 {
+	if env := f.cmds[0].Env; f.commits[0].Created != nil || slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "SOURCE_DATE_EPOCH") }) || warned != 1 {
 		t.Errorf("created %v, environment %q, %d warnings", f.commits[0].Created, env, warned)
 	}
 }
@@ -118,7 +118,7 @@ func TestHostProxy(t *testing.T) {
 		o.BuildArgs = arguments(map[string]string{"HTTPS_PROXY": "given", "no_proxy": ""})
 	})
 	equal(t, "uncached environment", f.cmds[0].UncachedEnv, []string{"HTTP_PROXY=host", "http_proxy=host", "HTTPS_PROXY=given", "https_proxy=given"})
-	equal(t, "environment", f.cmds[0].Env, nil)
+	equal(t, "environment", f.beyondConfig(f.cmds[0].Env), nil)
 	if got := f.target.history[len(f.target.history)-1]; got != "RUN |1 HTTP_PROXY= /bin/sh -c x" {
 		t.Errorf("history %q", got)
 	}
@@ -133,20 +133,20 @@ func TestHostname(t *testing.T) {
 			}
 		}
 	})
-	if f.cmds[0].Hostname != "builder7" {
-		t.Errorf("hostname %q", f.cmds[0].Hostname)
+	if f.cmds[0].Isolation.Network.Hostname != "builder7" {
+		t.Errorf("hostname %q", f.cmds[0].Isolation.Network.Hostname)
 	}
 }
 
 // TestImageEnvironment: the options change the image's environment, not the build's.
 func TestImageEnvironment(t *testing.T) {
 	f := mustBuild(t, "FROM base\nENV A=1 B=2 C=3\nRUN x\n", func(_ *fake, o *Options) {
-		o.Env = []string{"B=new", "D=a=b", "E="}
-		o.UnsetEnv = []string{"A", "E", "NONE"}
+		o.Image.Env = []string{"B=new", "D=a=b", "E="}
+		o.Image.UnsetEnv = []string{"A", "E", "NONE"}
 	})
 	equal(t, "environment", f.target.config.Env, []string{"PATH=/bin", "B=new", "C=3", "D=a=b"})
 	for _, bad := range []string{"A", "=1", ""} {
-		if err := (Options{File: "f", Env: []string{bad}}).validate(); err == nil {
+		if err := (Options{File: File{Path: "f"}, Image: Image{Env: []string{bad}}}).validate(); err == nil {
 			t.Errorf("environment %q is accepted", bad)
 		}
 	}
@@ -161,9 +161,9 @@ func TestFromOption(t *testing.T) {
 func TestLargeDockerfile(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "Dockerfile")
-	writeFile(t, name, "FROM scratch\n"+strings.Repeat("#\n", foreign.MaxDockerfile/2))
-	for _, opts := range []Options{{ContextDir: dir}, {ContextDir: dir, File: "/dev/zero"}, {ContextDir: dir, Dockerfile: strings.NewReader("FROM scratch\n"), MoreFiles: []string{name}}} {
-		if _, err := build(t.Context(), &fake{}, opts); !errors.Is(err, builder.ErrInvalid) {
+	writeFile(t, name, "FROM scratch\n"+strings.Repeat("#\n", limits.MaxDockerfile/2))
+	for _, opts := range []Options{{Context: Context{Dir: dir}}, {Context: Context{Dir: dir}, File: File{Path: "/dev/zero"}}, {Context: Context{Dir: dir}, File: File{Text: strings.NewReader("FROM scratch\n"), More: []string{name}}}} {
+		if _, err := Build(t.Context(), (&fake{}).builder(t), opts); !errors.Is(err, builder.ErrInvalid) {
 			t.Errorf("error %v", err)
 		}
 	}
@@ -176,60 +176,20 @@ func TestSeveralFiles(t *testing.T) {
 	writeFile(t, file("one"), "# escape=`\nFROM base AS a\nRUN a") // without a newline
 	writeFile(t, file("two"), "\ufeff# escape=`\nFROM a\nRUN b `\n c\n")
 	writeFile(t, file("three"), "RUN d\nCOPY --from=nowhere a b\n")
-	opts := Options{ContextDir: dir, File: file("one"), MoreFiles: []string{file("two"), file("three")}, Jobs: 1}
+	opts := Options{Context: Context{Dir: dir}, File: File{Path: file("one"), More: []string{file("two"), file("three")}}, Steps: Steps{Jobs: 1}}
 	f := &fake{images: map[string]builder.Config{"base": {}}}
-	_, err := build(t.Context(), f, opts)
+	_, err := Build(t.Context(), f.builder(t), opts)
 	var e *Error
 	if !errors.As(err, &e) || e.File != file("three") || e.Line != 2 || e.EndLine != 2 ||
 		e.Excerpt != "   1 |     RUN d\n   2 | >>> COPY --from=nowhere a b\n" {
 		t.Errorf("error %+v", err)
 	}
 	f = &fake{images: map[string]builder.Config{"base": {}, "nowhere": {}}}
-	if _, err := build(t.Context(), f, opts); err != nil {
+	if _, err := Build(t.Context(), f.builder(t), opts); err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "operations", f.log, []string{
 		"a: FROM base", "a: RUN /bin/sh -c a", "nowhere: FROM nowhere", "1: FORK a", "1: RUN /bin/sh -c b  c",
-		"1: RUN /bin/sh -c d", "1: COPY from nowhere a -> b", "1: COMMIT ",
+		"1: RUN /bin/sh -c d", "1: COPY from nowhere a -> /b", "1: COMMIT ",
 	})
-	src, err := loadSource(t.Context(), f, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line, want := range map[int]string{0: "one", 1: "one", 3: "one", 4: "two", 7: "two", 8: "three", 9: "three", 99: "three"} {
-		if got, _, _ := src.place(line); got != file(want) {
-			t.Errorf("line %d is in %s, want %s", line, got, want)
-		}
-	}
-	writeFile(t, file("four"), "# escape=\\\nRUN x\n")
-	opts.MoreFiles = []string{file("four")}
-	if _, err := loadSource(t.Context(), f, opts); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("another escape: %v", err)
-	}
-	opts.MoreFiles = []string{file("five")}
-	if _, err := loadSource(t.Context(), f, opts); err == nil {
-		t.Error("a missing file is no error")
-	}
-}
-
-// TestIgnoreFiles: which ignore file is read.
-func TestIgnoreFiles(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "df")
-	writeFile(t, file, "FROM base\n")
-	opts := Options{ContextDir: dir, File: file}
-	for _, name := range []string{".dockerignore", ".containerignore", "df.dockerignore", "df.containerignore", "other"} {
-		writeFile(t, filepath.Join(dir, name), name+"\n")
-		if name == "other" {
-			opts.IgnoreFile = filepath.Join(dir, name)
-		}
-		src, err := localSource(t.Context(), &fake{}, opts)
-		if err != nil || len(src.ignore) != 1 || src.ignore[0] != name {
-			t.Errorf("read %q, %v; want %s", src.ignore, err, name)
-		}
-	}
-	opts.IgnoreFile = filepath.Join(dir, "none")
-	if _, err := localSource(t.Context(), &fake{}, opts); err == nil {
-		t.Error("a missing ignore file is no error")
-	}
 }

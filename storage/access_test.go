@@ -11,7 +11,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,9 +19,35 @@ import (
 	"testing"
 
 	fakeregistry "github.com/google/go-containerregistry/pkg/registry"
-	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/types"
+
+	"github.com/oakum-build/oakum/storage/authfile"
+	"github.com/oakum-build/oakum/storage/imageref"
+	"github.com/oakum-build/oakum/storage/platform"
+	"github.com/oakum-build/oakum/storage/registry"
 )
+
+// userHome gives the test a home of its own, without any variable that names auth files.
+func userHome(t *testing.T) string {
+	t.Helper()
+	home := t.TempDir()
+	for _, name := range []string{"XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("HOME", home)
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, filepath.Join(home, "registries.conf"), ""))
+	return home
+}
+
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 // registryServer is a registry on this machine that remembers who asked.
 type registryServer struct {
@@ -63,7 +89,7 @@ func (r *registryServer) saw() []string {
 }
 
 // insecure lets the test go by http to its registries.
-func insecure(a Access) Access {
+func insecure(a registry.Access) registry.Access {
 	verify := false
 	a.TLSVerify = &verify
 	return a
@@ -73,9 +99,9 @@ func insecure(a Access) Access {
 func pushed(t *testing.T, s *Store, r *registryServer, user, name string) {
 	t.Helper()
 	commit(t, s, layer(t, s, nil, "f", name), "pushed")
-	_, err := s.Push(t.Context(), "pushed", r.host+"/"+name, "", insecure(Access{Username: user, Password: "pw"}))
+	_, err := s.Push(t.Context(), "pushed", r.host+"/"+name, PushOptions{}, insecure(registry.Access{Username: user, Password: "pw"}))
 	if err == nil {
-		_, _, err = s.Remove("pushed", true, false)
+		_, err = s.Remove("pushed", true, false)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -83,11 +109,11 @@ func pushed(t *testing.T, s *Store, r *registryServer, user, name string) {
 }
 
 // found finds logins as the user's process would.
-func found(logins map[string]Login) func(context.Context, string, []string) (Logins, error) {
-	return func(_ context.Context, _ string, repositories []string) (Logins, error) {
-		out := Logins{Found: map[string]Login{}}
+func found(logins map[string]authfile.Login) func(context.Context, string, []string) (authfile.Logins, error) {
+	return func(_ context.Context, _ string, repositories []string) (authfile.Logins, error) {
+		out := authfile.Logins{Found: map[string]authfile.Login{}}
 		for _, r := range repositories {
-			if l, ok := logins[registryOf(r)]; ok {
+			if l, ok := logins[strings.Split(r, "/")[0]]; ok {
 				out.Found[r] = l
 			}
 		}
@@ -106,35 +132,35 @@ func TestCredentialsStayWithTheirRegistry(t *testing.T) {
 	for _, r := range []*registryServer{mine, other, mirror} {
 		r.seen = nil
 	}
-	creds := insecure(Access{Username: "me", Password: "pw", Host: mine.host})
-	if _, err := s.PullBase(t.Context(), mine.host+"/a:1", Platform{}, creds); err != nil {
+	creds := insecure(registry.Access{Username: "me", Password: "pw", Host: mine.host})
+	if _, err := s.PullBase(t.Context(), mine.host+"/a:1", platform.Platform{}, creds); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.PullBase(t.Context(), other.host+"/b:1", Platform{}, creds); !errors.Is(err, ErrRegistry) {
+	if _, err := s.PullBase(t.Context(), other.host+"/b:1", platform.Platform{}, creds); !errors.Is(err, registry.ErrRegistry) {
 		t.Errorf("another registry: %v", err)
 	}
-	if _, err := s.RemoteDigest(t.Context(), other.host+"/b:1", creds); !errors.Is(err, ErrRegistry) {
+	if _, err := s.RemoteDigest(t.Context(), other.host+"/b:1", creds); !errors.Is(err, registry.ErrRegistry) {
 		t.Errorf("a digest of another registry: %v", err)
 	}
-	if _, err := s.Push(t.Context(), mine.host+"/a:1", other.host+"/a:1", "", creds); !errors.Is(err, ErrRegistry) {
+	if _, err := s.Push(t.Context(), mine.host+"/a:1", other.host+"/a:1", PushOptions{}, creds); !errors.Is(err, registry.ErrRegistry) {
 		t.Errorf("a push to another registry: %v", err)
 	}
-	creds.Logins = found(map[string]Login{other.host: {Username: "you", Password: "pw"}})
-	if _, err := s.PullBase(t.Context(), other.host+"/b:1", Platform{}, creds); err != nil {
+	creds.Logins = found(map[string]authfile.Login{other.host: {Username: "you", Password: "pw"}})
+	if _, err := s.PullBase(t.Context(), other.host+"/b:1", platform.Platform{}, creds); err != nil {
 		t.Errorf("another registry with a login of its own: %v", err)
 	}
 
 	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", mine.host, mirror.host)
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, filepath.Join(home, "mirrors.conf"), conf))
 	creds.Logins = nil
-	if _, err := s.PullBase(t.Context(), mine.host+"/c:1", Platform{}, creds); !errors.Is(err, ErrRegistry) {
+	if _, err := s.PullBase(t.Context(), mine.host+"/c:1", platform.Platform{}, creds); !errors.Is(err, registry.ErrRegistry) {
 		t.Errorf("a mirror that wants another login: %v", err)
 	}
 	if got := mirror.saw(); len(got) > 0 {
 		t.Errorf("the mirror saw %q", got)
 	}
-	creds.Logins = found(map[string]Login{mirror.host: {Username: "mirror", Password: "pw"}})
-	if _, err := s.PullBase(t.Context(), mine.host+"/c:1", Platform{}, creds); err != nil {
+	creds.Logins = found(map[string]authfile.Login{mirror.host: {Username: "mirror", Password: "pw"}})
+	if _, err := s.PullBase(t.Context(), mine.host+"/c:1", platform.Platform{}, creds); err != nil {
 		t.Errorf("a mirror with a login of its own: %v", err)
 	}
 	for r, want := range map[*registryServer]string{mine: "me:pw", other: "you:pw", mirror: "mirror:pw"} {
@@ -151,43 +177,9 @@ func TestCredentialsWithShortNames(t *testing.T) {
 	one, two := newRegistry(t, ""), newRegistry(t, "me")
 	conf := fmt.Sprintf("unqualified-search-registries = [%q, %q]\nshort-name-mode = \"disabled\"\n", one.host, two.host)
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, filepath.Join(home, "two.conf"), conf))
-	_, err := s.Pull(t.Context(), "a", Platform{}, insecure(Access{Username: "me", Password: "pw"}))
-	if !errors.Is(err, ErrReference) || len(one.saw())+len(two.saw()) > 0 {
+	_, err := s.Pull(t.Context(), "a", platform.Platform{}, insecure(registry.Access{Username: "me", Password: "pw"}))
+	if !errors.Is(err, imageref.ErrInvalid) || len(one.saw())+len(two.saw()) > 0 {
 		t.Errorf("got %v; seen: %q, %q", err, one.saw(), two.saw())
-	}
-}
-
-func TestGuardPlain(t *testing.T) {
-	home := userHome(t)
-	conf := "[[registry]]\nlocation = \"named.example\"\ninsecure = true\n[[registry]]\nlocation = \"safe.example\"\n[[registry.mirror]]\nlocation = \"mirror.example:5000/x\"\ninsecure = true\n"
-	t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, filepath.Join(home, "plain.conf"), conf))
-	s := open(t)
-	sys, err := s.systemContext(Access{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := mustParse(t, "safe.example/a")
-	places, err := pullPlaces(sys, named)
-	if err != nil {
-		t.Fatal(err)
-	}
-	guard := guardPlain(sys, places)
-	for text, want := range map[string]bool{
-		"https://safe.example/v2/": true, "http://safe.example/v2/": false, "http://token.example/": false, "http://sub.safe.example/": false,
-		"http://127.0.0.1:5000/": true, "http://localhost/": true, "http://[::1]/": true, "http://localhost.evil.example/": false,
-		"http://named.example/": true, "http://mirror.example:5000/": true, "http://mirror.example/": false, "http://10.0.0.1/": false,
-	} {
-		u, err := url.Parse(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := guard(u); (err == nil) != want {
-			t.Errorf("%s: %v, want %t", text, err, want)
-		}
-	}
-	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
-	if _, err := guardPlain(sys, places)(&url.URL{Scheme: "http", Host: "safe.example"}); err != nil {
-		t.Errorf("with --tls-verify=false: %v", err)
 	}
 }
 
@@ -205,19 +197,10 @@ func TestTokensOverPlainHTTP(t *testing.T) {
 	host := server.Listener.Addr().String()
 	certs := t.TempDir()
 	write(t, filepath.Join(certs, "ca.crt"), certificate(server))
-	_, err := s.Pull(t.Context(), host+"/a", Platform{}, Access{Username: "me", Password: "pw", Host: host, CertDir: certs})
+	_, err := s.Pull(t.Context(), host+"/a", platform.Platform{}, registry.Access{Username: "me", Password: "pw", Host: host, CertDir: certs})
 	if err == nil || !asked || !strings.Contains(err.Error(), "not sent over http to token.invalid") {
 		t.Errorf("got %v", err)
 	}
-}
-
-func mustParse(t *testing.T, name string) reference.Named {
-	t.Helper()
-	named, err := reference.ParseNormalizedNamed(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reference.TagNameOnly(named)
 }
 
 // certificate is a server's own, in PEM.

@@ -13,32 +13,35 @@ import (
 	ocilayout "go.podman.io/image/v5/oci/layout"
 	istorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
+	cs "go.podman.io/storage"
+
+	"github.com/oakum-build/oakum/storage/imageref"
 )
 
 // pulledReference is what src will be called in the store: its name in a registry, or
 // with inner in an archive or layout; the store names an image that has none by its id,
 // that is by the digest of its configuration.
-func (s *Store) pulledReference(ctx context.Context, sys *types.SystemContext, src types.ImageReference, inner bool) (types.ImageReference, error) {
+func (s *Store) pulledReference(ctx context.Context, sys *types.SystemContext, into cs.Store, src types.ImageReference, inner bool) (types.ImageReference, error) {
 	registry := src.Transport().Name() == docker.Transport.Name()
 	if !inner && (sys.ArchitectureChoice != "" || !registry) {
-		return s.referenceByID(ctx, sys, src)
+		return referenceByID(ctx, sys, into, src)
 	}
 	// docker-archive:FILE:NAME has a name as well, by which the image is chosen.
 	if named := src.DockerReference(); named != nil {
-		return s.reference(named.String())
+		return s.reference(into, named.String())
 	}
 	inside, err := nameInside(sys, src)
 	if err != nil {
 		return nil, err
 	}
-	if name, err := Canonical(inside); err == nil {
-		return s.reference(name)
+	if name, err := imageref.Canonical(inside); err == nil {
+		return s.reference(into, name)
 	}
-	return s.referenceByID(ctx, sys, src)
+	return referenceByID(ctx, sys, into, src)
 }
 
 // referenceByID is src in the store without a name.
-func (s *Store) referenceByID(ctx context.Context, sys *types.SystemContext, src types.ImageReference) (types.ImageReference, error) {
+func referenceByID(ctx context.Context, sys *types.SystemContext, into cs.Store, src types.ImageReference) (types.ImageReference, error) {
 	img, err := src.NewImage(ctx, sys)
 	if err != nil {
 		return nil, err
@@ -47,7 +50,7 @@ func (s *Store) referenceByID(ctx context.Context, sys *types.SystemContext, src
 	if err := img.Close(); err != nil {
 		return nil, err
 	}
-	return istorage.Transport.NewStoreReference(s.cs, nil, id)
+	return istorage.Transport.NewStoreReference(into, nil, id)
 }
 
 // nameInside is the name that an archive or layout gives its image, or "".

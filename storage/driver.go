@@ -16,37 +16,9 @@ import (
 
 	graphdriver "go.podman.io/storage/drivers"
 	storagetypes "go.podman.io/storage/types"
+
+	"github.com/oakum-build/oakum/storage/internal/treedriver"
 )
-
-// ErrDriver says that another driver was asked for than overlay, which builds need, or
-// one of its options that they cannot have.
-var ErrDriver = errors.New("invalid storage driver or option")
-
-// PlaceError is a place at which no store can be.
-type PlaceError struct {
-	Root string
-	Err  error
-	// Unusable says that this user cannot make or write directories there; otherwise its
-	// file system is of the wrong kind.
-	Unusable bool
-}
-
-func (e *PlaceError) Error() string {
-	if e.Unusable {
-		return fmt.Sprintf("the store %s cannot be made or opened: %v", e.Root, e.Err)
-	}
-	return fmt.Sprintf("the store %s is where overlay cannot be mounted: %v", e.Root, e.Err)
-}
-
-func (e *PlaceError) Unwrap() error { return e.Err }
-
-// Fix says what to do about it.
-func (e *PlaceError) Fix() string {
-	if e.Unusable {
-		return "set HOME to a directory of this user, and XDG_RUNTIME_DIR to one or to nothing; or name directories for the store with --root DIR, or in storage.conf"
-	}
-	return "put the store on a file system such as ext4, xfs or btrfs with --root DIR, or graphroot in storage.conf; in a container, on a volume"
-}
 
 func placeError(root string, err error) error {
 	for _, unfit := range []error{graphdriver.ErrIncompatibleFS, graphdriver.ErrNotSupported, graphdriver.ErrPrerequisites} {
@@ -54,6 +26,10 @@ func placeError(root string, err error) error {
 		if errors.Is(err, unfit) || strings.HasSuffix(err.Error(), unfit.Error()) {
 			return &PlaceError{Root: root, Err: err}
 		}
+	}
+	var file *fs.PathError
+	if errors.Is(err, syscall.EPERM) && !errors.As(err, &file) { // of a mount: no file is named
+		return &PlaceError{Root: root, Err: err}
 	}
 	for _, unusable := range []error{fs.ErrPermission, fs.ErrNotExist, syscall.EROFS, syscall.ENOTDIR} {
 		if errors.Is(err, unusable) {
@@ -63,12 +39,27 @@ func placeError(root string, err error) error {
 	return fmt.Errorf("opening the store %s: %w", root, err)
 }
 
-// override puts opts over the user's settings. The driver is overlay, whatever the
-// settings say, since an image does not depend on it; instead is the one that they say
+// The drivers of stores, for Options.Driver.
+const (
+	// DriverOverlay keeps layers as directories that overlay mounts.
+	DriverOverlay = "overlay"
+	// DriverTree keeps layers as their tars. It needs no mount, no ids but its own and no
+	// capability. Its layers and images are seen by oakum alone, and not by a store with the driver
+	// overlay at the same root.
+	DriverTree = treedriver.Name
+)
+
+// treeState is the name of the run-time state in the root of a store with the driver tree.
+const treeState = "tree-run"
+
+// override puts opts over the user's settings. The driver is overlay unless opts says tree, whatever
+// the settings say, since an image does not depend on it; instead is the one that they say
 // and whose images are therefore not seen.
 func override(o *storagetypes.StoreOptions, opts Options) (instead string, err error) {
-	if opts.Driver != "" && opts.Driver != "overlay" && opts.Driver != "overlay2" {
-		return "", fmt.Errorf("%w: builds need the driver overlay, not %s: leave the driver out", ErrDriver, opts.Driver)
+	switch opts.Driver {
+	case "", DriverOverlay, "overlay2", DriverTree:
+	default:
+		return "", fmt.Errorf("%w: builds need the driver overlay or tree, not %s: leave the driver out", ErrDriver, opts.Driver)
 	}
 	if opts.Root != "" {
 		o.GraphRoot = opts.Root
@@ -80,6 +71,23 @@ func override(o *storagetypes.StoreOptions, opts Options) (instead string, err e
 	if opts.RunRoot != "" {
 		o.RunRoot = opts.RunRoot
 	}
+	// Layers that are not unpacked as streams would not be looked at (Helper).
+	o.PullOptions = maps.Clone(o.PullOptions)
+	if o.PullOptions == nil {
+		o.PullOptions = map[string]string{}
+	}
+	o.PullOptions["enable_partial_images"], o.PullOptions["convert_images"] = "false", "false"
+	if opts.Driver == DriverTree {
+		o.GraphDriverName, o.GraphDriverOptions, o.ImageStore = DriverTree, opts.DriverOptions, ""
+		if _, err := treedriver.ParseLimits(opts.DriverOptions); err != nil {
+			return "", fmt.Errorf("%w: %w", ErrDriver, err)
+		}
+		if opts.RunRoot == "" {
+			// It has locks alone, and is where files may certainly be.
+			o.RunRoot = filepath.Join(o.GraphRoot, treeState)
+		}
+		return "", nil
+	}
 	if name := o.GraphDriverName; name != "" && name != "overlay" && name != "overlay2" {
 		// Without storage.conf, older libraries choose vfs for an ordinary user.
 		if os.Getenv("STORAGE_DRIVER") != "" || storeExists(o.GraphRoot, name) {
@@ -87,19 +95,13 @@ func override(o *storagetypes.StoreOptions, opts Options) (instead string, err e
 		}
 		o.GraphDriverOptions = nil
 	}
-	o.GraphDriverName = "overlay"
+	o.GraphDriverName = DriverOverlay
 	if opts.Driver != "" {
 		instead, o.GraphDriverOptions = "", nil
 	}
 	if len(opts.DriverOptions) > 0 {
 		o.GraphDriverOptions = opts.DriverOptions
 	}
-	// Layers that are not unpacked as streams would not be looked at (Helper).
-	o.PullOptions = maps.Clone(o.PullOptions)
-	if o.PullOptions == nil {
-		o.PullOptions = map[string]string{}
-	}
-	o.PullOptions["enable_partial_images"], o.PullOptions["convert_images"] = "false", "false"
 	o.GraphDriverOptions, err = driverOptions(o.GraphDriverOptions)
 	return instead, err
 }
@@ -109,28 +111,36 @@ func storeExists(root, driver string) bool {
 	return err == nil
 }
 
+// optionOf gives the name of an option of the overlay driver, and its value.
+func optionOf(option string) (key, value string) {
+	key, value, _ = strings.Cut(option, "=")
+	key = strings.ToLower(strings.TrimSpace(key))
+	for _, prefix := range []string{"overlay2.", "overlay.", "."} {
+		key = strings.TrimPrefix(key, prefix)
+	}
+	return key, value
+}
+
 // driverOptions leaves out what would change the files of layers and is not needed, since
 // builds make their mounts themselves: a mount program keeps deleted files in a form that
 // the kernel does not know, and a failed change of an owner must be an error. Masked modes
-// cannot be honoured: the kernel would show the mask.
+// cannot be honoured: the kernel would show the mask. The driver's home is not mounted over
+// itself, for builds see to it that their mounts reach no other mount namespace.
 func driverOptions(options []string) ([]string, error) {
 	var kept []string
 	for _, option := range options {
-		key, value, _ := strings.Cut(option, "=")
-		key = strings.ToLower(strings.TrimSpace(key))
-		for _, prefix := range []string{"overlay2.", "overlay.", "."} {
-			key = strings.TrimPrefix(key, prefix)
-		}
+		key, value := optionOf(option)
 		switch {
+		case key == syncOption: // done by syncFiles
 		case key == "force_mask" && strings.TrimSpace(value) != "":
 			return nil, fmt.Errorf("%w: force_mask (%s) keeps the modes of files where only a mount program finds them: use a store without it: --root DIR --storage-driver overlay", ErrDriver, value)
 		case key == "use_composefs" && value == "true":
 			return nil, fmt.Errorf("%w: use_composefs keeps layers in a form that cannot be built on: use a store without it: --root DIR --storage-driver overlay", ErrDriver)
-		case !slices.Contains([]string{"mount_program", "ignore_chown_errors", "force_mask", "use_composefs"}, key):
+		case !slices.Contains([]string{"mount_program", "ignore_chown_errors", "force_mask", "use_composefs", "skip_mount_home"}, key):
 			kept = append(kept, option)
 		}
 	}
-	return kept, nil
+	return append(kept, "overlay.skip_mount_home=true"), nil
 }
 
 // Instead is a sentence on the driver that the user's settings name and that is not used,

@@ -60,7 +60,7 @@ func TestOverride(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || instead != test.instead || test.conf.GraphDriverName != "overlay" || !slices.Equal(test.conf.GraphDriverOptions, test.options) {
+			if err != nil || instead != test.instead || test.conf.GraphDriverName != "overlay" || !slices.Equal(test.conf.GraphDriverOptions, append(test.options, "overlay.skip_mount_home=true")) {
 				t.Errorf("got %q, %v, %+v", instead, err, test.conf)
 			}
 		})
@@ -94,7 +94,7 @@ func unpackedFor(t testing.TB, root string, options []string, names ...string) s
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := unpackedIn(t, &Store{cs: st}, names...)
+	id := unpackedIn(t, &Store{backend: backend{cs: st}}, names...)
 	if _, err := st.Shutdown(false); err != nil {
 		t.Error(err)
 	}
@@ -129,6 +129,7 @@ func unpackedIn(t testing.TB, s *Store, names ...string) string {
 // A layer that Podman unpacked for fuse-overlayfs is not mounted when the kernel would
 // show something else than what is in it, and others are.
 func TestLayersOfAMountProgram(t *testing.T) {
+	ofOverlay(t)
 	for name, test := range map[string]struct {
 		options []string
 		files   []string
@@ -142,7 +143,7 @@ func TestLayersOfAMountProgram(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
 			id := unpackedFor(t, root, test.options, test.files...)
-			s, err := Open(Options{Root: root, Rootless: os.Getenv(usernsEnv) != ""})
+			s, err := Open(options(root))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,7 +166,7 @@ func TestLayersOfAMountProgram(t *testing.T) {
 			if err := errors.Join(os.Rename(l.path, l.path+".old"), os.Mkdir(l.path, 0o755), os.WriteFile(filepath.Join(l.path, ".wh.x"), nil, 0o600)); err != nil {
 				t.Fatal(err)
 			}
-			clear(s.foreign.plain)
+			clear(s.mountProgram.plain)
 			var format *FormatError
 			if l, err = s.Layer(id); err != nil {
 				t.Fatal(err)

@@ -14,9 +14,6 @@ import (
 	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
-// ErrUnfit is a file that a layer cannot hold.
-var ErrUnfit = tarfilter.ErrUnfit
-
 // rootMode is the mode of the root of every image, which belongs to 0:0: what a store shows
 // of an image whose layers say nothing of it. No layer says anything of it, for those who
 // unpack layers do not agree on what an entry for the root means
@@ -26,8 +23,8 @@ const rootMode fs.FileMode = 0o555
 // guard looks at a finished upper directory before anything else is built on it, and gives the
 // attributes that the layer keeps.
 func (m *making) guard(upper *os.File) (layertar.Attributes, error) {
-	found, err := layertar.Guard(upper, m.store.overlayAttr())
-	if errors.Is(err, ErrUnfit) {
+	found, err := layertar.Guard(upper, m.marks())
+	if errors.Is(err, tarfilter.ErrUnfit) {
 		return nil, err
 	}
 	if err != nil {
@@ -39,6 +36,14 @@ func (m *making) guard(upper *os.File) (layertar.Attributes, error) {
 		m.layer.notices = append(m.layer.notices, fmt.Sprintf("the owner, mode or attributes of / were changed, which images do not hold: it stays %#o of 0:0", rootMode))
 	}
 	return found.Attributes, err
+}
+
+// marks is how the names of overlay's marks begin in the upper directory, "" when there are none.
+func (m *making) marks() string {
+	if m.plain {
+		return ""
+	}
+	return m.store.overlayAttr()
 }
 
 // resetRoot gives the root of an upper directory what all roots have, and says whether
@@ -67,7 +72,7 @@ func (m *making) resetRoot(upper *os.File) (bool, error) {
 		return changed, &os.PathError{Op: "listxattr", Path: "/", Err: err}
 	}
 	for _, attr := range attrs {
-		if layertar.IsMark(attr, m.store.overlayAttr()) || !tarfilter.Keeps(attr) && !tarfilter.StoresOwn(attr) {
+		if layertar.IsMark(attr, m.marks()) || !tarfilter.Keeps(attr) && !tarfilter.StoresOwn(attr) {
 			continue // overlay's own, and those of the host's security modules
 		}
 		changed = true

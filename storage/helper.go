@@ -4,7 +4,6 @@ package storage
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"os"
 
@@ -36,8 +35,8 @@ func filtered(layer *os.File, exit func(code int)) (*os.File, error) {
 		return nil, err
 	}
 	const size = 1 << 20
-	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, size) // only faster
-	judge := &tarfilter.Layer{Devices: MayMakeDevices()}  // asked before there is another root
+	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, size)          // only faster
+	judge := &tarfilter.Layer{Devices: tarfilter.MayMakeDevices()} // asked before there is another root
 	go func() {
 		defer w.Close()
 		out := bufio.NewWriterSize(w, size)
@@ -49,16 +48,4 @@ func filtered(layer *os.File, exit func(code int)) (*os.File, error) {
 		_ = out.Flush() // who has stopped to read knows why
 	}()
 	return r, nil
-}
-
-// MayMakeDevices says whether this process can make device nodes, which in a user namespace nobody
-// can.
-func MayMakeDevices() bool {
-	ids, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil || !bytes.Contains(ids, []byte(" 4294967295")) {
-		return false
-	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	return unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_MKNOD) != 0
 }

@@ -10,15 +10,16 @@ import (
 	"go.podman.io/storage/pkg/stringid"
 )
 
-// A hold is an empty layer on top of one that is in use. Whoever removes an image through
-// containers/storage, with force or without, leaves a layer that another layer is on, and
-// all below it: of an image that Podman or Buildah remove during a build the record
-// goes, and its files stay until the build has ended. A container's record would be no
-// better: removing with force takes those too.
+// A hold is an empty layer on top of one that is in use. It protects layers from programs that
+// do not read notes. containers/storage never removes a layer that another one is on, not
+// even by force. So when Podman or Buildah removes an image during a build, the image's
+// record goes, but its layers stay until the build has ended. (The record of a container
+// would protect them less: removing by force removes containers too.)
 //
-// A record costs some milliseconds, so a layer is held only once it has been in use for
-// holdDelay. A step on one that goes before that fails (see Store.Intact). Holds stand in
-// the note of the process, so that the next one removes those of a process that was killed.
+// To make a hold costs some milliseconds. So a layer gets one only when it has been in use for
+// holdDelay. If it is removed before that, the step that is done on it fails (see
+// Store.Intact). The holds of a process stand in its note: if it is killed, the next process
+// finds them there and removes them.
 
 const holdDelay = 250 * time.Millisecond
 
@@ -30,16 +31,16 @@ type hold struct {
 	layer *Layer
 }
 
-// keepSoon has the holds looked after in a while. The caller holds uses.mu.
+// keepSoon makes keep run after holdDelay, but in a store that is only looked at. The caller holds uses.mu.
 func (s *Store) keepSoon() {
-	if s.uses.timer == nil && !s.uses.closed {
+	if s.uses.timer == nil && !s.uses.closed && s.cs != nil {
 		s.uses.timer = time.AfterFunc(holdDelay, s.keep)
 	}
 }
 
 // keep makes the holds that are missing, and then removes those that are no longer needed.
-// One that cannot be made is tried again with the next change; until then the step itself
-// finds out when its layers go.
+// If one cannot be made, that is tried again when something else comes into use. Until then
+// its layer is not protected, and a step finds out by Intact when it was removed.
 func (s *Store) keep() {
 	s.uses.keeping.Lock()
 	defer s.uses.keeping.Unlock()
@@ -67,7 +68,7 @@ func (s *Store) keep() {
 	if young {
 		s.keepSoon()
 	}
-	err := s.writeNote() // before the holds are made, for who sweeps after a crash
+	err := s.writeNote() // first, so that after a crash there is no hold that is in no note
 	s.uses.mu.Unlock()
 	for _, h := range missing {
 		if err != nil || s.makeHold(h) != nil {
@@ -81,8 +82,8 @@ func (s *Store) keep() {
 	}
 }
 
-// releaseUnused removes at once the holds of layers that are in use no more, before
-// something is removed whose layers they would keep.
+// releaseUnused removes the holds of layers that are no longer in use, without waiting for
+// keep. It is called before images or layers are removed, which the holds would prevent.
 func (s *Store) releaseUnused() {
 	s.uses.keeping.Lock()
 	defer s.uses.keeping.Unlock()
@@ -107,8 +108,9 @@ func (s *Store) releaseUnused() {
 	}
 }
 
-// wantedHolds are the layers in use that no other one in use is on. young says that
-// some are not in use for long, or not registered yet. The caller holds uses.mu.
+// wantedHolds are the layers that should have a hold, by their ids: the uppermost of those that
+// are in use. young says that there are more, which have not been in use for holdDelay or are
+// not registered yet. The caller holds uses.mu.
 func (s *Store) wantedHolds() (wanted map[string]*Layer, young bool) {
 	wanted = map[string]*Layer{}
 	for u := range s.uses.open {
@@ -144,8 +146,8 @@ func (s *Store) dropHold(h *hold) {
 	_ = s.writeNote()
 }
 
-// release removes a hold, and of the layers below it those that only the hold has kept:
-// their image has been removed meanwhile. Layers of build steps are Prune's.
+// release removes a hold. When the image below has been removed meanwhile, only the hold has
+// kept its layers, and they are removed too. Layers of build steps stay, for Prune to remove.
 func (s *Store) release(id string) error {
 	l, err := s.cs.Layer(id)
 	if errors.Is(err, cs.ErrLayerUnknown) {
@@ -185,6 +187,8 @@ func (s *Store) closeUses() error {
 		s.uses.timer.Stop()
 	}
 	clear(s.uses.open)
+	clear(s.uses.made)
+	clear(s.uses.moving)
 	s.uses.mu.Unlock()
 	s.uses.keeping.Lock()
 	defer s.uses.keeping.Unlock()

@@ -13,37 +13,13 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
-	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	cs "go.podman.io/storage"
+
+	"github.com/oakum-build/oakum/storage/imageref"
 )
-
-// Image is an image of the store.
-type Image struct {
-	ID       string
-	Digest   digest.Digest
-	Names    []string
-	Created  time.Time
-	TopLayer string
-	Size     int64 // bytes of all layers as uncompressed tars
-}
-
-// Manifest is what names the manifest of an image: an OCI descriptor.
-type Manifest struct {
-	MediaType string
-	Digest    digest.Digest
-	Size      int64
-}
-
-// Detail is an image with its manifest and configuration.
-type Detail struct {
-	Image
-	Manifest   Manifest
-	Config     json.RawMessage // the configuration blob as stored
-	Layers     []digest.Digest // diff IDs, base first
-	LayerSizes []int64
-}
 
 func (s *Store) image(img *cs.Image) (Image, error) {
 	out := Image{ID: img.ID, Digest: currentDigest(img), Names: img.Names, Created: img.Created, TopLayer: img.TopLayer}
@@ -54,10 +30,14 @@ func (s *Store) image(img *cs.Image) (Image, error) {
 	for l := top; l != nil; l = l.Parent() {
 		out.Size += max(l.Size(), 0)
 	}
+	if isIndex(img) {
+		return s.indexImage(out, img)
+	}
 	return out, nil
 }
 
-// Images lists the images, the newest first. An image that another process is just
+// Images lists the images, the newest first, those of indexes without the names that they have for
+// that. An image that another process is just
 // removing is left out.
 func (s *Store) Images() ([]Image, error) {
 	all, err := s.cs.Images()
@@ -65,15 +45,29 @@ func (s *Store) Images() ([]Image, error) {
 		return nil, err
 	}
 	out := make([]Image, 0, len(all))
+	type part struct {
+		index  *cs.Image
+		digest digest.Digest
+	}
+	within := map[string][]part{}
 	for i := range all {
 		img, err := s.image(&all[i])
-		if errors.Is(err, cs.ErrLayerUnknown) {
+		if errors.Is(err, cs.ErrLayerUnknown) || errors.Is(err, cs.ErrImageUnknown) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
+		for _, m := range img.Index {
+			within[m.ID] = append(within[m.ID], part{&all[i], m.Digest})
+		}
 		out = append(out, img)
+	}
+	for i := range out {
+		for _, p := range within[out[i].ID] {
+			out[i].Within = append(out[i].Within, p.index.ID)
+			out[i].Names = unpinned(out[i].Names, p.index, p.digest)
+		}
 	}
 	slices.SortStableFunc(out, func(a, b Image) int { return b.Created.Compare(a.Created) })
 	return out, nil
@@ -88,7 +82,8 @@ func (s *Store) Find(ref string) (Image, error) {
 	return s.image(img)
 }
 
-// Inspect finds an image and reads its manifest and configuration.
+// Inspect finds an image and reads its manifest and configuration. An index has none of the latter,
+// and no layers.
 func (s *Store) Inspect(ref string) (Detail, error) {
 	var d Detail
 	img, err := s.find(ref)
@@ -98,16 +93,22 @@ func (s *Store) Inspect(ref string) (Detail, error) {
 	if d.Image, err = s.image(img); err != nil {
 		return d, err
 	}
-	raw, err := s.cs.ImageBigData(img.ID, cs.ImageDigestBigDataKey)
+	raw, err := s.catalog.ImageBigData(img.ID, cs.ImageDigestBigDataKey)
 	if err != nil {
 		return d, fmt.Errorf("reading the manifest of %s: %w", ref, err)
 	}
-	d.Manifest = Manifest{manifest.GuessMIMEType(raw), d.Digest, int64(len(raw))}
+	d.Manifest = imgspec.Descriptor{MediaType: manifest.GuessMIMEType(raw), Digest: d.Digest, Size: int64(len(raw))}
+	if d.Annotations, err = annotationsOf(raw); err != nil {
+		return d, fmt.Errorf("manifest of %s: %w", ref, err)
+	}
+	if d.Index != nil {
+		return d, nil
+	}
 	m, err := manifest.FromBlob(raw, d.Manifest.MediaType)
 	if err != nil {
 		return d, fmt.Errorf("manifest of %s: %w", ref, err)
 	}
-	if d.Config, err = s.cs.ImageBigData(img.ID, m.ConfigInfo().Digest.String()); err != nil {
+	if d.Config, err = s.catalog.ImageBigData(img.ID, m.ConfigInfo().Digest.String()); err != nil {
 		return d, fmt.Errorf("reading the configuration of %s: %w", ref, err)
 	}
 	top, err := s.Layer(img.TopLayer)
@@ -121,6 +122,13 @@ func (s *Store) Inspect(ref string) (Detail, error) {
 	slices.Reverse(d.Layers)
 	slices.Reverse(d.LayerSizes)
 	return d, nil
+}
+
+// annotationsOf are those of a manifest.
+func annotationsOf(raw []byte) (map[string]string, error) {
+	var described struct{ Annotations map[string]string }
+	err := json.Unmarshal(raw, &described)
+	return described.Annotations, err
 }
 
 // Tag gives an image further names, taking them from the images that have them.
@@ -140,7 +148,7 @@ func canonicalAll(names []string) ([]string, error) {
 	full := make([]string, len(names))
 	for i, n := range names {
 		var err error
-		if full[i], err = Canonical(n); err != nil {
+		if full[i], err = imageref.Canonical(n); err != nil {
 			return nil, err
 		}
 	}
@@ -151,28 +159,70 @@ func canonicalAll(names []string) ([]string, error) {
 // is an id. Without force an image that has several names is not removed by its id. With
 // unnamed it must have no name. It fails with ErrInUse where a container or a running build
 // uses the image, with force too.
-func (s *Store) Remove(ref string, force, unnamed bool) (untagged, deleted []string, err error) {
+func (s *Store) Remove(ref string, force, unnamed bool) (Removed, error) {
 	img, err := s.find(ref)
 	if err != nil {
-		return nil, nil, err
+		return Removed{}, err
 	}
 	id := strings.TrimPrefix(ref, "sha256:")
-	byID := hexID.MatchString(id) && strings.HasPrefix(img.ID, id)
-	if !byID && len(img.Names) > 1 {
+	byID := hexID(id) && strings.HasPrefix(img.ID, id)
+	of, err := s.indexesOf()
+	if err != nil {
+		return Removed{}, err
+	}
+	if !byID && (len(img.Names) > 1 || len(of[img.ID]) > 0) {
 		name, err := s.matchingName(img, ref)
 		if err != nil {
-			return nil, nil, err
+			return Removed{}, err
 		}
-		return []string{name}, nil, s.cs.RemoveNames(img.ID, []string{name})
+		return Removed{Untagged: []string{name}}, s.cs.RemoveNames(img.ID, []string{name})
 	}
 	if byID && len(img.Names) > 1 && !force {
-		return nil, nil, fmt.Errorf("%w: %s has the names %v; remove them one by one, or use force", ErrInUse, ref, img.Names)
+		return Removed{}, fmt.Errorf("%w: %s has the names %v; remove them one by one, or use force", ErrInUse, ref, img.Names)
 	}
 	s.releaseUnused()
-	if err := s.removing(func(inUse func(string) *note) error { return s.remove(img.ID, unnamed, inUse) }); err != nil {
-		return nil, nil, fmt.Errorf("removing %s: %w", ref, err)
+	removed := Removed{Untagged: img.Names}
+	err = s.removing(func(inUse func(string) *note) (err error) {
+		removed.Deleted, err = s.removeWhole(img, unnamed, inUse)
+		return err
+	})
+	if err != nil {
+		return Removed{}, fmt.Errorf("removing %s: %w", ref, err)
 	}
-	return img.Names, []string{img.ID}, nil
+	return removed, nil
+}
+
+// removeWhole removes an image that no index has, and with an index those of its images that nobody
+// else wants.
+func (s *Store) removeWhole(img *cs.Image, unnamed bool, inUse func(layer string) *note) ([]string, error) {
+	if !isIndex(img) {
+		of, err := s.indexesOf()
+		if err != nil {
+			return nil, err
+		}
+		if ids := of[img.ID]; len(ids) > 0 {
+			return nil, fmt.Errorf("%w: the index %.12s has it; remove that first", ErrInUse, ids[0])
+		}
+		return []string{img.ID}, s.remove(img.ID, unnamed, inUse)
+	}
+	instances, err := s.readIndex(img)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.remove(img.ID, unnamed, inUse); err != nil {
+		return nil, err
+	}
+	removed := []string{img.ID}
+	free, err := s.freed(img, instances)
+	for _, id := range free {
+		switch err := s.remove(id, false, inUse); {
+		case err == nil:
+			removed = append(removed, id)
+		case !errors.Is(err, ErrInUse): // what is in use stays, without a name
+			return removed, err
+		}
+	}
+	return removed, err
 }
 
 // remove removes an image that no container and no running build uses.
@@ -220,12 +270,12 @@ func describeContainer(c cs.Container) string {
 
 // matchingName is the one of an image's names that ref means.
 func (s *Store) matchingName(img *cs.Image, ref string) (string, error) {
-	ref, _ = unpin(ref)
+	ref, _ = imageref.Unpin(ref)
 	for _, name := range img.Names {
 		if named, err := s.cs.Image(name); err != nil || named.ID != img.ID {
 			continue
 		}
-		if full, err := Canonical(ref); err == nil && full == name {
+		if full, err := imageref.Canonical(ref); err == nil && full == name {
 			return name, nil
 		}
 		if parsed, err := reference.ParseNormalizedNamed(ref); err == nil && reference.TagNameOnly(parsed).String() == name {
@@ -244,41 +294,65 @@ type Commit struct {
 	Annotations map[string]string // of an OCI manifest
 }
 
-// CommitImage writes an image over layers that are in the store. The layers are
-// listed as uncompressed tars; they are compressed when they leave the machine. An
-// image that is there already, byte for byte, only gets the names.
-func (s *Store) CommitImage(ctx context.Context, c Commit) (Image, error) {
-	names, err := canonicalAll(c.Names)
-	if err != nil {
-		return Image{}, err
+// plannedImage is an image as Commit says that it is to be.
+type plannedImage struct {
+	top         string // layer
+	names       []string
+	config, raw []byte // raw is its manifest
+	created     time.Time
+}
+
+// planImage finds what an image is to be whose layers are in the store.
+func planImage(ctx context.Context, c Commit) (p plannedImage, err error) {
+	if p.names, err = canonicalAll(c.Names); err != nil {
+		return p, err
 	}
 	if err := c.Top.Wait(ctx); err != nil {
-		return Image{}, err
+		return p, err
 	}
 	var layers []*Layer
 	for l := c.Top; l != nil; l = l.Parent() {
+		if l.Gone() {
+			return p, fmt.Errorf("%w: the layer %s is not in the store", ErrNotFound, l.DiffID())
+		}
 		layers = append(layers, l)
 	}
 	slices.Reverse(layers)
 	diffIDs, times := make([]digest.Digest, len(layers)), make([]time.Time, len(layers))
 	for i, l := range layers {
 		if l.DiffID() == "" {
-			return Image{}, fmt.Errorf("layer %s has no known digest: pull its image again without zstd:chunked", l.ID())
+			return p, fmt.Errorf("layer %s has no known digest: pull its image again without zstd:chunked", l.ID())
 		}
 		diffIDs[i], times[i] = l.DiffID(), l.Created()
 	}
-	config, created, err := c.Config(diffIDs, times)
+	p.top = c.Top.ID()
+	if p.config, p.created, err = c.Config(diffIDs, times); err != nil {
+		return p, err
+	}
+	p.raw, err = makeManifest(p.config, layers, c.Docker, c.Annotations)
+	return p, err
+}
+
+// id is that of the image: of its configuration.
+func (p *plannedImage) id() string { return digest.FromBytes(p.config).Encoded() }
+
+// is says that an image of that id is the one, byte for byte.
+func (p *plannedImage) is(img *cs.Image) bool {
+	return img.TopLayer == p.top && currentDigest(img) == digest.FromBytes(p.raw)
+}
+
+// CommitImage writes an image over layers that are in the store. The layers are
+// listed as uncompressed tars; they are compressed when they leave the machine. An
+// image that is there already, byte for byte, only gets the names.
+func (s *Store) CommitImage(ctx context.Context, c Commit) (Image, error) {
+	p, err := planImage(ctx, c)
 	if err != nil {
 		return Image{}, err
 	}
-	raw, err := makeManifest(config, layers, c.Docker, c.Annotations)
-	if err != nil {
-		return Image{}, err
-	}
-	img, err := s.createImage(c.Top.ID(), config, raw, names, created)
+	img, err := s.createImage(p)
 	if errors.Is(err, cs.ErrImageUnknown) {
 		// It was there without a name, and was removed before it got one: it is made anew.
-		img, err = s.createImage(c.Top.ID(), config, raw, names, created)
+		img, err = s.createImage(p)
 	}
 	if err != nil {
 		if gone := s.Intact(c.Top); gone != nil {
@@ -288,26 +362,26 @@ func (s *Store) CommitImage(ctx context.Context, c Commit) (Image, error) {
 	return img, err
 }
 
-func (s *Store) createImage(top string, config, raw []byte, names []string, created time.Time) (Image, error) {
-	configDigest, manifestDigest := digest.FromBytes(config), digest.FromBytes(raw)
-	id, st := configDigest.Encoded(), &naming{Store: s.cs, names: names, of: s}
-	if img, err := s.cs.Image(id); err == nil && img.TopLayer == top && currentDigest(img) == manifestDigest {
+func (s *Store) createImage(p plannedImage) (Image, error) {
+	configDigest, manifestDigest := digest.FromBytes(p.config), digest.FromBytes(p.raw)
+	id, st := p.id(), &naming{Store: s.cs, names: p.names, of: s}
+	if img, err := s.cs.Image(id); err == nil && p.is(img) {
 		return s.name(st, id)
 	}
 	opts := &cs.ImageOptions{
-		CreationDate: created,
+		CreationDate: p.created,
 		Digest:       manifestDigest,
 		// What containers/image's storage transport keeps with an image.
 		Metadata: "{}",
 		BigData: []cs.ImageBigDataOption{
-			{Key: configDigest.String(), Data: config, Digest: configDigest},
-			{Key: cs.ImageDigestManifestBigDataNamePrefix + "-" + manifestDigest.String(), Data: raw, Digest: manifestDigest},
-			{Key: cs.ImageDigestBigDataKey, Data: raw, Digest: manifestDigest},
+			{Key: configDigest.String(), Data: p.config, Digest: configDigest},
+			{Key: cs.ImageDigestManifestBigDataNamePrefix + "-" + manifestDigest.String(), Data: p.raw, Digest: manifestDigest},
+			{Key: cs.ImageDigestBigDataKey, Data: p.raw, Digest: manifestDigest},
 		},
 	}
-	_, err := st.CreateImage(id, nil, top, "", opts)
+	_, err := st.CreateImage(id, nil, p.top, "", opts)
 	if errors.Is(err, cs.ErrDuplicateID) {
-		err = s.addManifest(id, raw, manifestDigest)
+		err = s.addManifest(id, p.raw, manifestDigest)
 	}
 	if err != nil {
 		return Image{}, fmt.Errorf("writing image %s: %w", id, err)
@@ -348,20 +422,20 @@ func (s *Store) addManifest(id string, raw []byte, d digest.Digest) error {
 }
 
 func makeManifest(config []byte, layers []*Layer, docker bool, annotations map[string]string) ([]byte, error) {
-	m := v1.Manifest{
+	m := imgspec.Manifest{
 		Versioned:   specs.Versioned{SchemaVersion: 2},
-		MediaType:   v1.MediaTypeImageManifest,
-		Config:      v1.Descriptor{MediaType: v1.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
-		Layers:      []v1.Descriptor{},
+		MediaType:   imgspec.MediaTypeImageManifest,
+		Config:      imgspec.Descriptor{MediaType: imgspec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))},
+		Layers:      []imgspec.Descriptor{},
 		Annotations: annotations,
 	}
-	layerType := v1.MediaTypeImageLayer
+	layerType := imgspec.MediaTypeImageLayer
 	if docker {
 		m.MediaType, m.Config.MediaType = manifest.DockerV2Schema2MediaType, manifest.DockerV2Schema2ConfigMediaType
 		layerType = manifest.DockerV2SchemaLayerMediaTypeUncompressed
 	}
 	for _, l := range layers {
-		m.Layers = append(m.Layers, v1.Descriptor{MediaType: layerType, Digest: l.DiffID(), Size: l.Size()})
+		m.Layers = append(m.Layers, imgspec.Descriptor{MediaType: layerType, Digest: l.DiffID(), Size: l.Size()})
 	}
 	return json.Marshal(m)
 }

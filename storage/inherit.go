@@ -11,8 +11,9 @@ import (
 )
 
 // inheritNothing takes from directories of the store what files that are made in them would
-// inherit: a default ACL, which also puts the umask out of force, and the set-group-ID bit.
-// Layers are made in and below them, and do not depend on where the store is.
+// inherit: the set-group-ID bit, and a default ACL, because of which the umask would not count
+// either. Layers are made in and below these directories, and must not come out different
+// because of where the store is.
 func inheritNothing(root *os.Root, names ...string) error {
 	for _, name := range names {
 		dir, err := root.Open(name)

@@ -37,6 +37,7 @@ func defaultACL(t testing.TB, dir string) {
 // one of a step, nor in one that is unpacked, also where the store is older than the ACL. It
 // is not parallel, for Free changes a list of the storage library that nothing guards.
 func TestStoreThatHandsDown(t *testing.T) {
+	ofOverlay(t)
 	for _, old := range []bool{false, true} {
 		root := t.TempDir()
 		dirs := []string{root}
@@ -46,7 +47,7 @@ func TestStoreThatHandsDown(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			dirs = append(dirs, filepath.Join(root, "overlay"), s.temp.Name(), filepath.Join(root, "oakum"), filepath.Join(root, "oakum/stub"))
+			dirs = append(dirs, filepath.Join(root, "overlay"), s.temp.Name(), filepath.Join(root, "oakum"))
 		}
 		for _, dir := range dirs {
 			defaultACL(t, dir)
@@ -76,10 +77,9 @@ func TestStoreThatHandsDown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stub := filepath.Join(root, "oakum/stub/etc")
 		for path, want := range map[string]string{
 			step.path: "40555 0:0", step.path + "/file": "100644 0:0", step.path + "/dir": "40755 0:0",
-			unpacked.path: "40555 0:0", unpacked.path + "/file": "104750 7:0", unpacked.path + "/dir": "40750 7:0", stub: "40755 0:0",
+			unpacked.path: "40555 0:0", unpacked.path + "/file": "104750 7:0", unpacked.path + "/dir": "40750 7:0",
 		} {
 			var st unix.Stat_t
 			if err := unix.Lstat(path, &st); err != nil {
@@ -110,7 +110,7 @@ func TestStoreIsClosed(t *testing.T) {
 		l := layer(t, s, nil, "f", "")
 		unpackedIn(t, s, "file")
 		commit(t, s, l, "app")
-		_, err := s.MakeLayer(t.Context(), nil, func(Staging) error {
+		_, err := makeLayer(t, s, nil, func(string) error {
 			closed(t, root, "")
 			return errors.New("looked at")
 		})

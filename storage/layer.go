@@ -17,14 +17,18 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/stringid"
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/internal/layertar"
+	"github.com/oakum-build/oakum/storage/remove"
 )
 
 // Layer is a layer of the store, or one that is being registered in it. Its files can
 // be mounted before that has finished. The nil Layer is the empty root.
 type Layer struct {
+	stream
 	id      string
 	parent  *Layer
-	gone    bool       // see Gone
+	gone    absence    // see Gone
 	mu      sync.Mutex // guards the following three
 	dir     *os.File   // O_PATH: survives the rename into place; nil when the path is known
 	path    string
@@ -32,9 +36,16 @@ type Layer struct {
 	notices []string      // set before MakeLayer returns
 	done    chan struct{} // closed when registered or failed
 	err     error
-	diffID  digest.Digest
-	size    int64
 	created time.Time
+	chain   digest.Digest // see Chain
+	dated   bool          // created, or that of a layer below, is not the store's: see LayerOf
+}
+
+// stream is what a layer is as a tar.
+type stream struct {
+	diffID digest.Digest
+	size   int64
+	ahead  bool // see Layer.Ahead
 }
 
 // ID is the layer's id in the store, "" for the nil Layer.
@@ -52,15 +63,6 @@ func (l *Layer) Parent() *Layer {
 	}
 	return l.parent
 }
-
-// LayerError is a layer that was filled and could not be written for good.
-type LayerError struct {
-	ID  string
-	Err error
-}
-
-func (e *LayerError) Error() string { return e.Err.Error() }
-func (e *LayerError) Unwrap() error { return e.Err }
 
 // failed is the error of a layer that was filled: that of the one below, if that has failed.
 func (l *Layer) failed(err error) error {
@@ -94,6 +96,10 @@ func (l *Layer) Size() int64 { return l.size }
 // Created is when the layer was registered.
 func (l *Layer) Created() time.Time { return l.created }
 
+// Ahead says whether the layer's tar was digested while its files were written, see Staging.Ahead. It is known
+// after Wait.
+func (l *Layer) Ahead() bool { return l.ahead }
+
 // Notices say what the files of a layer that MakeLayer made lost, for layers do not hold it.
 func (l *Layer) Notices() []string { return l.notices }
 
@@ -104,7 +110,7 @@ func (l *Layer) Lowers() ([]*os.File, error) {
 	for ; l != nil; l = l.parent {
 		f, err := l.open()
 		if err != nil {
-			CloseAll(dirs)
+			closeAll(dirs)
 			return nil, err
 		}
 		dirs = append(dirs, f)
@@ -195,64 +201,18 @@ func openPath(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// CloseAll closes files.
-func CloseAll(files []*os.File) {
+func closeAll(files []*os.File) {
 	for _, f := range files {
 		f.Close()
 	}
 }
 
-// Layer finds a layer of the store with its chain. The records are read once, since
-// every step of a cached build asks for one more layer on top of the last; whether a
-// known layer's files are still there is asked each time.
-func (s *Store) Layer(id string) (*Layer, error) {
-	if id == "" {
-		return nil, nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if known, err := s.chain(id); err == nil && known.present() {
-		return known, nil
-	}
-	all, err := s.cs.Layers()
-	if err != nil {
-		return nil, err
-	}
-	s.chains, s.records = map[string]*Layer{}, make(map[string]*cs.Layer, len(all))
-	for i := range all {
-		s.records[all[i].ID] = &all[i]
-	}
-	return s.chain(id)
-}
-
-// chain makes the Layer of a record and of those below it. The caller holds s.mu.
-func (s *Store) chain(id string) (*Layer, error) {
-	if known := s.chains[id]; known != nil || id == "" {
-		return known, nil
-	}
-	record := s.records[id]
-	if record == nil {
-		return nil, fmt.Errorf("layer %s: %w", id, cs.ErrLayerUnknown)
-	}
-	parent, err := s.chain(record.Parent)
-	if err != nil {
-		return nil, err
-	}
-	path, err := s.diffDir(id)
-	if err != nil {
-		return nil, fmt.Errorf("layer %s: %w", id, err)
-	}
-	done := make(chan struct{})
-	close(done)
-	l := &Layer{id: id, parent: parent, path: path, done: done,
-		diffID: record.UncompressedDigest, size: record.UncompressedSize, created: record.Created}
-	s.chains[id] = l
-	return l, nil
-}
-
 // diffDir is where a layer's files are. The driver is asked itself, for the store's
 // method would lock the store for writing.
 func (s *Store) diffDir(id string) (string, error) {
+	if s.cs == nil {
+		return filepath.Join(s.layersHome(), id, "diff"), nil
+	}
 	driver, err := s.cs.GraphDriver()
 	if err != nil {
 		return "", err
@@ -268,35 +228,67 @@ func (s *Store) diffDir(id string) (string, error) {
 // directory for overlay beside it, on the same file system.
 type Staging struct {
 	Upper, Work string
+
+	making *making
 }
+
+// Plain says that Upper is filled as it stands, not through an overlay mount: nothing in it is a
+// mark of overlay's, whatever it looks like.
+func (s Staging) Plain() { s.making.plain = true }
+
+// Ahead is told what is written below Upper, in the order of the layer's tar (each directory before what is in it,
+// names sorted), so that the layer's files need not be read again for its digest. It need not be told all, and
+// may be told what is not so: if in the end the directory is another, it is read.
+// It is nil, which takes nothing, where it cannot be made.
+func (s Staging) Ahead() *layertar.Ahead { return s.making.aheadNow() }
+
+// Temp makes a directory beside Upper, which goes as soon as the layer is registered or given up.
+func (s Staging) Temp() (string, error) { return os.MkdirTemp(filepath.Dir(s.Upper), "temp-") }
 
 // MakeLayer makes a layer on top of parent. It calls fill with a fresh staging
 // directory, and returns as soon as fill has; the digest and the registration go on
 // beside what the caller does next (Layer.Wait). When fill fails, or registering
 // does, nothing is left. When parent or a layer below has been removed meanwhile, it fails
 // with ErrRemoved, whatever fill says, for fill has not seen what it should.
-// does, nothing is left. What fill made is what every reader of the layer will see: a
-// file that a layer cannot hold is ErrUnfit, and what layers do not hold of a file is
+// Nobody removes the layer before a Use of it has ended, or the Store is closed.
+// What fill made is what every reader of the layer will see: a
+// file that a layer cannot hold is tarfilter.ErrUnfit, and what layers do not hold of a file is
 // undone and told by Layer.Notices.
 func (s *Store) MakeLayer(ctx context.Context, parent *Layer, fill func(Staging) error) (*Layer, error) {
+	if s.Driver() != DriverOverlay {
+		return nil, fmt.Errorf("%w: a layer is made as a directory with the driver overlay alone, not with %s", ErrDriver, s.Driver())
+	}
+	m := s.making(parent)
+	m.fill = fill
+	return s.makeLayer(m, m.make)
+}
+
+func (s *Store) making(parent *Layer) *making {
 	l := &Layer{id: stringid.GenerateRandomID(), parent: parent, done: make(chan struct{})}
-	filled := make(chan error, 1)
-	m := &making{store: s, layer: l, fill: fill, filled: filled}
+	return &making{store: s, layer: l, filled: make(chan error, 1)}
+}
+
+// makeLayer calls create for a fresh directory, and returns when that has called m.hasFilled.
+func (s *Store) makeLayer(m *making, create makeFunc) (*Layer, error) {
+	l := m.layer
+	s.made(l)
 	go func() {
 		defer close(l.done)
-		l.err = s.register(l, m)
+		if l.err = s.register(l, create); l.err != nil {
+			s.notMade(l)
+		}
 		if l.err != nil && m.isFilled {
 			l.err = l.failed(l.err)
 		}
 		select {
-		case filled <- l.err:
+		case m.filled <- l.err:
 		default:
 		}
 	}()
-	if err := <-filled; err != nil {
+	if err := <-m.filled; err != nil {
 		<-l.done
 		l.settle("")
-		if lost := s.Intact(parent); lost != nil {
+		if lost := s.Intact(l.parent); lost != nil {
 			return nil, lost // and so the rest
 		}
 		return nil, err
@@ -316,7 +308,10 @@ func (l *Layer) settle(path string) {
 	}
 }
 
-func (s *Store) register(l *Layer, m *making) error {
+// makeFunc fills a directory and gives what containers/storage needs to take over what is in it.
+type makeFunc func(dir string) (*graphdriver.DriverWithDifferOutput, error)
+
+func (s *Store) register(l *Layer, create makeFunc) error {
 	scratch, err := s.Scratch()
 	if err != nil {
 		return err
@@ -325,13 +320,19 @@ func (s *Store) register(l *Layer, m *making) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = removePath(dir) }() // or Close does
-	out, err := m.make(dir)
+	defer func() { _ = remove.Path(dir) }() // or Close does
+	out, err := create(dir)
 	if err != nil {
 		return err
 	}
-	if err := l.parent.Wait(context.Background()); err != nil {
-		return errors.Join(err, out.TarSplit.Close())
+	if err = l.parent.Wait(context.Background()); err == nil {
+		err = s.noteMade(l)
+	}
+	if err != nil {
+		if out.TarSplit != nil {
+			err = errors.Join(err, out.TarSplit.Close())
+		}
+		return err
 	}
 	got, err := s.cs.ApplyStagedLayer(cs.ApplyStagedLayerOptions{
 		ID: l.id, ParentLayer: l.parent.ID(), DiffOutput: out, DiffOptions: &graphdriver.ApplyDiffWithDifferOpts{},
@@ -344,11 +345,13 @@ func (s *Store) register(l *Layer, m *making) error {
 		return fmt.Errorf("registering the layer: %w", err)
 	}
 	l.created, l.diffID, l.size = got.Created, out.UncompressedDigest, out.Size
+	l.chain = chainOf(l.parent, l.id, l.diffID)
 	path, err := s.diffDir(l.id)
 	if err != nil {
 		return err
 	}
 	l.settle(path)
+	s.indexMade(got)
 	return nil
 }
 
@@ -360,8 +363,11 @@ type making struct {
 	store    *Store
 	layer    *Layer
 	fill     func(Staging) error
-	filled   chan<- error
+	filled   chan error
 	isFilled bool // of register's goroutine
+	plain    bool // see Staging.Plain
+	ahead    *layertar.Ahead
+	split    *split // of ahead
 }
 
 // make fills dir/diff and gives what containers/storage needs to take it over.
@@ -370,7 +376,8 @@ func (m *making) make(dir string) (*graphdriver.DriverWithDifferOutput, error) {
 	if err := errors.Join(os.Mkdir(upper, rootMode), os.Mkdir(work, 0o700)); err != nil {
 		return nil, err
 	}
-	if err := m.fill(Staging{Upper: upper, Work: work}); err != nil {
+	defer m.giveUp()
+	if err := m.fill(Staging{Upper: upper, Work: work, making: m}); err != nil {
 		return nil, err
 	}
 	opened, err := openPath(upper)
@@ -382,19 +389,24 @@ func (m *making) make(dir string) (*graphdriver.DriverWithDifferOutput, error) {
 		opened.Close()
 		return nil, err
 	}
-	m.layer.mu.Lock()
-	m.layer.dir = opened
-	m.layer.mu.Unlock()
-	m.isFilled = true
-	m.filled <- nil
-	if err := removePath(work); err != nil {
+	m.hasFilled(opened)
+	if err := remove.Path(work); err != nil {
 		return nil, err
 	}
-	out, err := m.store.digestLayer(opened, m.layer.parent, attrs)
+	out, err := m.digest(opened, attrs)
 	if err != nil {
 		return nil, fmt.Errorf("digesting the layer: %w", err)
 	}
 	mode := rootMode
 	out.Target, out.RootDirMode = upper, &mode
 	return &out, nil
+}
+
+// hasFilled lets the caller of MakeLayer go on with the layer, whose directory is dir.
+func (m *making) hasFilled(dir *os.File) {
+	m.layer.mu.Lock()
+	m.layer.dir = dir
+	m.layer.mu.Unlock()
+	m.isFilled = true
+	m.filled <- nil
 }

@@ -15,19 +15,19 @@ func TestLayerError(t *testing.T) {
 	below := layer(t, s, nil, "f", "")
 	fault := errors.New("fault")
 	var failed *LayerError
-	if _, err := s.MakeLayer(t.Context(), nil, func(Staging) error { return fault }); !errors.Is(err, fault) || errors.As(err, &failed) {
+	if _, err := makeLayer(t, s, nil, func(string) error { return fault }); !errors.Is(err, fault) || errors.As(err, &failed) {
 		t.Errorf("got %v", err)
 	}
-	l, err := s.MakeLayer(t.Context(), below, func(Staging) error { return s.cs.DeleteLayer(below.ID()) })
+	l, err := makeLayer(t, s, below, func(string) error { return s.cs.DeleteLayer(below.ID()) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	above, err := s.MakeLayer(t.Context(), l, func(Staging) error { return nil })
+	above, err := makeLayer(t, s, l, func(string) error { return nil })
 	if err == nil {
 		err = above.Wait(t.Context())
 	}
 	for _, err := range []error{l.Wait(t.Context()), err} {
-		if !errors.As(err, &failed) || failed.ID != l.ID() {
+		if !errors.As(err, &failed) || failed.Layer != l.ID() {
 			t.Errorf("got %v, want the error of %s", err, l.ID())
 		}
 	}

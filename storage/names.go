@@ -3,10 +3,10 @@
 package storage
 
 import (
-	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 
 	"go.podman.io/image/v5/docker/reference"
@@ -14,54 +14,36 @@ import (
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
 	cs "go.podman.io/storage"
+	"go.podman.io/storage/pkg/homedir"
+	"go.podman.io/storage/pkg/unshare"
+
+	"github.com/oakum-build/oakum/storage/imageref"
+	"github.com/oakum-build/oakum/storage/registry"
 )
 
-// Errors to branch on.
-var (
-	ErrNotFound  = errors.New("image not found")
-	ErrReference = errors.New("invalid image reference")
-	ErrInUse     = errors.New("image is in use")
-	ErrRegistry  = errors.New("registry request failed")
-)
-
-var hexID = regexp.MustCompile(`^[0-9a-f]{3,64}$`)
-
-// Canonical is the full name under which an image called name is stored: with a
-// registry ("localhost" when it names none, as Buildah and Podman do) and a tag.
-func Canonical(name string) (string, error) {
-	named, err := reference.ParseNormalizedNamed(name)
-	if err != nil {
-		return "", fmt.Errorf("%w %q: %w", ErrReference, name, err)
-	}
-	if _, digested := named.(reference.Digested); digested {
-		return "", fmt.Errorf("%w %q: an image cannot be given a name with a digest", ErrReference, name)
-	}
-	if shortnames.IsShortName(name) {
-		if named, err = reference.ParseNormalizedNamed("localhost/" + name); err != nil {
-			return "", fmt.Errorf("%w %q: %w", ErrReference, name, err)
-		}
-	}
-	return reference.TagNameOnly(named).String(), nil
+// hexID says whether a text can be an id, or the beginning of one.
+func hexID(text string) bool {
+	return len(text) >= 3 && len(text) <= 64 && strings.Trim(text, "0123456789abcdef") == ""
 }
 
 // find looks an image up by name, short name, id, id prefix, name@digest or
 // name:tag@digest, where the digest counts.
 func (s *Store) find(ref string) (*cs.Image, error) {
-	ref, _ = unpin(strings.TrimPrefix(ref, ownStore))
+	ref, _ = imageref.Unpin(strings.TrimPrefix(ref, imageref.OwnStore))
 	if ref == "" {
-		return nil, fmt.Errorf("%w: it is empty", ErrReference)
+		return nil, fmt.Errorf("%w: it is empty", imageref.ErrInvalid)
 	}
 	byID := strings.TrimPrefix(ref, "sha256:")
-	if hexID.MatchString(byID) {
+	if hexID(byID) {
 		// Store.Image also takes id prefixes, and names as they stand.
-		if img, err := s.cs.Image(byID); err == nil {
+		if img, err := s.catalog.Image(byID); err == nil {
 			return img, nil
 		}
 	}
 	if _, err := reference.Parse(ref); err != nil {
-		return nil, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
+		return nil, fmt.Errorf("%w %q: %w", imageref.ErrInvalid, ref, err)
 	}
-	names, err := withAliases(s, registriesConf(), func(sys *types.SystemContext) ([]reference.Named, error) { return shortnames.ResolveLocally(sys, ref) })
+	names, err := withAliases(s, registry.Access{}.SystemContext(), func(sys *types.SystemContext) ([]reference.Named, error) { return shortnames.ResolveLocally(sys, ref) })
 	if err != nil {
 		return nil, fmt.Errorf("looking up %q in registries.conf: %w", ref, err)
 	}
@@ -80,14 +62,14 @@ func (s *Store) find(ref string) (*cs.Image, error) {
 func (s *Store) findNamed(named reference.Named) (*cs.Image, error) {
 	digested, ok := named.(reference.Digested)
 	if !ok {
-		return s.cs.Image(reference.TagNameOnly(named).String())
+		return s.catalog.Image(reference.TagNameOnly(named).String())
 	}
-	images, err := s.cs.ImagesByDigest(digested.Digest())
+	images, err := s.catalog.ImagesByDigest(digested.Digest())
 	if err != nil {
 		return nil, err
 	}
 	for _, img := range images {
-		for _, name := range append(img.Names, img.NamesHistory...) {
+		for _, name := range slices.Concat(img.Names, img.NamesHistory) {
 			if n, err := reference.ParseNormalizedNamed(name); err == nil && n.Name() == named.Name() {
 				return img, nil
 			}
@@ -103,7 +85,7 @@ func (s *Store) findNamed(named reference.Named) (*cs.Image, error) {
 func (s *Store) remoteNames(sys *types.SystemContext, ref string) ([]reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return nil, fmt.Errorf("%w %q: %w", ErrReference, ref, err)
+		return nil, fmt.Errorf("%w %q: %w", imageref.ErrInvalid, ref, err)
 	}
 	if !shortnames.IsShortName(ref) {
 		return []reference.Named{reference.TagNameOnly(named)}, nil
@@ -124,7 +106,7 @@ func (s *Store) remoteNames(sys *types.SystemContext, ref string) ([]reference.N
 	case err != nil && len(registries) == 0 && origin == "":
 		return []reference.Named{reference.TagNameOnly(named)}, nil
 	case err != nil && len(registries) == 0:
-		return nil, fmt.Errorf("%w %q: it names no registry, and %s lists none to search; write it in full, such as %s", ErrReference, ref, origin, reference.TagNameOnly(named))
+		return nil, fmt.Errorf("%w %q: it names no registry, and %s lists none to search; write it in full, such as %s", imageref.ErrInvalid, ref, origin, reference.TagNameOnly(named))
 	case err != nil:
 		return nil, fmt.Errorf("looking up %q in registries.conf: %w", ref, err)
 	}
@@ -134,20 +116,37 @@ func (s *Store) remoteNames(sys *types.SystemContext, ref string) ([]reference.N
 		names, choices = append(names, c.Value), append(choices, c.Value.String())
 	}
 	if mode == types.ShortNameModeEnforcing && len(names) > 1 {
-		return nil, fmt.Errorf("%w %q: it names no registry, and short-name-mode is enforcing in registries.conf; write which one is meant: %s", ErrReference, ref, strings.Join(choices, ", "))
+		return nil, fmt.Errorf("%w %q: it names no registry, and short-name-mode is enforcing in registries.conf; write which one is meant: %s", imageref.ErrInvalid, ref, strings.Join(choices, ", "))
 	}
 	return names, nil
 }
 
-// withAliases looks something up with the user's own aliases of short names. Where their
-// file or its lock can be neither read nor made, as with a home that is read-only, those of
-// registries.conf alone count.
+// withAliases looks something up with the user's own aliases of short names, if there are any. Where their file
+// or its lock can be neither read nor made, as with a home that is read-only, those of
+// registries.conf alone count. Nothing is made outside of the store, not even a lock of what is not there.
 func withAliases[T any](s *Store, sys *types.SystemContext, look func(*types.SystemContext) (T, error)) (T, error) {
-	found, err := look(sys)
-	if err == nil {
-		return found, nil
+	if hasAliases() {
+		found, err := look(sys)
+		if err == nil {
+			return found, nil
+		}
 	}
 	without := *sys
-	without.UserShortNameAliasConfPath = filepath.Join(s.cs.RunRoot(), "short-name-aliases.conf")
+	without.UserShortNameAliasConfPath = filepath.Join(s.private.Name(), aliases)
 	return look(&without)
+}
+
+// aliases is the name of a file of aliases of short names, see containers-registries.conf(5).
+const aliases = "short-name-aliases.conf"
+
+// hasAliases says whether there is a file of aliases that Podman has made for this user.
+func hasAliases() bool {
+	cache, err := "/var/cache", error(nil)
+	if unshare.GetRootlessUID() != 0 {
+		cache, err = homedir.GetCacheHome()
+	}
+	if err == nil {
+		_, err = os.Stat(filepath.Join(cache, "containers", aliases))
+	}
+	return err == nil
 }

@@ -12,11 +12,14 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	cs "go.podman.io/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/imageref"
 )
 
-// naming is the store for who makes one image: it is made with its names, in one write.
-// Without a name it would be fair game for podman image prune, which removes by id what had
-// no name when it looked, whatever has happened since. containers/image names only afterwards.
+// naming is the store as containers/image sees it while it makes one image. containers/image
+// makes an image without a name, and names it afterwards. In between, podman image prune may
+// look: it lists the images without a name and then removes them by id, even if one has got a name
+// since. So naming makes the image with its names, in one write.
 type naming struct {
 	cs.Store
 	of      *Store
@@ -24,10 +27,13 @@ type naming struct {
 	standIn string // the name that the image was made with, when another had one of names
 }
 
-// CreateImage makes the image with its names. A name that another image has can only be
-// taken from it afterwards; until then the image has the name by its digest, which is
-// true, should this process be killed.
+// CreateImage makes the image with its names. When another image has one of them, it can only be
+// taken from that one afterwards, by AddNames. Until then the image has a name of its own digest,
+// NAME@sha256:..., which is true even if this process is killed and it stays.
 func (n *naming) CreateImage(id string, names []string, layer, metadata string, opts *cs.ImageOptions) (*cs.Image, error) {
+	if err := n.of.syncFiles(); err != nil {
+		return nil, err
+	}
 	names = append(slices.Clone(n.names), names...)
 	img, err := n.Store.CreateImage(id, names, layer, metadata, opts)
 	if !errors.Is(err, cs.ErrDuplicateName) {
@@ -35,7 +41,7 @@ func (n *naming) CreateImage(id string, names []string, layer, metadata string, 
 	}
 	named, err := reference.ParseNormalizedNamed(names[0])
 	if err != nil {
-		return nil, fmt.Errorf("%w %q: %w", ErrReference, names[0], err)
+		return nil, fmt.Errorf("%w %q: %w", imageref.ErrInvalid, names[0], err)
 	}
 	d := opts.Digest
 	if d == "" {
@@ -45,20 +51,23 @@ func (n *naming) CreateImage(id string, names []string, layer, metadata string, 
 	return n.Store.CreateImage(id, []string{n.standIn}, layer, metadata, opts)
 }
 
-// settled is how long an image that was without a name is watched once it has one: whoever
-// prunes removes it by its id if it had none when they looked.
+// settled is how long AddNames waits before it looks whether an image that had no name is still
+// there. Another program that prunes may have listed it before it got one, and removes it
+// within that time.
 const settled = 100 * time.Millisecond
 
-// AddNames gives the image the names that it lacks, while no other oakum removes images. It
-// fails with ErrImageUnknown when the image goes all the same.
+// AddNames gives the image the names that it lacks. Other processes of oakum remove no images
+// meanwhile. If another program removes it all the same, the error is ErrImageUnknown.
 func (n *naming) AddNames(id string, names []string) error {
 	unnamed, err := n.addNames(id, names)
-	if err != nil || !unnamed {
+	if err == nil && unnamed {
+		time.Sleep(settled)
+		_, err = n.Image(id)
+	}
+	if err != nil {
 		return err
 	}
-	time.Sleep(settled)
-	_, err = n.Image(id)
-	return err
+	return n.of.syncImages()
 }
 
 func (n *naming) addNames(id string, names []string) (unnamed bool, err error) {

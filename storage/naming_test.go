@@ -12,6 +12,10 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	cs "go.podman.io/storage"
+
+	"github.com/oakum-build/oakum/storage/imageref"
+	"github.com/oakum-build/oakum/storage/platform"
+	"github.com/oakum-build/oakum/storage/registry"
 )
 
 // watched is a store that looks at an image after each change of it, as podman image
@@ -48,13 +52,22 @@ func (w watched) RemoveNames(id string, names []string) error {
 	return err
 }
 
+// through has a store use another one below it, also when it marks by itself which layers are in use.
+func through(s *Store, below cs.Store) {
+	s.uses.keeping.Lock()
+	defer s.uses.keeping.Unlock()
+	s.uses.mu.Lock()
+	defer s.uses.mu.Unlock()
+	s.cs = below
+}
+
 // An image is at no moment without a name, so that nothing that removes images without
 // names can take it: not one that is built, nor one that is pulled, also where another
 // image has the name before.
 func TestNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	s.cs = watched{s.cs, t}
+	through(s, watched{s.cs, t})
 	l := layer(t, s, nil, "f", "")
 	made := func(author string, names ...string) Image {
 		t.Helper()
@@ -68,7 +81,7 @@ func TestNamedAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, n := range names {
-			names[i], _ = Canonical(n)
+			names[i], _ = imageref.Canonical(n)
 		}
 		if has := slices.Sorted(slices.Values(img.Names)); !slices.Equal(has, slices.Sorted(slices.Values(names))) {
 			t.Errorf("%s has the names %v, want %v", author, img.Names, names)
@@ -83,14 +96,14 @@ func TestNamedAtOnce(t *testing.T) {
 	}
 
 	archive := "oci-archive:" + filepath.Join(t.TempDir(), "a")
-	if _, err := s.Push(t.Context(), "app", archive+":localhost/app:latest", "", Access{}); err != nil {
+	if _, err := s.Push(t.Context(), "app", archive+":localhost/app:latest", PushOptions{}, registry.Access{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Remove(second.ID, true, false); err != nil {
+	if _, err := s.Remove(second.ID, true, false); err != nil {
 		t.Fatal(err)
 	}
 	made("third", "app")
-	pulled, err := s.Pull(t.Context(), archive, Platform{}, Access{})
+	pulled, err := s.Pull(t.Context(), archive, platform.Platform{}, registry.Access{})
 	if err != nil || pulled.ID != second.ID || !slices.Equal(pulled.Names, []string{"localhost/app:latest"}) {
 		t.Errorf("pulled %+v, %v; want %s", pulled, err, second.ID)
 	}
@@ -135,9 +148,9 @@ func TestPrunedBeforeItIsNamed(t *testing.T) {
 	}{{kept, false}, {kept, true}, {alone, true}} {
 		unnamed := commit(t, s, test.top)
 		plain := s.cs
-		s.cs = &pruning{plain, unnamed.ID, test.named}
+		through(s, &pruning{plain, unnamed.ID, test.named})
 		img, err := s.CommitImage(t.Context(), Commit{Top: test.top, Names: []string{"app"}, Config: config})
-		s.cs = plain
+		through(s, plain)
 		if test.top == alone {
 			if !errors.Is(err, ErrRemoved) {
 				t.Errorf("got %v", err)

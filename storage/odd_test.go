@@ -60,6 +60,7 @@ func (c *counter) Write(p []byte) (int, error) { *c += counter(len(p)); return l
 // Whatever a file system can hold comes out of the store as the same stream that was
 // digested.
 func TestLayerOfOddFiles(t *testing.T) {
+	ofOverlay(t)
 	t.Parallel()
 	long := strings.Repeat("n", 255)
 	deep := strings.Repeat("d/", 150) + long

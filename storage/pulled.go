@@ -4,9 +4,7 @@ package storage
 
 import (
 	"compress/gzip"
-	"os"
 	"path"
-	"path/filepath"
 	"time"
 
 	tarsplit "github.com/vbatts/tar-split/tar/storage"
@@ -14,9 +12,9 @@ import (
 	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
-// PulledNotices say what the layers of an image that have come into the store since a time have
-// that was left out of their files. It only reads the headers, which the
-// store keeps beside each layer.
+// PulledNotices are sentences on what was left out when the layers of an image were unpacked. Only
+// layers that have come into the store since a time count. It reads the headers of the
+// layers' tars, which the store keeps beside each layer, and no files.
 func (s *Store) PulledNotices(img Image, since time.Time) []string {
 	var out tarfilter.LeftOut
 	for id := img.TopLayer; id != ""; {
@@ -32,14 +30,11 @@ func (s *Store) PulledNotices(img Image, since time.Time) []string {
 	return out.Notices()
 }
 
-// strippedOf finds the files of a layer whose headers have attributes of storage drivers.
+// strippedOf adds to out the files of a layer whose headers have attributes that storage drivers
+// use for themselves, and that were therefore not unpacked.
 func (s *Store) strippedOf(id string, out *tarfilter.LeftOut) {
-	root := s.cs.GraphRoot()
-	if images := s.cs.ImageStore(); images != "" {
-		root = images
-	}
-	f, err := os.Open(filepath.Join(root, s.cs.GraphDriverName()+"-layers", id+".tar-split.gz"))
-	if err != nil {
+	f, err := s.splitTar(id)
+	if err != nil || f == nil {
 		return
 	}
 	defer f.Close()

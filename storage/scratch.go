@@ -12,21 +12,21 @@ import (
 
 	"go.podman.io/storage/pkg/stringid"
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/remove"
 )
 
-// A process's scratch directory is <id> in <root>/overlay/tempdirs/oakum, with the file
-// <id>.lock beside it that the process has locked as long as it lives, and in which its
-// note is (see use.go). What nobody has locked is of a process that was killed. It is
-// there because layers are renamed from it: containers/storage mounts <root>/overlay over
-// itself, and takes what it does not know in there for layers.
+// Each process has a scratch directory <id> in <root>/<driver>/tempdirs/oakum, and beside it the
+// file <id>.lock. The process keeps that locked for as long as it lives, and writes its note
+// into it (see use.go). A file that nobody has locked is of a process that was killed.
+//
+// The place is below <root>/overlay because layers are renamed from there into <root>/overlay,
+// which containers/storage mounts over itself: between two mounts nothing can be renamed. It is
+// in tempdirs because the library takes every other directory in <root>/overlay for a layer.
 
 // openTemp makes and opens the directory of scratch directories, and sweeps it.
 func (s *Store) openTemp() error {
-	root := s.cs.GraphRoot()
-	if images := s.cs.ImageStore(); images != "" {
-		root = images // where layers are
-	}
-	dir := filepath.Join(root, "overlay", "tempdirs", "oakum")
+	dir := s.tempDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (s *Store) openTemp() error {
 	if s.temp, err = os.OpenRoot(dir); err != nil {
 		return err
 	}
-	layers, err := os.OpenRoot(filepath.Join(root, "overlay"))
+	layers, err := os.OpenRoot(filepath.Join(s.layersRoot(), s.Driver()))
 	if err != nil {
 		return err
 	}
@@ -43,6 +43,11 @@ func (s *Store) openTemp() error {
 		return err
 	}
 	return s.sweepScratch()
+}
+
+// tempDir is where the scratch directories are, beside the layers.
+func (s *Store) tempDir() string {
+	return filepath.Join(s.layersRoot(), s.Driver(), "tempdirs", "oakum")
 }
 
 // scratch is a process's locked file and scratch directory, once they are made.
@@ -69,6 +74,19 @@ func (s *Store) Scratch() (string, error) {
 	return filepath.Join(s.temp.Name(), s.scratch.name), nil
 }
 
+// ScratchDir makes a directory in Scratch whose name begins with a prefix. done removes it with
+// all in it, whatever commands have put there.
+func (s *Store) ScratchDir(prefix string) (dir string, done func() error, err error) {
+	scratch, err := s.Scratch()
+	if err != nil {
+		return "", nil, err
+	}
+	if dir, err = os.MkdirTemp(scratch, prefix); err != nil {
+		return "", nil, err
+	}
+	return dir, func() error { return remove.Path(dir) }, nil
+}
+
 // owner is the process's locked file, which is made when it is first asked for.
 func (s *Store) owner() (*os.File, error) {
 	s.mu.Lock()
@@ -81,7 +99,8 @@ func (s *Store) owner() (*os.File, error) {
 	return s.scratch.lock, nil
 }
 
-// makeOwner tries again when a sweep saw the file before it was locked and removed it.
+// makeOwner makes the process's file and locks it. Another process that sweeps may see the file
+// before it is locked, and remove it as one of a dead process: then another one is made.
 func (s *Store) makeOwner() error {
 	for {
 		name := stringid.GenerateRandomID()[:16]
@@ -104,13 +123,13 @@ func (s *Store) makeOwner() error {
 	}
 }
 
-// closeScratch removes the process's scratch directory and its file. The file stays for the
-// next process while the directory cannot be removed.
+// closeScratch removes the process's scratch directory and its file. If the directory cannot be
+// removed, the file stays too, so that the next process finds both and tries again.
 func (s *Store) closeScratch() error {
 	if s.scratch.lock == nil {
 		return nil
 	}
-	return errors.Join(s.removeScratch(s.scratch.name), s.scratch.lock.Close())
+	return errors.Join(s.removeScratch(s.scratch.name), closeLock(s.scratch.lock))
 }
 
 func (s *Store) removeScratch(name string) error {
@@ -119,10 +138,10 @@ func (s *Store) removeScratch(name string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := removeTree(dir, name); err != nil {
+	if err := remove.Force(dir, name); err != nil {
 		return err
 	}
-	return unlink(dir, name+".lock")
+	return remove.Force(dir, name+".lock")
 }
 
 // sweepScratch removes what processes that have died left. What cannot be removed is
@@ -136,7 +155,7 @@ func (s *Store) sweepScratch() error {
 		if !e.IsDir() {
 			continue
 		}
-		// The file is there before the directory, and goes after it.
+		// The file is made before the directory and removed after it, so that none is half made.
 		if _, err := s.temp.Stat(e.Name() + ".lock"); errors.Is(err, fs.ErrNotExist) {
 			_ = s.removeScratch(e.Name())
 		}

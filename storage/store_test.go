@@ -3,29 +3,48 @@
 package storage
 
 import (
+	"archive/tar"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
+	cs "go.podman.io/storage"
+
+	"github.com/oakum-build/oakum/storage/registry"
 )
 
 // usernsEnv is set where an ordinary user's tests run as root of a user namespace, for
-// nothing else may open a store.
+// nothing else may open a store with the driver overlay.
 const usernsEnv = "OAKUM_TEST_USERNS"
 
+// driverEnv is set where the tests run with the driver tree: as the user that has called them, and
+// in no namespace.
+const driverEnv = "OAKUM_TEST_DRIVER"
+
+// TestMain runs the tests with the driver tree in a process of their own, and then with overlay in
+// this one.
 func TestMain(m *testing.M) {
 	if Helper(os.Exit) {
 		return
 	}
 	syscall.Umask(0o022) // as the worker has it
+	if driver() == DriverTree {
+		os.Exit(m.Run())
+	}
+	if os.Getenv(usernsEnv) == "" {
+		withTree()
+	}
 	if os.Geteuid() == 0 {
 		os.Exit(m.Run())
 	}
@@ -40,12 +59,46 @@ func TestMain(m *testing.M) {
 	os.Exit(1)
 }
 
+// withTree runs the tests with the driver tree, and ends the process when they fail.
+func withTree() {
+	// These files are of the tests with overlay.
+	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool {
+		return strings.HasPrefix(arg, "-test.testlogfile=") || strings.HasPrefix(arg, "-test.coverprofile=")
+	})
+	c := exec.Command(os.Args[0], args...)
+	c.Env = append(os.Environ(), driverEnv+"="+DriverTree)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		fmt.Printf("with the driver tree:\n%s\n%v\n", out, err)
+		os.Exit(1)
+	}
+}
+
+// driver is the driver of the stores of tests.
+func driver() string { return cmp.Or(os.Getenv(driverEnv), DriverOverlay) }
+
+// ofOverlay is called by tests of what there is with the driver overlay alone.
+func ofOverlay(t *testing.T) {
+	if driver() != DriverOverlay {
+		t.Skip("of the driver overlay alone")
+	}
+}
+
+// ofTree is called by tests of what there is with the driver tree alone.
+func ofTree(t *testing.T) {
+	if driver() != DriverTree {
+		t.Skip("of the driver tree alone")
+	}
+}
+
+// options are those of a store of a test.
+func options(root string) Options {
+	return Options{Root: root, Driver: driver(), Rootless: os.Getenv(usernsEnv) != ""}
+}
+
 func open(t testing.TB) *Store {
 	t.Helper()
-	s, err := Open(Options{Root: t.TempDir(), Rootless: os.Getenv(usernsEnv) != ""})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openIn(t, t.TempDir())
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -57,7 +110,7 @@ func open(t testing.TB) *Store {
 // openIn opens a store that the test closes.
 func openIn(t testing.TB, root string) *Store {
 	t.Helper()
-	s, err := Open(Options{Root: root, Rootless: os.Getenv(usernsEnv) != ""})
+	s, err := Open(options(root))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,8 +120,8 @@ func openIn(t testing.TB, root string) *Store {
 // layer makes a layer with one file.
 func layer(t testing.TB, s *Store, parent *Layer, name, text string) *Layer {
 	t.Helper()
-	l, err := s.MakeLayer(t.Context(), parent, func(st Staging) error {
-		return os.WriteFile(filepath.Join(st.Upper, name), []byte(text), 0o644)
+	l, err := makeLayer(t, s, parent, func(dir string) error {
+		return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)
 	})
 	if err == nil {
 		err = l.Wait(t.Context())
@@ -76,7 +129,23 @@ func layer(t testing.TB, s *Store, parent *Layer, name, text string) *Layer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Use(l).Close() // as a stage, which has moved on
 	return l
+}
+
+// makeLayer makes a layer of what fill puts into a directory.
+func makeLayer(t testing.TB, s *Store, parent *Layer, fill func(dir string) error) (*Layer, error) {
+	if s.Driver() == DriverOverlay {
+		return s.MakeLayer(t.Context(), parent, func(st Staging) error { return fill(st.Upper) })
+	}
+	return s.MakeTar(t.Context(), parent, func(w io.Writer) ([]string, error) {
+		dir := t.TempDir()
+		if err := fill(dir); err != nil {
+			return nil, err
+		}
+		out := tar.NewWriter(w)
+		return nil, errors.Join(out.AddFS(os.DirFS(dir)), out.Close())
+	})
 }
 
 // commit makes an image of a layer.
@@ -95,6 +164,7 @@ func config(diffIDs []digest.Digest, created []time.Time) (json.RawMessage, time
 }
 
 func TestMakeLayer(t *testing.T) {
+	ofOverlay(t)
 	t.Parallel()
 	s := open(t)
 	one := layer(t, s, nil, "f", "one")
@@ -116,7 +186,7 @@ func TestMakeLayer(t *testing.T) {
 	if err != nil || len(lowers) != 2 {
 		t.Fatalf("%d directories: %v", len(lowers), err)
 	}
-	defer CloseAll(lowers)
+	defer closeAll(lowers)
 	for i, name := range []string{"g", "f"} {
 		if _, err := os.Stat(fmt.Sprintf("/proc/self/fd/%d/%s", lowers[i].Fd(), name)); err != nil {
 			t.Error(err)
@@ -138,13 +208,13 @@ func TestMakeLayerEarlyAndNever(t *testing.T) {
 	s := open(t)
 	var top *Layer
 	for i := range 10 {
-		l, err := s.MakeLayer(t.Context(), top, func(st Staging) error {
+		l, err := makeLayer(t, s, top, func(dir string) error {
 			lowers, err := top.Lowers()
 			if err != nil || len(lowers) != i {
 				return fmt.Errorf("%d directories below: %w", len(lowers), err)
 			}
-			CloseAll(lowers)
-			return os.WriteFile(filepath.Join(st.Upper, fmt.Sprint(i)), nil, 0o644)
+			closeAll(lowers)
+			return os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o644)
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -155,8 +225,8 @@ func TestMakeLayerEarlyAndNever(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	_, err := s.MakeLayer(t.Context(), top, func(st Staging) error {
-		_ = os.WriteFile(filepath.Join(st.Upper, "half"), nil, 0o644)
+	_, err := makeLayer(t, s, top, func(dir string) error {
+		_ = os.WriteFile(filepath.Join(dir, "half"), nil, 0o644)
 		return broken
 	})
 	if !errors.Is(err, broken) {
@@ -177,6 +247,7 @@ func TestMakeLayerEarlyAndNever(t *testing.T) {
 // Older releases of containers/storage remove all staging directories of the overlay
 // driver when they close the store, also those in use.
 func TestMakeLayerWhileOthersSweep(t *testing.T) {
+	ofOverlay(t)
 	t.Parallel()
 	s := open(t)
 	l, err := s.MakeLayer(t.Context(), nil, func(st Staging) error {
@@ -194,12 +265,12 @@ func TestMakeLayerWhileOthersSweep(t *testing.T) {
 // What containers/image writes for a while is where the next process would sweep it.
 func TestTemporaryFiles(t *testing.T) {
 	t.Setenv("TMPDIR", "")
-	s, err := Open(Options{Root: t.TempDir(), Rootless: os.Getenv(usernsEnv) != ""})
+	s, err := Open(options(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	scratch := s.temp.Name()
-	sys, err := s.systemContext(Access{})
+	sys, err := s.systemContext(registry.Access{})
 	if err != nil || filepath.Dir(sys.BigFilesTemporaryDir) != scratch {
 		t.Errorf("temporary files go to %v, %v", sys, err)
 	}
@@ -211,7 +282,7 @@ func TestTemporaryFiles(t *testing.T) {
 	}
 	store, elsewhere := open(t), t.TempDir()
 	t.Setenv("TMPDIR", elsewhere)
-	if sys, err := store.systemContext(Access{}); err != nil || filepath.Dir(sys.BigFilesTemporaryDir) != elsewhere {
+	if sys, err := store.systemContext(registry.Access{}); err != nil || filepath.Dir(sys.BigFilesTemporaryDir) != elsewhere {
 		t.Errorf("temporary files go to %v, %v", sys, err)
 	}
 }
@@ -224,5 +295,45 @@ func TestLayersAreUnpackedWhole(t *testing.T) {
 		if got[option] != "false" {
 			t.Errorf("%s is %q", option, got[option])
 		}
+	}
+}
+
+// Stores of one process are opened and asked side by side: the race detector looks.
+func TestStoresSideBySide(t *testing.T) {
+	t.Parallel()
+	for range 4 {
+		t.Run("store", func(t *testing.T) {
+			t.Parallel()
+			for range 3 {
+				if _, err := open(t).Status(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// A layer that another process is just removing, whose record was there a moment ago, is one that is not there.
+func TestLayerThatGoes(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	if s.Driver() != "overlay" {
+		return // the other one looks for a layer's files when they are wanted
+	}
+	l, err := makeLayer(t, s, nil, func(dir string) error { return os.WriteFile(filepath.Join(dir, "f"), []byte(t.Name()), 0o644) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, l, "localhost/goes")
+	other := another(t, s, 4322)
+	defer other.Close()
+	if err := os.RemoveAll(filepath.Dir(l.path)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Layer(l.ID()); !errors.Is(err, cs.ErrLayerUnknown) {
+		t.Errorf("%v", err)
+	}
+	if images, err := other.Images(); err != nil || len(images) != 0 {
+		t.Errorf("%d images, %v", len(images), err)
 	}
 }

@@ -17,26 +17,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a process uses stands in its note, the locked file of its scratch directory (see
-// scratch.go): another process that wants to remove a layer reads the notes of those that
-// live. Podman and Buildah do not know of notes; what keeps them away is in hold.go.
-
-// ErrRemoved says that a layer was removed from the store while it was in use.
-var ErrRemoved = errors.New("was removed from the store by another program while it was in use; build again")
+// A build uses layers that other processes may want to remove. So each process writes the ids
+// of what it uses into its note, before it looks whether that is there. The note is the file beside its scratch
+// directory, which it has locked for as long as it lives (see scratch.go). A process that wants to remove a layer reads
+// the notes of all that live, and leaves alone what stands in one. Podman and Buildah know nothing
+// of notes: what keeps them from removing layers is in hold.go.
+//
+// A note costs some system calls and no waiting for a disk, so each step of a build writes one, be it found in the
+// cache or not. Only so may Prune remove layers beside builds.
 
 // Use keeps a layer and those below it from being removed until it is closed.
 type Use struct {
 	store *Store
 	layer *Layer
+	from  *Layer // what was in use before, while Take has not seen that the layer is there
 	since time.Time
-	noted *Layer // what the process's note has of it
+	noted bool // the process's note has the layer
 }
 
 // uses is what a Store uses, and the holds that it has for it.
 type uses struct {
 	mu      sync.Mutex
-	removal *os.File // locked alone by who removes, shared by who writes a note
+	removal *os.File // locked exclusively while layers are removed, shared while a note is written
 	open    map[*Use]struct{}
+	made    map[*Layer]bool // layers that were made, and that no Use has had yet; true are those that are being registered, or have been
+	moving  map[string]int  // layers that pulls build on, by id
+	pulls   pulls
 	timer   *time.Timer
 	closed  bool
 
@@ -54,9 +60,8 @@ type note struct {
 
 func (n note) String() string { return fmt.Sprintf("%s (pid %d)", n.Program, n.PID) }
 
-// Use says that a layer, and those below it, is in use from now on, as the process itself
-// knows at once. The others know it when Claim has returned, and soon without it, so that
-// a build that only finds its steps in the cache writes nothing. The Use must be closed.
+// Use says that a layer, and those below it, is in use from now on. All processes respect that. Whether the layer
+// is still there, and the note could be written, Claim tells. The Use must be closed.
 func (s *Store) Use(l *Layer) *Use {
 	u := &Use{store: s}
 	u.Move(l)
@@ -81,27 +86,67 @@ func (u *Use) Move(l *Layer) {
 	s := u.store
 	s.uses.mu.Lock()
 	defer s.uses.mu.Unlock()
+	if u.layer == l && u.noted {
+		return
+	}
+	u.set(l)
+	_ = s.there(u) // Claim tries it again, and tells
+}
+
+// Take is Move to a layer that has been found, which counts as used now. When that is not there any more it fails with
+// ErrRemoved, and what was in use before stays so.
+func (u *Use) Take(l *Layer) error {
+	s := u.store
+	s.uses.mu.Lock()
+	defer s.uses.mu.Unlock()
+	before := u.layer
+	u.set(l)
+	u.from = before
+	err := s.there(u)
+	u.from = nil
+	if err != nil {
+		u.set(before)
+		return err
+	}
+	s.touchLayer(l)
+	return nil
+}
+
+// set sets the layer that is in use. The caller holds uses.mu, and writes the note.
+func (u *Use) set(l *Layer) {
+	s := u.store
+	u.noted = u.layer == nil && l == nil // which need not be said
 	u.layer, u.since = l, time.Now()
 	s.uses.open[u] = struct{}{}
+	if l != nil {
+		delete(s.uses.made, l)
+	}
 	s.keepSoon()
 }
 
-// Claim keeps other processes from removing the layer from now on. It fails with ErrRemoved
+// Claim makes sure that nobody removes the layer from now on, and that its files can be mounted. It fails with ErrRemoved
 // when it is not there any more.
 func (u *Use) Claim() error {
 	s := u.store
 	s.uses.mu.Lock()
 	defer s.uses.mu.Unlock()
-	if u.layer == u.noted {
-		return nil
-	}
-	if err := s.writeNote(); err != nil {
+	if err := s.there(u); err != nil {
 		return err
 	}
-	if u.layer != nil && !u.layer.present() {
-		return u.layer.removed() // what is below it goes only after it
-	}
 	return s.checkPlain(u.layer)
+}
+
+// there makes sure that the note has a layer, and then that it is there. The caller holds uses.mu.
+func (s *Store) there(u *Use) error {
+	if !u.noted {
+		if err := s.writeNote(); err != nil {
+			return err
+		}
+	}
+	if u.layer != nil && !u.layer.present() {
+		return u.layer.removed() // if it is there, so are those below, which can only go after it
+	}
+	return nil
 }
 
 // Close ends the use. It is idempotent.
@@ -113,8 +158,8 @@ func (u *Use) Close() {
 		return
 	}
 	delete(s.uses.open, u)
-	if u.noted != nil {
-		// A note that says too much keeps others from removing what nobody uses, no more.
+	if u.noted && u.layer != nil {
+		// If this fails, the old note stays. It only keeps others from removing what nobody uses.
 		_ = s.writeNote()
 	}
 	if len(s.uses.holds) > 0 {
@@ -130,7 +175,7 @@ func (s *Store) Intact(l *Layer) error {
 		if !r.registered() {
 			continue
 		}
-		if _, err := s.cs.Layer(r.id); errors.Is(err, cs.ErrLayerUnknown) {
+		if _, err := s.catalog.Layer(r.id); errors.Is(err, cs.ErrLayerUnknown) {
 			return r.removed()
 		}
 		break
@@ -147,7 +192,7 @@ func (l *Layer) removed() error { return fmt.Errorf("layer %.12s %w", l.id, ErrR
 
 // openUses opens the lock of removals.
 func (s *Store) openUses() (err error) {
-	s.uses.open, s.uses.holds = map[*Use]struct{}{}, map[string]*hold{}
+	s.uses.open, s.uses.made, s.uses.moving, s.uses.holds = map[*Use]struct{}{}, map[*Layer]bool{}, map[string]int{}, map[string]*hold{}
 	s.uses.removal, err = s.private.OpenFile("removal", os.O_CREATE|os.O_RDWR, 0o600)
 	return err
 }
@@ -172,17 +217,30 @@ func (s *Store) writeNote() error {
 	return owner.Truncate(int64(len(data)))
 }
 
-// note is that of this process, and marks what it has. The caller holds uses.mu.
+// note gives the note of this process as it must be now, and remembers in each Use that it
+// stands there. The caller holds uses.mu.
 func (s *Store) note() note {
 	n := note{PID: s.user.PID, Program: s.user.Program}
-	for u := range s.uses.open {
-		u.noted = u.layer
-		for l := u.layer; l != nil; l = l.parent {
+	list := func(l *Layer) {
+		for ; l != nil; l = l.parent {
 			n.Layers = append(n.Layers, l.id)
 			if l.registered() {
 				break // the store knows what is below
 			}
 		}
+	}
+	for u := range s.uses.open {
+		list(u.layer)
+		list(u.from)
+		u.noted = true
+	}
+	for l, registered := range s.uses.made {
+		if registered {
+			list(l)
+		}
+	}
+	for id := range s.uses.moving {
+		n.Layers = append(n.Layers, id)
 	}
 	for _, h := range s.uses.holds {
 		n.Holds = append(n.Holds, h.id)
@@ -190,7 +248,57 @@ func (s *Store) note() note {
 	return n
 }
 
+// made says of a layer that is being made that no Use has had it.
+func (s *Store) made(l *Layer) {
+	s.uses.mu.Lock()
+	defer s.uses.mu.Unlock()
+	s.uses.made[l] = false
+}
+
+// noteMade says of a layer that is about to be registered that it is in use, until a Use has had it: else somebody
+// could remove it in between.
+func (s *Store) noteMade(l *Layer) error {
+	s.uses.mu.Lock()
+	defer s.uses.mu.Unlock()
+	if _, is := s.uses.made[l]; !is {
+		return nil // its Use has noted it, or has ended
+	}
+	s.uses.made[l] = true
+	return s.writeNote()
+}
+
+// notMade takes back what made and noteMade have said.
+func (s *Store) notMade(l *Layer) {
+	s.uses.mu.Lock()
+	defer s.uses.mu.Unlock()
+	delete(s.uses.made, l)
+}
+
+// noteMoving says that layers, by their ids, are in use for a pull until done is called, whether they are there
+// or not.
+func (s *Store) noteMoving(ids ...string) (done func(), err error) {
+	s.uses.mu.Lock()
+	defer s.uses.mu.Unlock()
+	for _, id := range ids {
+		s.uses.moving[id]++
+	}
+	done = sync.OnceFunc(func() {
+		s.uses.mu.Lock()
+		defer s.uses.mu.Unlock()
+		for _, id := range ids {
+			if s.uses.moving[id]--; s.uses.moving[id] == 0 {
+				delete(s.uses.moving, id)
+			}
+		}
+		_ = s.writeNote() // as in Close
+	})
+	return done, s.writeNote()
+}
+
 func (s *Store) lockRemoval(how int) error {
+	if s.cs == nil {
+		return tryFlock(s.uses.removal, how)
+	}
 	if err := unix.Flock(int(s.uses.removal.Fd()), how); err != nil {
 		return &os.PathError{Op: "flock", Path: s.uses.removal.Name(), Err: err}
 	}
@@ -202,6 +310,26 @@ func (s *Store) unlockRemoval() { _ = unix.Flock(int(s.uses.removal.Fd()), unix.
 // removing calls remove while no process can begin to use anything. inUse tells it who
 // uses a layer or one above it, or nil.
 func (s *Store) removing(remove func(inUse func(layer string) *note) error) error {
+	return s.alone(func(notes []note) error {
+		used := map[string]*note{}
+		for i := range notes {
+			for _, id := range notes[i].Layers {
+				used[id] = &notes[i]
+				l, err := s.Layer(id)
+				if err != nil {
+					continue // it is not registered yet, so the note itself lists those below it
+				}
+				for ; l != nil; l = l.parent {
+					used[l.id] = &notes[i]
+				}
+			}
+		}
+		return remove(func(id string) *note { return used[id] })
+	})
+}
+
+// alone calls do with all notes, while none of them can be written.
+func (s *Store) alone(do func([]note) error) error {
 	s.uses.mu.Lock()
 	defer s.uses.mu.Unlock()
 	if err := s.lockRemoval(unix.LOCK_EX); err != nil {
@@ -212,23 +340,11 @@ func (s *Store) removing(remove func(inUse func(layer string) *note) error) erro
 	if err != nil {
 		return err
 	}
-	used := map[string]*note{}
-	for i := range notes {
-		for _, id := range notes[i].Layers {
-			used[id] = &notes[i]
-			l, err := s.Layer(id)
-			if err != nil {
-				continue // not registered yet; the note has those below it too
-			}
-			for ; l != nil; l = l.parent {
-				used[l.id] = &notes[i]
-			}
-		}
-	}
-	return remove(func(id string) *note { return used[id] })
+	return do(notes)
 }
 
-// notes are those of this process and of all that live. The caller holds uses.mu.
+// notes are the notes of all processes that live, that of this one first. The caller holds
+// uses.mu.
 func (s *Store) notes() ([]note, error) {
 	notes := []note{s.note()}
 	err := s.eachOwner(func(name string, f *os.File) error {
@@ -245,7 +361,7 @@ func (s *Store) notes() ([]note, error) {
 
 // readNote reads a note; there is none where a process has used nothing yet.
 func readNote(f *os.File) (n note, ok bool) {
-	data, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	data, err := io.ReadAll(io.LimitReader(f, 1<<24))
 	return n, err == nil && json.Unmarshal(data, &n) == nil
 }
 
@@ -258,14 +374,14 @@ func (s *Store) eachOwner(do func(name string, f *os.File) error) error {
 	for _, e := range entries {
 		name, isLock := strings.CutSuffix(e.Name(), ".lock")
 		if !isLock {
-			continue // it goes with its lock
+			continue // a scratch directory, which is looked at by way of its file
 		}
 		f, err := s.temp.OpenFile(e.Name(), os.O_RDWR, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err == nil {
-			err = errors.Join(do(name, f), f.Close())
+			err = errors.Join(do(name, f), closeLock(f)) // which do may have locked
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

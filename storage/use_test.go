@@ -12,12 +12,16 @@ import (
 	"time"
 
 	cs "go.podman.io/storage"
+
+	"github.com/oakum-build/oakum/storage/usage"
 )
 
 // another opens the store that s has as another process would.
 func another(t testing.TB, s *Store, pid int) *Store {
 	t.Helper()
-	other, err := Open(Options{Root: s.cs.GraphRoot(), Rootless: os.Getenv(usernsEnv) != "", PID: pid, Program: "other"})
+	opts := options(s.cs.GraphRoot())
+	opts.PID, opts.Program = pid, "other"
+	other, err := Open(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +62,7 @@ func foreignImage(t testing.TB, s *Store) (cs.Image, *Layer) {
 // eventually waits for something that happens beside.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it did not come to this: ", what)
 		}
@@ -91,7 +95,7 @@ func TestRemoveWhatIsInUse(t *testing.T) {
 		for _, l := range []*Layer{top, base} {
 			u := use(t, store, l)
 			for _, force := range []bool{false, true} {
-				_, _, err := s.Remove("app", force, false)
+				_, err := s.Remove("app", force, false)
 				if !errors.Is(err, ErrInUse) || (store == other && !strings.Contains(err.Error(), "other (pid 4321)")) {
 					t.Errorf("removing what is in use, with force %t: %v", force, err)
 				}
@@ -100,10 +104,10 @@ func TestRemoveWhatIsInUse(t *testing.T) {
 			u.Close()
 		}
 	}
-	if _, err := s.Prune(); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "other (pid 4321)") {
-		t.Errorf("pruning beside another: %v", err)
-	}
 	u := use(t, other, top)
+	if _, err := s.Remove("app", false, false); !errors.Is(err, ErrInUse) {
+		t.Error(err)
+	}
 	commit(t, s, top, "second")
 	u.Close()
 	if err := other.Close(); err != nil {
@@ -120,15 +124,15 @@ func TestUseMoves(t *testing.T) {
 	commit(t, s, two, "two")
 	u := use(t, s, one)
 	u.Move(two)
-	if _, _, err := s.Remove("one", false, false); err != nil {
+	if _, err := s.Remove("one", false, false); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := s.Remove("two", false, false); !errors.Is(err, ErrInUse) {
+	if _, err := s.Remove("two", false, false); !errors.Is(err, ErrInUse) {
 		t.Errorf("got %v", err)
 	}
 	three := layer(t, s, two, "f", "3")
 	u.Move(three)
-	if p, err := s.Prune(); err != nil || p.Layers != 0 {
+	if p, err := s.Prune(t.Context(), usage.Options{}); err != nil || p.Layers != 0 {
 		t.Errorf("pruned %+v of what is in use, %v", p, err)
 	}
 	u.Move(one)
@@ -156,7 +160,7 @@ func TestHold(t *testing.T) {
 	u.Move(step)
 	u.Close()
 	eventually(t, "no hold", func() bool { return len(layerIDs(t, s)) == 3 })
-	if p, err := s.Prune(); err != nil || p.Layers != 1 {
+	if p, err := s.Prune(t.Context(), usage.Options{}); err != nil || p.Layers != 1 {
 		t.Error(p, err)
 	}
 	if ids := layerIDs(t, s); len(ids) != 0 {
@@ -170,7 +174,7 @@ func TestHoldEnds(t *testing.T) {
 	t.Parallel()
 	for _, removed := range []bool{true, false} {
 		root := t.TempDir()
-		s, err := Open(Options{Root: root, Rootless: os.Getenv(usernsEnv) != ""})
+		s, err := Open(options(root))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +191,7 @@ func TestHoldEnds(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		s = another(t, &Store{cs: s.cs}, 1)
+		s = another(t, &Store{backend: backend{cs: s.cs}}, 1)
 		if ids := layerIDs(t, s); len(ids) != left {
 			t.Errorf("left: %v, want %d", ids, left)
 		}
@@ -239,12 +243,12 @@ func TestStepWhoseLayersGo(t *testing.T) {
 				s := open(t)
 				img, l := foreignImage(t, s)
 				below := l.Parent().ID()
-				made, err := s.MakeLayer(t.Context(), l, func(Staging) error {
+				made, err := makeLayer(t, s, l, func(string) error {
 					lowers, err := l.Lowers()
 					if err != nil {
 						t.Fatal(err)
 					}
-					CloseAll(lowers)
+					closeAll(lowers)
 					if _, err := s.cs.DeleteImage(img.ID, true); err != nil {
 						t.Fatal(err)
 					}
@@ -284,11 +288,11 @@ func TestRemoveWithContainers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Remove(img.ID, false, true); !errors.Is(err, ErrInUse) {
+	if _, err := s.Remove(img.ID, false, true); !errors.Is(err, ErrInUse) {
 		t.Errorf("removing as unnamed what has names: %v", err)
 	}
 	for _, ref := range []string{img.ID, "app"} {
-		_, _, err := s.Remove(ref, true, false)
+		_, err := s.Remove(ref, true, false)
 		if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "app-working-container") {
 			t.Errorf("removing %s: %v", ref, err)
 		}
@@ -302,7 +306,7 @@ func TestRemoveWithContainers(t *testing.T) {
 	if err := s.cs.DeleteContainer(c.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.Remove("app", false, false); err != nil {
+	if _, err := s.Remove("app", false, false); err != nil {
 		t.Error(err)
 	}
 }

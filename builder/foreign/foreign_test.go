@@ -1,5 +1,3 @@
-//go:build linux
-
 package foreign
 
 import (
@@ -9,17 +7,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/builder/limits"
 )
 
 const outside = "outside of the root"
 
 // root makes a directory "root" with files beside it.
-func root(t testing.TB) (dir string, f *os.File) {
+func root(t testing.TB) (dir string) {
 	t.Helper()
 	top := t.TempDir()
 	dir = filepath.Join(top, "root")
@@ -29,16 +28,13 @@ func root(t testing.TB) (dir string, f *os.File) {
 			t.Fatal(err)
 		}
 	}
-	f, err := OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return dir, f
+	return dir
 }
 
-func TestOpen(t *testing.T) {
-	dir, f := root(t)
+// links gives the root all kinds of links, and a pipe.
+func links(t testing.TB) (dir string) {
+	t.Helper()
+	dir = root(t)
 	for name, target := range map[string]string{
 		"out": "../auth", "abs": filepath.Join(filepath.Dir(dir), "auth"), "absin": "/f", "none": "nowhere", "self": "self", "in": "d/f", "up": "d/../f", "ddir": "..", "magic": "/proc/self/root",
 	} {
@@ -49,40 +45,48 @@ func TestOpen(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string][2]error{ // of Open and OpenBeneath; nil is "inside"
-		"f": {}, "d/f": {}, "in": {}, "up": {}, "out": {unix.ENOENT, unix.EXDEV}, "abs": {unix.ENOENT, unix.EXDEV}, "absin": {nil, unix.EXDEV},
-		"none": {unix.ENOENT, unix.ENOENT}, "self": {unix.ELOOP, unix.ELOOP}, "ddir/auth": {unix.ENOENT, unix.EXDEV}, "ddir/f": {nil, unix.EXDEV},
-		"../auth": {unix.ENOENT, unix.EXDEV}, "/f": {nil, unix.EXDEV}, "d": {unix.EISDIR, unix.EISDIR}, "pipe": {ErrSpecial, ErrSpecial},
-		"f/x": {unix.ENOTDIR, unix.ENOTDIR}, "missing": {fs.ErrNotExist, fs.ErrNotExist}, "magic/etc/passwd": {unix.ENOENT, unix.EXDEV}, "": {unix.ENOENT, unix.ENOENT},
-	} {
-		for i, open := range []func(*os.File, string) (*os.File, error){Open, OpenBeneath} {
-			file, err := open(f, name)
-			if want[i] == nil && err == nil {
-				text, _ := io.ReadAll(file)
-				if string(text) != "inside" {
-					t.Errorf("%d %s: read %q", i, name, text)
-				}
-			} else if want[i] == nil || !errors.Is(err, want[i]) {
-				t.Errorf("%d %s: %v, want %v", i, name, err, want[i])
-			}
-			if file != nil {
-				file.Close()
-			}
-			var link *LinkError
-			if _, isLink := os.Readlink(filepath.Join(dir, name)); isLink == nil && err != nil && !errors.As(err, &link) {
-				t.Errorf("%d %s: %v does not say that it is a link", i, name, err)
-			}
+	return dir
+}
+
+// opened are the names of files in it, and why Open and OpenBeneath do not open them.
+var opened = map[string][2]error{ // nil is "inside"
+	"f": {}, "d/f": {}, "in": {}, "up": {}, "out": {unix.ENOENT, unix.EXDEV}, "abs": {unix.ENOENT, unix.EXDEV}, "absin": {nil, unix.EXDEV},
+	"none": {unix.ENOENT, unix.ENOENT}, "self": {unix.ELOOP, unix.ELOOP}, "ddir/auth": {unix.ENOENT, unix.EXDEV}, "ddir/f": {nil, unix.EXDEV},
+	"../auth": {unix.ENOENT, unix.EXDEV}, "/f": {nil, unix.EXDEV}, "d": {unix.EISDIR, unix.EISDIR}, "pipe": {ErrSpecial, ErrSpecial},
+	"f/x": {unix.ENOTDIR, unix.ENOTDIR}, "missing": {fs.ErrNotExist, fs.ErrNotExist}, "magic/etc/passwd": {unix.ENOENT, unix.EXDEV}, "": {unix.ENOENT, unix.ENOENT},
+}
+
+// check says what is wrong with what was read of a file, or the error instead.
+func check(t *testing.T, dir, name string, text []byte, err, want error) {
+	t.Helper()
+	if want == nil && err == nil {
+		if string(text) != "inside" {
+			t.Errorf("%s: read %q", name, text)
 		}
+	} else if want == nil || !errors.Is(err, want) {
+		t.Errorf("%s: %v, want %v", name, err, want)
+	}
+	var link *LinkError
+	if _, isLink := os.Readlink(filepath.Join(dir, name)); isLink == nil && err != nil && !errors.As(err, &link) {
+		t.Errorf("%s: %v does not say that it is a link", name, err)
+	}
+}
+
+func TestReadFile(t *testing.T) {
+	dir := links(t)
+	for name, want := range opened {
+		text, err := ReadFile(dir, name, 100)
+		check(t, dir, name, text, err, want[1])
 	}
 }
 
 func TestReadLimits(t *testing.T) {
-	dir, f := root(t)
-	var limit *LimitError
-	if text, err := ReadFile(f, "f", 6); string(text) != "inside" || err != nil {
+	dir := root(t)
+	var limit *limits.LimitError
+	if text, err := ReadFile(dir, "f", 6); string(text) != "inside" || err != nil {
 		t.Errorf("read %q, %v", text, err)
 	}
-	if _, err := ReadFile(f, "f", 5); !errors.As(err, &limit) || limit.Name != "f" || limit.Limit != 5 || !errors.Is(err, ErrInvalid) {
+	if _, err := ReadFile(dir, "f", 5); !errors.As(err, &limit) || limit.Name != "f" || limit.Limit != 5 || !errors.Is(err, limits.ErrInvalid) {
 		t.Errorf("beyond the limit: %v", err)
 	}
 	if _, err := ReadNamed(t.Context(), "/dev/zero", 1000); !errors.As(err, &limit) {
@@ -111,13 +115,13 @@ func TestReadLimits(t *testing.T) {
 	}
 }
 
-// FuzzOpen looks for a path, through two links, that leads out of the root, or that is
+// FuzzReadFile looks for a path, through two links, that leads out of the root, or that is
 // waited for.
-func FuzzOpen(f *testing.F) {
+func FuzzReadFile(f *testing.F) {
 	f.Add("a", "../auth", "d/f")
 	f.Add("a/../../auth", "/", "../..")
 	f.Add("a/b/auth", "d/..", "/proc/self/cwd")
-	dir, in := root(f)
+	dir := root(f)
 	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
 		f.Fatal(err)
 	}
@@ -129,19 +133,12 @@ func FuzzOpen(f *testing.F) {
 				return
 			}
 		}
-		for _, open := range []func(*os.File, string) (*os.File, error){Open, OpenBeneath} {
-			file, err := open(in, name)
-			if err != nil {
-				if err.Error() == "" {
-					t.Error("an error without a text")
-				}
-				continue
-			}
-			text, err := readAll(file, name, 1000)
-			file.Close()
-			if err != nil || string(text) != "inside" {
-				t.Errorf("%q with links to %q and %q: read %q, %v", name, first, second, strings.TrimSpace(string(text)), err)
-			}
+		text, err := ReadFile(dir, name, 1000)
+		if err != nil && err.Error() == "" {
+			t.Error("an error without a text")
+		}
+		if err == nil && string(text) != "inside" {
+			t.Errorf("%q with links to %q and %q: read %q", name, first, second, text)
 		}
 	})
 }

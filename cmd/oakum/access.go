@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/login"
 )
 
 // registryFlags says how registries are reached.
@@ -24,21 +25,21 @@ func registryFlags() []cli.Flag {
 }
 
 // retries reads how often to try again.
-func retries(c *cli.Context) (builder.Retry, error) {
-	r := builder.Retry{Times: c.Int("retry"), Delay: c.Duration("retry-delay")}
-	if r.Times < 0 || r.Delay < 0 {
-		return r, usagef("--retry and --retry-delay must not be negative")
+func retries(c *cli.Context, opts *builder.Options) error {
+	opts.Retries, opts.RetryDelay = c.Int("retry"), c.Duration("retry-delay")
+	if opts.Retries < 0 || opts.RetryDelay < 0 {
+		return usagef("--retry and --retry-delay must not be negative")
 	}
-	if r.Times == 0 && c.IsSet("retry") {
-		r.Times = -1
+	if opts.Retries == 0 && c.IsSet("retry") {
+		opts.Retries = -1
 	}
-	return r, nil
+	return nil
 }
 
 // registry reads registryFlags.
 func registry(c *cli.Context) (builder.Registry, error) {
 	r := builder.Registry{AuthFile: c.String("authfile"), CertDir: c.String("cert-dir"), SignaturePolicy: c.String("signature-policy")}
-	if err := builder.CheckAuthFile(r.AuthFile); err != nil {
+	if err := login.CheckFile(r.AuthFile); err != nil {
 		return r, err
 	}
 	if creds := c.String("creds"); creds != "" {

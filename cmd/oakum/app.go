@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -18,7 +19,7 @@ func newApp(std streams) *cli.App {
 		Name:  "oakum",
 		Usage: "build OCI images from Dockerfiles, without a daemon and without root",
 		Flags: storeFlags(),
-		Commands: []*cli.Command{
+		Commands: append([]*cli.Command{
 			buildCommand(std),
 			imagesCommand(std),
 			inspectCommand(std),
@@ -26,16 +27,20 @@ func newApp(std streams) *cli.App {
 			tagCommand(std),
 			rmiCommand(std),
 			imagePruneCommand(std),
+			duCommand(std),
 			pruneCommand(std),
+			resetCommand(std),
 			runCommand(std),
 			pushCommand(std),
 			pullCommand(std),
+			saveCommand(std),
+			loadCommand(std),
 			loginCommand(std),
 			logoutCommand(std),
 			infoCommand(std),
 			versionCommand(std),
 			helpCommand(std),
-		},
+		}, slices.Concat(manifestCommands(std), cacheCommands(std))...),
 		Reader:                    std.in,
 		Writer:                    std.out,
 		ErrWriter:                 std.err,
@@ -76,20 +81,29 @@ func withStore(groups ...[]cli.Flag) []cli.Flag {
 // open opens the store that the flags of c name. The caller fills in more of opts
 // before, and must close the Builder.
 func open(c *cli.Context, opts builder.Options) (*builder.Builder, error) {
-	opts.Root = c.String("root")
-	opts.RunRoot = c.String("runroot")
-	opts.Driver = c.String("storage-driver")
-	opts.DriverOptions = values(c, "storage-opt")
-	var err error
-	if opts.Retry, err = retries(c); err != nil {
+	opts, err := withStoreOf(c, opts)
+	if err != nil {
 		return nil, err
 	}
 	return builder.Open(c.Context, opts)
 }
 
+// withStoreOf fills in what the flags of c say of the store.
+func withStoreOf(c *cli.Context, opts builder.Options) (builder.Options, error) {
+	opts.Root = c.String("root")
+	opts.RunRoot = c.String("runroot")
+	opts.Driver = c.String("storage-driver")
+	opts.DriverOptions = values(c, "storage-opt")
+	var err error
+	if opts.Isolation, err = readChoice(c); err != nil {
+		return opts, err
+	}
+	return opts, retries(c, &opts)
+}
+
 // withBuilder calls do with an opened Builder, and closes it.
 func withBuilder(c *cli.Context, do func(context.Context, *builder.Builder) error) (err error) {
-	b, err := open(c, builder.Options{})
+	b, err := open(c, builder.Options{Events: newProgress(c.App.ErrWriter, false).event})
 	if err != nil {
 		return err
 	}

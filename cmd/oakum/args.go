@@ -193,6 +193,8 @@ func (s *scanner) short(arg string, next []string) (int, error) {
 		case rest != "":
 			s.add(f, "="+strings.TrimPrefix(rest, "="))
 			return 0, nil
+		case len(next) == 0 && s.special(name): // -h alone, where -h NAME means something else
+			return 0, nil
 		case len(next) == 0:
 			return 0, usagef("flag -%s of %s needs a value", name, s.where)
 		default:

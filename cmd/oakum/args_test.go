@@ -22,6 +22,8 @@ func TestArrange(t *testing.T) {
 		{"build --build-arg A=1,2 --label=", "build --build-arg=A=1,2 --label= --"},
 		{"build -qt x .", "build --quiet --tag=x -- ."},
 		{"build -tx .", "build --tag=x -- ."},
+		{"run -h db x", "run --hostname=db -- x"},
+		{"run -h", "help run"},
 		{"build -t=x .", "build --tag=x -- ."},
 		{"build -q=false .", "build --quiet=false -- ."},
 		{"build --pull .", "build --pull -- ."},

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/oakum-build/oakum/builder"
+	sending "github.com/oakum-build/oakum/builder/push"
 )
 
 func TestParseOutput(t *testing.T) {
@@ -17,6 +17,7 @@ func TestParseOutput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	high := 19
 	for in, want := range map[string]output{
 		"type=oci,dest=a.tar":                  {kind: "oci", dest: "a.tar"},
 		"dest=a.tar,type=docker":               {kind: "docker", dest: "a.tar"},
@@ -29,8 +30,21 @@ func TestParseOutput(t *testing.T) {
 		`type=image,"name=a,b",push=true`:      {kind: "image", names: []string{"a", "b"}, push: true},
 		"type=image,name=a,push=0,unpack=true": {kind: "image", names: []string{"a"}},
 		"type=registry,name=r.example/a":       {kind: "registry", names: []string{"r.example/a"}, push: true},
+		"a.dir":                                {kind: "local", dest: "a.dir"},
+		`"a,b"`:                                {kind: "local", dest: "a,b"},
+		"-":                                    {kind: "tar", dest: "-"},
+		"type=oci,dest=-":                      {kind: "oci", dest: "-"},
+		"type=oci,dest=a:b":                    {kind: "oci", dest: "a:b"},
+		"type=oci,dest=a,tar=false":            {kind: "oci", dest: "a", layout: true},
+		"type=oci,dest=a,compression=zstd,compression-level=19,force-compression=true": {kind: "oci", dest: "a", compression: sending.Compression{Algorithm: "zstd", Level: &high, Force: true}},
+		"type=registry,name=a,push-by-digest=true":                                     {kind: "registry", names: []string{"a"}, push: true, byDigest: true},
+		"type=docker,compression=uncompressed":                                         {kind: "docker", compression: sending.Compression{Algorithm: "uncompressed"}},
+		"type=local,dest=a:b,mode=delete":                                              {kind: "local", dest: "a:b", files: files{mode: "delete"}},
+		" Type=tar,dest=a:b,src=/x/*":                                                  {kind: "tar", dest: "a:b", files: files{src: "/x/*"}},
+		"type=tar,dest=-,platform-split=false":                                         {kind: "tar", dest: "-", files: files{merged: true}},
+		"type=cacheonly":                                                               {kind: "cacheonly"},
 	} {
-		if want.dest != "" {
+		if want.dest != "" && want.dest != "-" {
 			want.dest = filepath.Join(dir, want.dest)
 		}
 		if got, err := parseOutput(in); err != nil || !reflect.DeepEqual(got, want) {
@@ -38,9 +52,9 @@ func TestParseOutput(t *testing.T) {
 		}
 	}
 	for _, in := range []string{
-		"", "a.tar", "-", "type=oci", "type=oci,dest=", "dest=a", "type=tar,dest=a", "type=local,dest=a", "type=oci,dest=-",
-		"type=oci,dest=a:b", "type=oci,dest=a,compression=zstd", `type=oci,"dest=a`, "type=cacheonly", "type=image,dest=a",
-		"type=oci,dest=a,push=true", "type=image,push=maybe", "type=image,push-by-digest=true",
+		"", "a=b", "type=oci", "type=oci,dest=", "dest=a", "type=tar", "type=local", "type=local,dest=-", "type=cacheonly,dest=a", "type=tar,dest=a,push=true",
+		"type=oci,dest=a:b,tar=false", "type=oci,dest=-,tar=false", "type=docker,dest=a,tar=false", "type=oci,dest=a,compression=lz4", "type=oci,dest=a,compression-level=high", "type=oci,dest=a,compression=zstd,compression-level=23", "type=docker,compression=gzip", "type=tar,dest=a,compression=gzip", "type=oci,dest=a,push-by-digest=true", `type=oci,"dest=a`, "type=cacheonly,name=a", "type=image,dest=a", "type=registry,push=false",
+		"type=oci,dest=a,push=true", "type=image,push=maybe", "type=image,push-by-digest=maybe",
 	} {
 		var usage *usageError
 		if got, err := parseOutput(in); !errors.As(err, &usage) {
@@ -65,12 +79,12 @@ func TestArchiveName(t *testing.T) {
 }
 
 func TestPullPolicy(t *testing.T) {
-	for in, want := range map[string]builder.PullPolicy{
-		"true": builder.PullAlways, "always": builder.PullAlways, "false": builder.PullMissing,
-		"missing": builder.PullMissing, "never": builder.PullNever, "newer": builder.PullNewer,
+	for in, want := range map[string]string{
+		"true": "always", "always": "always", "false": "",
+		"missing": "", "never": "never", "newer": "newer",
 	} {
 		var p pullPolicy
-		if err := p.Set(in); err != nil || builder.PullPolicy(p) != want {
+		if err := p.Set(in); err != nil || string(p) != want {
 			t.Errorf("--pull=%s: %q, %v, want %q", in, p, err, want)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/oakum-build/oakum/builder/foreign"
+	"github.com/oakum-build/oakum/builder/limits"
 	"github.com/oakum-build/oakum/dockerfile"
 )
 
@@ -25,8 +26,8 @@ func languageFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "build-arg", Usage: "set a build argument, `NAME=VALUE`, or NAME to take it from the environment; repeatable"},
 		&cli.StringSliceFlag{Name: "build-arg-file", Usage: "set the build arguments in `FILE`, one NAME=VALUE a line, # starting a comment; those of --build-arg count more; repeatable"},
-		&cli.StringSliceFlag{Name: "secret", Usage: "`id=ID[,src=FILE|,env=NAME]` a secret of the build, of a file or a variable; of the variable ID or the file ID without either. HTTP_AUTH_TOKEN_HOST, HTTP_AUTH_HEADER_HOST, GIT_AUTH_TOKEN[.HOST] and GIT_AUTH_HEADER[.HOST] are credentials for ADD and contexts; repeatable"},
-		&cli.StringSliceFlag{Name: "ssh", Usage: "`ID[=SOCKET]` an ssh agent, that of SSH_AUTH_SOCK without a socket; git repositories over ssh use the one with the ID default; repeatable"},
+		secretFlag("a secret of the build, for RUN --mount=type=secret; HTTP_AUTH_TOKEN_HOST, HTTP_AUTH_HEADER_HOST, GIT_AUTH_TOKEN[.HOST] and GIT_AUTH_HEADER[.HOST] are credentials for ADD and contexts"),
+		sshFlag("an ssh agent, for RUN --mount=type=ssh, and that of the ID default for git repositories over ssh"),
 		&cli.BoolFlag{Name: "http-proxy", Value: true, Usage: "let RUN have this environment's proxy variables, outside of the image and the layer cache; on unless --http-proxy=false"},
 		&cli.StringSliceFlag{Name: "env", Usage: "set the variable `NAME=VALUE` in the image when it is built, or NAME to take it from the environment; repeatable"},
 		&cli.StringSliceFlag{Name: "unsetenv", Usage: "remove the variable `NAME` from the image; repeatable"},
@@ -46,20 +47,20 @@ func readLanguageFlags(c *cli.Context, o *dockerfile.Options) error {
 	if o.BuildArgs, err = buildArgs(c); err != nil {
 		return err
 	}
-	if o.Secrets, err = readSecrets(values(c, "secret")); err != nil {
+	if o.Credentials.Secrets, err = readSecrets(values(c, "secret")); err != nil {
 		return err
 	}
-	if o.SSH, err = readSSH(values(c, "ssh")); err != nil {
+	if o.Credentials.SSH, err = readSSH(values(c, "ssh")); err != nil {
 		return err
 	}
 	o.LookupEnv = os.LookupEnv
 	o.HostProxy = c.Bool("http-proxy")
-	if o.Env, err = environment(values(c, "env")); err != nil {
+	if o.Image.Env, err = environment(values(c, "env")); err != nil {
 		return err
 	}
-	o.UnsetEnv = values(c, "unsetenv")
-	o.From, o.IgnoreFile = c.String("from"), c.String("ignorefile")
-	o.RewriteTimes = c.Bool("rewrite-timestamp")
+	o.Image.UnsetEnv = values(c, "unsetenv")
+	o.From, o.Context.IgnoreFile = c.String("from"), c.String("ignorefile")
+	o.Image.RewriteTimes = c.Bool("rewrite-timestamp")
 	if !c.IsSet("timestamp") {
 		return nil
 	}
@@ -72,7 +73,7 @@ func readLanguageFlags(c *cli.Context, o *dockerfile.Options) error {
 		return usagef("--timestamp %q is not a number of seconds", c.String("timestamp"))
 	}
 	at := time.Unix(int64(seconds), 0).UTC()
-	o.Timestamp = &at
+	o.Image.Timestamp = &at
 	return nil
 }
 
@@ -107,7 +108,7 @@ func buildArgs(c *cli.Context) (map[string]*string, error) {
 // fileLines reads the lines of a flag's file that are neither blank nor comments, without
 // the space before them.
 func fileLines(ctx context.Context, flag, name string) ([]string, error) {
-	text, err := foreign.ReadNamed(ctx, name, foreign.MaxArgumentFile)
+	text, err := foreign.ReadNamed(ctx, name, limits.MaxArgumentFile)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}

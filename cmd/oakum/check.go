@@ -68,7 +68,7 @@ func answer(c *cli.Context, std streams, req buildRequest) (err error) {
 	if req.call.method == describeMethod {
 		return writeMethods(std.out, req.call)
 	}
-	if req.call.json && len(req.options.MoreFiles) > 0 {
+	if req.call.json && len(req.options.File.More) > 0 {
 		return usagef("--call with format=json takes one --file: the places are those of one file")
 	}
 	progress := newProgress(std.raw.err, req.quiet)

@@ -78,7 +78,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exit.Code
 	case errors.Is(err, dockerfile.ErrChecks) || errors.As(err, &fault):
 		return exitChecks
-	case errors.Is(err, builder.ErrHost):
+	case errors.As(err, new(*builder.HostError)):
 		return exitHost
 	}
 	return exitError
@@ -100,24 +100,18 @@ func report(ctx context.Context, err error, std streams) int {
 	if errors.As(err, &quiet) && errors.As(err, &exit) {
 		writeLastLines(std.raw.err, exit.Output, 20)
 	}
-	excerpt, text, hint := explain(err)
+	excerpt, text, hint := inParts(err)
 	io.WriteString(std.err, excerpt)
 	fmt.Fprintf(std.err, "error: %s\n", display.Message(text))
 	if hint != "" {
 		fmt.Fprintf(std.err, "hint: %s\n", display.Message(hint))
 	}
-	var also lacking
-	if errors.As(err, &also) {
-		for _, more := range also.more {
-			report(ctx, more, std)
-		}
-	}
 	return code
 }
 
-// explain gives the three parts of a message: the Dockerfile's lines, what is wrong,
+// inParts gives the three parts of a message: the Dockerfile's lines, what is wrong,
 // and what may help. The first and the last may be empty.
-func explain(err error) (excerpt, text, hint string) {
+func inParts(err error) (excerpt, text, hint string) {
 	text = strings.TrimSpace(err.Error())
 	var usage *usageError
 	if errors.As(err, &usage) {
@@ -141,11 +135,11 @@ func explain(err error) (excerpt, text, hint string) {
 // registryHint says what lets one in to a registry.
 func registryHint(e *builder.RegistryError) string {
 	switch e.Reason {
-	case builder.RegistryLogin:
+	case "login":
 		return fmt.Sprintf("if it is there and needs a login: oakum login %s", e.Host)
-	case builder.RegistryHTTP:
+	case "http":
 		return fmt.Sprintf("if %s is to be trusted over plain http: --tls-verify=false, or insecure = true for it in registries.conf", e.Host)
-	case builder.RegistryCertificate:
+	case "certificate":
 		return fmt.Sprintf("the certificate authority of %s can be named: --cert-dir DIR, or in /etc/containers/certs.d/%[1]s or ~/.config/containers/certs.d/%[1]s; --tls-verify=false trusts anybody", e.Host)
 	}
 	return ""

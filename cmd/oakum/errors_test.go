@@ -30,8 +30,6 @@ func TestReport(t *testing.T) {
 		{"usage", t.Context(), usagef("bad %d", 1), 2, "error: bad 1\n"},
 		{"usage with hint", t.Context(), &usageError{"bad", "good"}, 2, "error: bad\nhint: good\n"},
 		{"host", t.Context(), fmt.Errorf("x: %w", &builder.HostError{Missing: "no subuids", Fix: "usermod"}), 4, "error: x: no subuids\nhint: to mend it: usermod\n"},
-		{"host, and more", t.Context(), lacking{&builder.HostError{Missing: "no subuids", Fix: "usermod"}, []*builder.HostError{{Missing: "no newuidmap", Fix: "apt"}, {Missing: "no luck"}}}, 4,
-			"error: no subuids\nhint: to mend it: usermod\nerror: no newuidmap\nhint: to mend it: apt\nerror: no luck\n"},
 		{"failed step", t.Context(), failed, 3, message + "hint: try true\n"},
 		{"failed step, output not shown", t.Context(), quietError{failed}, 3, "one\ntwo\n" + message + "hint: try true\n"},
 		{"code out of range", t.Context(), &builder.ExitError{Args: []string{"x"}, Code: 256}, 125, "error: command \"x\": exit status 256\n"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/builder/display"
+	"github.com/oakum-build/oakum/builder/usage"
 )
 
 const filterUsage = "`KEY=VALUE` those alone that are dangling=true|false (without a name), have label=NAME[=VALUE] or label!=NAME[=VALUE], " +
@@ -62,9 +63,9 @@ func (f *filter) set(key, value string, now time.Time) error {
 	case "since", "after":
 		f.since = value
 	case "until":
-		until, err := readTime(value, now)
+		until, err := usage.ParseTime(value, now)
 		if err != nil {
-			return err
+			return usagef("--filter %s", display.Line(err.Error()))
 		}
 		f.until = until
 	case "intermediate", "containers", "readonly", "manifest": // podman's; there are none
@@ -75,23 +76,6 @@ func (f *filter) set(key, value string, now time.Time) error {
 		return usagef("--filter %s is not known; there are dangling, label, label!, reference, before, since and until", display.Line(key))
 	}
 	return nil
-}
-
-// readTime reads a time as docker's filters take it: seconds since 1970, a date and time,
-// or how long ago it was.
-func readTime(text string, now time.Time) (time.Time, error) {
-	if ago, err := time.ParseDuration(text); err == nil {
-		return now.Add(-ago), nil
-	}
-	if seconds, err := strconv.ParseInt(text, 10, 62); err == nil {
-		return time.Unix(seconds, 0), nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, usagef("--filter until=%s: it is a time such as 2026-01-31T12:00:00 or an age such as 24h", display.Line(text))
 }
 
 // images gives the images that f takes, newest first.

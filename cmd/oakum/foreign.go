@@ -59,23 +59,24 @@ var foreignFlags = map[string][]foreignFlag{
 	"run":          slices.Concat(runForeign, sandboxForeign, limitForeign, contentTrust),
 	"push":         slices.Concat(pushForeign, contentTrust),
 	"pull":         slices.Concat(pullForeign, contentTrust),
+	"save":         saveForeign,
 	"images":       imagesForeign,
 	"rmi":          rmiForeign,
 	"image prune":  imagePruneForeign,
 	"prune":        pruneForeign,
+	"du":           duForeign,
 	"history":      historyForeign,
 	"inspect":      inspectForeign,
 }
 
 // foreignVariables are variables of buildah's that stand for a flag of build.
 var foreignVariables = [][2]string{
-	{"BUILDAH_ISOLATION", "isolation"},
 	{"BUILDAH_LAYERS", "layers"},
 	{"BUILDAH_RUNTIME", "runtime"},
 }
 
 // secretValues are flags whose values may hold a password or a token, and are not shown.
-var secretValues = []string{"cache-from", "cache-to", "decryption-key", "encrypt-layer", "connection", "H", "env-merge", "health-cmd", "log-driver", "secret", "annotation"}
+var secretValues = []string{"decryption-key", "encrypt-layer", "connection", "H", "env-merge", "health-cmd", "log-driver", "annotation"}
 
 // lookupForeign finds a flag by its name without dashes. The long ones of
 // foreignGlobals may follow a command too.

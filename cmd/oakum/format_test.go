@@ -6,6 +6,7 @@ import (
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
+	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/oakum-build/oakum/builder"
 )
@@ -106,7 +107,7 @@ func testDetail() builder.ImageDetail {
 		Config:     builder.Config{Env: []string{"A=<b>"}, Labels: map[string]string{"l": "v"}},
 		Layers:     []digest.Digest{"sha256:l1", "sha256:l2"},
 		LayerSizes: []int64{5000, 2000},
-		History: []builder.History{
+		History: []imgspec.History{
 			{Created: &created, CreatedBy: "COPY a /"},
 			{Created: &created, CreatedBy: "ENV A=<b>", EmptyLayer: true},
 			{CreatedBy: "RUN a very long command\n  on two lines, and then some more", Comment: "c"},

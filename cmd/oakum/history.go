@@ -19,6 +19,7 @@ func historyCommand(std streams) *cli.Command {
 		Description: "Template fields of --format: .ID .CreatedSince .CreatedAt .CreatedBy .Size .Comment.",
 		Flags: withStore([]cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "`json|TEMPLATE` print this instead of a table"},
+			&cli.StringFlag{Name: "platform", Usage: "of an index take the image for the platform `OS/ARCH[/VARIANT]` (default: this machine's)"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print ids only"},
 			&cli.BoolFlag{Name: "no-trunc", Usage: "print whole ids and instructions"},
 		}),
@@ -49,7 +50,7 @@ func history(c *cli.Context, std streams) error {
 		return err
 	}
 	return withBuilder(c, func(ctx context.Context, b *builder.Builder) error {
-		d, err := b.Inspect(ctx, c.Args().First())
+		d, err := b.InspectFor(ctx, c.Args().First(), c.String("platform"))
 		if err != nil {
 			return err
 		}

@@ -46,9 +46,9 @@ func imagePrune(c *cli.Context, std streams) error {
 			return err
 		}
 		var failed []error
-		for _, img := range images {
+		for _, img := range removable(images) {
 			removed, err := b.Remove(ctx, img.ID, builder.RemoveOptions{Force: all, Unnamed: !all})
-			printRemoved(std, removed)
+			printRemoved(std, removed.Untagged, removed.Deleted)
 			if !errors.Is(err, builder.ErrInUse) && !errors.Is(err, builder.ErrImageNotFound) { // another may have removed it
 				failed = append(failed, err)
 			}

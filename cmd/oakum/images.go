@@ -25,7 +25,7 @@ func imagesCommand(std streams) *cli.Command {
 			"Template fields of --format: .Repository .Tag .ID .Digest .Names .CreatedSince .CreatedAt .Size. " +
 			"A format that begins with \"table \" gives a table with headings.",
 		Flags: withStore([]cli.Flag{
-			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "accepted for other builders' sake: no images are hidden"},
+			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "show the images of indexes too that have no name of their own"},
 			&cli.BoolFlag{Name: "digests", Usage: "show the digests of the manifests too"},
 			&cli.StringSliceFlag{Name: "filter", Aliases: []string{"f"}, Usage: filterUsage},
 			&cli.StringFlag{Name: "format", Usage: "`json|TEMPLATE` print this instead of a table"},
@@ -81,6 +81,9 @@ func images(c *cli.Context, std streams) error {
 		if err != nil {
 			return err
 		}
+		if !c.Bool("all") {
+			all = slices.DeleteFunc(all, within)
+		}
 		sortImages(all, order)
 		if c.Bool("quiet") {
 			for _, img := range all {
@@ -92,6 +95,17 @@ func images(c *cli.Context, std streams) error {
 		sortRows(table.rows, order)
 		return table.print(std.out, f)
 	})
+}
+
+// within says that an image is only a part of an index: it stays and goes with that.
+func within(img builder.Image) bool { return len(img.Within) > 0 && len(img.Names) == 0 }
+
+// removable leaves out the images that go with an index, and brings those that can only go after one
+// behind it.
+func removable(all []builder.Image) []builder.Image {
+	all = slices.DeleteFunc(all, within)
+	slices.SortStableFunc(all, func(a, b builder.Image) int { return cmp.Compare(len(a.Within), len(b.Within)) })
+	return all
 }
 
 // sortImages sorts what is newest first already.
@@ -200,7 +214,7 @@ func rmiCommand(std streams) *cli.Command {
 						return err
 					}
 					opts.Force = true
-					for _, img := range all {
+					for _, img := range removable(all) {
 						refs = append(refs, img.ID)
 					}
 				}
@@ -216,7 +230,7 @@ func removeImages(ctx context.Context, b *builder.Builder, std streams, refs []s
 	var failed []error
 	for _, ref := range refs {
 		removed, err := b.Remove(ctx, ref, opts)
-		printRemoved(std, removed)
+		printRemoved(std, removed.Untagged, removed.Deleted)
 		if !ignore || !errors.Is(err, builder.ErrImageNotFound) {
 			failed = append(failed, err)
 		}
@@ -224,11 +238,11 @@ func removeImages(ctx context.Context, b *builder.Builder, std streams, refs []s
 	return errors.Join(failed...)
 }
 
-func printRemoved(std streams, removed builder.Removed) {
-	for _, name := range removed.Untagged {
+func printRemoved(std streams, untagged, deleted []string) {
+	for _, name := range untagged {
 		fmt.Fprintf(std.out, "Untagged: %s\n", display.Line(name))
 	}
-	for _, id := range removed.Deleted {
+	for _, id := range deleted {
 		fmt.Fprintf(std.out, "Deleted: %s\n", id)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -9,9 +10,12 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/display"
+	"github.com/oakum-build/oakum/builder/isolation"
 )
 
 func infoCommand(std streams) *cli.Command {
@@ -19,7 +23,7 @@ func infoCommand(std streams) *cli.Command {
 		Name:        "info",
 		Aliases:     []string{"doctor"},
 		Usage:       "show the store and what this machine allows",
-		Description: "When something is missing the messages say what and how to mend it, and the exit code is 4.",
+		Description: "What this machine allows is tried, one thing after the other, and what mends each thing that is missing is said. What is missing costs what is said with it, and no more.",
 		Flags: withStore([]cli.Flag{
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`json|TEMPLATE` print this instead of text"},
 		}),
@@ -36,7 +40,7 @@ func info(c *cli.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	err = withBuilder(c, func(ctx context.Context, b *builder.Builder) error {
+	return withBuilder(c, func(ctx context.Context, b *builder.Builder) error {
 		found, err := b.Info(ctx)
 		if err != nil {
 			return err
@@ -46,7 +50,6 @@ func info(c *cli.Context, std streams) error {
 		}
 		return list[builder.Info]{rows: []builder.Info{found}, json: found}.print(std.out, f)
 	})
-	return withMore(c.Context, err)
 }
 
 func printInfo(out io.Writer, i builder.Info) error {
@@ -64,18 +67,83 @@ func printInfo(out io.Writer, i builder.Info) error {
 	for _, pair := range i.DriverStatus {
 		line("  "+strings.ToLower(pair[0]), pair[1])
 	}
+	line("worker", i.Commands.Worker)
+	line("isolation of commands", levelOf(i.Commands))
+	line("sandbox", sandboxes(i.Commands))
+	line("network of commands", networkOf(i.Commands))
+	line("limits of commands", limitsOf(i.Commands))
+	line("architectures", cmp.Or(strings.Join(i.Commands.Emulators, ", "), "only "+i.Arch))
 	line("images", i.Images)
 	line("layers", i.Layers)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return printProbes(out, i.Commands)
+}
+
+// printProbes prints what was tried on this machine, and what mends each thing that is missing.
+func printProbes(out io.Writer, m isolation.Means) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, p := range m.Probes {
+		is := "yes"
+		if !p.OK {
+			is = "no"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, is, display.Line(p.Found))
+		if p.Fix != "" && !p.OK {
+			fmt.Fprintf(w, "\t\tto mend it: %s\n", display.Line(p.Fix))
+		}
+	}
 	return w.Flush()
 }
 
-func idMaps(maps []builder.IDMap) string {
+// levelOf is how far commands are kept apart, in words.
+func levelOf(m isolation.Means) string {
+	return map[isolation.Level]string{
+		isolation.NoCommands: "none: no command can be run, all else works", isolation.Chroot: "chroot: a root directory of their own, and fewer rights",
+		isolation.Reduced: "reduced: namespaces, but that of processes", isolation.Full: "full: namespaces",
+	}[m.Level]
+}
+
+// sandboxes are those that there are.
+func sandboxes(m isolation.Means) string {
+	text := ""
+	for i, name := range m.Sandboxes {
+		switch i {
+		case 0:
+			text = string(name)
+		case 1:
+			text += ", or by --isolation " + string(name)
+		default:
+			text += ", " + string(name)
+		}
+	}
+	return text
+}
+
+// networkOf is what a command has without --network.
+func networkOf(m isolation.Means) string {
+	if m.NotPrivate != "" {
+		return fmt.Sprintf("%s: %s", m.Network, m.NotPrivate)
+	}
+	return fmt.Sprintf("%s, by %s", m.Network, m.Through)
+}
+
+// limitsOf are those that need control groups.
+func limitsOf(m isolation.Means) string {
+	if m.NotLimited != "" {
+		return "only --ulimit and --shm-size: " + m.NotLimited
+	}
+	return strings.Join(m.Controllers, ", ")
+}
+
+func idMaps(maps []specs.LinuxIDMapping) string {
 	if len(maps) == 0 {
 		return "none: the host's ids"
 	}
 	var parts []string
 	for _, m := range maps {
-		parts = append(parts, fmt.Sprintf("%d->%d (%d)", m.Inside, m.Outside, m.Count))
+		parts = append(parts, fmt.Sprintf("%d->%d (%d)", m.ContainerID, m.HostID, m.Size))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/login"
 )
 
 // maxPassword bounds a password on standard input; tokens have some kilobytes.
@@ -25,8 +26,8 @@ func loginPlaceFlags() []cli.Flag {
 	}
 }
 
-func loginPlace(c *cli.Context) (builder.Logins, error) {
-	l := builder.Logins{AuthFile: c.String("authfile"), Docker: c.String("compat-auth-file")}
+func loginPlace(c *cli.Context) (login.Place, error) {
+	l := login.Place{AuthFile: c.String("authfile"), Docker: c.String("compat-auth-file")}
 	if l.Docker != "" && c.IsSet("authfile") {
 		if os.Getenv("REGISTRY_AUTH_FILE") != l.AuthFile {
 			return l, usagef("--authfile and --compat-auth-file exclude each other")
@@ -52,11 +53,11 @@ func loginCommand(std streams) *cli.Command {
 			&cli.BoolFlag{Name: "tls-verify", Usage: "require HTTPS and check certificates; without the flag, registries.conf decides"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say where the login is kept"},
 		}, loginPlaceFlags()...),
-		Action: func(c *cli.Context) error { return login(c, std) },
+		Action: func(c *cli.Context) error { return logIn(c, std) },
 	}
 }
 
-func login(c *cli.Context, std streams) error {
+func logIn(c *cli.Context, std streams) error {
 	if err := wantArgs(c, 0, 1); err != nil {
 		return err
 	}

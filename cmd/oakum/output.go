@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -11,154 +10,284 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/oakum-build/oakum/builder"
-	"github.com/oakum-build/oakum/dockerfile"
+	sending "github.com/oakum-build/oakum/builder/push"
 )
+
+// standardOutput is the dest of an output that goes there.
+const standardOutput = "-"
 
 // output is what one --output asks for beside the image in the store.
 type output struct {
-	kind  string   // docker, image, oci or registry
-	dest  string   // absolute path of an archive, of the kinds oci and docker; may be ""
+	kind  outputKind
+	dest  string   // the absolute path of a file or a directory, or standardOutput; "" is the store
 	names []string // further names of the image
 	push  bool     // the image is to be pushed to its names
+	files files
+
+	compression sending.Compression // of layers that are sent
+	byDigest    bool                // the names of what is pushed get no tags
+
+	layout bool // dest is the directory of an OCI image layout, and not an archive
 }
 
-// write sends img to the archive. The file appears whole or not at all: it is
-// written under another name in the same directory and then renamed.
-func (o output) write(ctx context.Context, b *builder.Builder, img builder.Image, opts dockerfile.Options) (err error) {
-	defer func() {
+// files is what an output of files takes of the image, and how it is put into a directory.
+type files struct {
+	src    string // a file or a directory of the image; "" is all
+	merged bool   // the files of several platforms come into one directory
+	mode   string // "delete" or else "copy"
+}
+
+// outputKind is the type of an output.
+type outputKind string
+
+const (
+	toImage     outputKind = "image"
+	toRegistry  outputKind = "registry"
+	toOCI       outputKind = "oci"
+	toDocker    outputKind = "docker"
+	toDirectory outputKind = "local"
+	toTar       outputKind = "tar"
+	toNothing   outputKind = "cacheonly"
+)
+
+// attribute is one that outputs have.
+type attribute struct {
+	kinds []outputKind // nil is all
+	set   func(o *output, value string) error
+	why   string // without set: why there is none
+}
+
+// switchOf reads an attribute that is true or false.
+func switchOf(set func(o *output, on bool)) func(*output, string) error {
+	return func(o *output, value string) error {
+		on, err := strconv.ParseBool(value)
 		if err != nil {
-			err = fmt.Errorf("output %s: %w", o.dest, err)
+			return fmt.Errorf("must be true or false, not %q", value)
 		}
-	}()
-	dir, err := os.MkdirTemp(filepath.Dir(o.dest), ".oakum-")
-	if err != nil {
-		return err
+		set(o, on)
+		return nil
 	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "image.tar")
-	ref := o.kind + "-archive:" + file
-	if len(opts.Names) > 0 {
-		ref += ":" + archiveName(opts.Names[0], img.Names)
-	}
-	if _, err := b.Push(ctx, img.ID, ref, builder.PushOptions{Format: o.kind}); err != nil {
-		return err
-	}
-	return os.Rename(file, o.dest)
 }
 
-// pushNames sends img to the registries of the names that it was built by. It gives the
-// manifest as the first of them has it.
-func pushNames(ctx context.Context, b *builder.Builder, img builder.Image, names []string, p *progress) (builder.Manifest, error) {
-	var first builder.Manifest
-	for i, name := range names {
-		name = archiveName(name, img.Names)
-		p.pushing(name)
-		start := time.Now()
-		sent, err := b.Push(ctx, img.ID, "docker://"+name, builder.PushOptions{})
-		if err != nil {
-			return first, err
+// only takes the values that ask for what is so anyway; why says what is to be done else.
+func only(why string, values ...string) func(*output, string) error {
+	return func(_ *output, value string) error {
+		if slices.ContainsFunc(values, func(v string) bool { return strings.EqualFold(v, value) }) {
+			return nil
 		}
-		p.pushed(name, sent.Digest.String(), time.Since(start))
-		if i == 0 {
-			first = sent
-		}
+		return errors.New(why)
 	}
-	return first, nil
 }
 
-// archiveName is the name that the store gave to the tag that was asked for.
-func archiveName(tag string, names []string) string {
-	for _, name := range names {
-		if name == tag || name == tag+":latest" || strings.HasSuffix(name, "/"+tag) || strings.HasSuffix(name, "/"+tag+":latest") {
-			return name
+var imageKinds = []outputKind{toImage, toRegistry, toOCI, toDocker}
+
+// attributes are those of buildx, by their names, and src.
+var attributes = map[string]attribute{
+	"type": {set: func(o *output, value string) error { o.kind = outputKind(value); return nil }},
+	"dest": {kinds: []outputKind{toOCI, toDocker, toDirectory, toTar}, set: func(o *output, value string) error { o.dest = value; return nil }},
+	"name": {kinds: imageKinds, set: func(o *output, value string) error { o.names = strings.Split(value, ","); return nil }},
+	"push": {kinds: []outputKind{toImage, toRegistry}, set: switchOf(func(o *output, on bool) { o.push = on })},
+	"src":  {kinds: []outputKind{toDirectory, toTar}, set: func(o *output, value string) error { o.files.src = value; return nil }},
+	"mode": {kinds: []outputKind{toDirectory}, set: func(o *output, value string) error {
+		o.files.mode = value
+		if value != "copy" && value != "delete" {
+			return fmt.Errorf("must be copy or delete, not %q", value)
 		}
-	}
-	return tag
+		return nil
+	}},
+	"platform-split": {kinds: []outputKind{toDirectory, toTar}, set: switchOf(func(o *output, on bool) { o.files.merged = !on })},
+	"tar":            {kinds: []outputKind{toOCI, toDocker}, set: switchOf(func(o *output, on bool) { o.layout = !on })},
+
+	"store":                 {kinds: imageKinds, set: only("the image is put into the store in any case", "true")},
+	"unpack":                {kinds: imageKinds, set: only("the image's files are in the store in any case", "true")},
+	"compression":           {kinds: imageKinds, set: func(o *output, value string) error { o.compression.Algorithm = value; return nil }},
+	"compression-level":     {kinds: imageKinds, set: (*output).setLevel},
+	"force-compression":     {kinds: imageKinds, set: switchOf(func(o *output, on bool) { o.compression.Force = on })},
+	"push-by-digest":        {kinds: []outputKind{toImage, toRegistry}, set: switchOf(func(o *output, on bool) { o.byDigest = on })},
+	"oci-mediatypes":        {kinds: imageKinds, why: "--format oci or docker says what the image is, in the store too"},
+	"oci-artifact":          {kinds: imageKinds, set: only("there are no attestations yet", "true", "false")},
+	"attestation-inline":    {kinds: imageKinds, set: only("there are no attestations yet", "true", "false")},
+	"attestation-prefix":    {kinds: []outputKind{toDirectory, toTar}, set: only("there are no attestations yet", "")},
+	"buildinfo":             {set: only("there is none", "false")},
+	"rewrite-timestamp":     {kinds: imageKinds, set: only("--rewrite-timestamp is for the whole build", "false")},
+	"dangling-name-prefix":  {kinds: imageKinds, set: only("an image without a name is called by its id", "")},
+	"name-canonical":        {kinds: imageKinds, set: only("a name with a digest is no name of an image in the store", "false")},
+	"prefer-nondist-layers": {kinds: imageKinds, set: only("layers are in what is written", "false")},
+	"registry.insecure":     {kinds: []outputKind{toImage, toRegistry}, set: only("use --tls-verify=false", "false")},
+	"context":               {kinds: []outputKind{toDocker}, why: "a Docker daemon is not asked; load what dest=FILE writes by docker load"},
 }
 
-// parseOutput reads --output: comma-separated attributes, quoted as in CSV.
+// parseOutput reads --output: comma-separated attributes, quoted as in CSV, or the path of a
+// directory, or - for a tar on standard output.
 func parseOutput(text string) (output, error) {
-	var out output
-	fields, err := csv.NewReader(strings.NewReader(text)).Read()
-	if err != nil && !errors.Is(err, io.EOF) { // the end of "" is no type, below
+	out, err := readOutput(text)
+	if err != nil {
 		return out, usagef("--output %q: %v", text, err)
 	}
-	for _, field := range fields {
-		if err := out.set(field); err != nil {
-			return out, usagef("--output %q: %v", text, err)
-		}
-	}
-	if err := out.check(); err != nil {
-		return out, usagef("--output %q: %v", text, err)
-	}
-	if out.dest == "" {
+	if out.dest == "" || out.dest == standardOutput {
 		return out, nil
 	}
 	if out.dest, err = filepath.Abs(out.dest); err != nil {
 		return out, err
 	}
-	if strings.Contains(out.dest, ":") { // a reference such as oci-archive:PATH:NAME has no room for it
-		return out, usagef("--output %q: the path of an archive cannot have a colon", text)
+	if out.layout && strings.Contains(out.dest, ":") { // a reference such as oci:PATH:NAME has no room for it
+		return out, usagef("--output %q: the path of a layout cannot have a colon", text)
 	}
-	return out, nil
+	return out, out.checkDest(text)
+}
+
+func readOutput(text string) (output, error) {
+	var out output
+	fields, err := csv.NewReader(strings.NewReader(text)).Read()
+	if err != nil && !errors.Is(err, io.EOF) { // the end of "" is no type, below
+		return out, err
+	}
+	if len(fields) == 1 && !strings.Contains(fields[0], "=") {
+		out.kind, out.dest = toDirectory, fields[0]
+		if out.dest == standardOutput {
+			out.kind = toTar
+		}
+		return out, nil
+	}
+	given := map[string]bool{}
+	for _, field := range fields {
+		key, value, ok := strings.Cut(field, "=")
+		key = strings.ToLower(strings.TrimSpace(key))
+		if !ok {
+			return out, fmt.Errorf("%q is not NAME=VALUE", field)
+		}
+		given[key] = true
+		if err := out.set(key, value); err != nil {
+			return out, err
+		}
+	}
+	return out, out.check(given)
 }
 
 // set reads one attribute.
-func (o *output) set(field string) error {
-	key, value, _ := strings.Cut(field, "=")
+func (o *output) set(key, value string) error {
+	a, known := attributes[key]
 	switch {
-	case key == "type":
-		o.kind = value
-	case key == "dest":
-		o.dest = value
-	case key == "name":
-		o.names = strings.Split(value, ",")
-	case key == "push":
-		push, err := strconv.ParseBool(value)
-		if err != nil {
-			return errors.New("push is true or false")
-		}
-		o.push = push
-	case key == field:
-		return errors.New("writing the files of the image to a directory or to standard output is not supported yet; use type=oci|docker,dest=FILE for an archive")
-	case slices.Contains(outputsThatHold, field):
-	default:
-		return fmt.Errorf("%q is not supported; use type=oci|docker,dest=FILE, or type=image with name=NAME and push=true", field)
+	case strings.HasPrefix(key, "annotation"):
+		return fmt.Errorf("%s: use --annotation, which annotates the image in the store too", key)
+	case !known:
+		return fmt.Errorf("%q is not supported; use type=local|tar|oci|docker with dest=PATH, or type=image with name=NAME and push=true", key)
+	case a.set == nil:
+		return fmt.Errorf("%s: %s", key, a.why)
+	}
+	if err := a.set(o, value); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
 	}
 	return nil
-}
-
-// outputsThatHold are attributes of buildx that ask for what is so anyway.
-var outputsThatHold = []string{
-	"tar=true", "store=true", "unpack=true", "compression=gzip", "force-compression=false",
-	"push-by-digest=false", "attestation-inline=false", "buildinfo=false", "dangling-name-prefix=", "rewrite-timestamp=false",
 }
 
 // check finds what is missing, or does not belong together.
-func (o *output) check() error {
-	archive := o.kind == "oci" || o.kind == "docker"
-	switch {
-	case o.kind == "registry":
+func (o *output) check(given map[string]bool) error {
+	switch o.kind {
+	case toImage, toDocker, toNothing:
+	case toRegistry:
+		if given["push"] && !o.push {
+			return errors.New("type=registry pushes the image; type=image does not")
+		}
 		o.push = true
-	case o.kind == "image":
-	case o.kind == "local" || o.kind == "tar":
-		return fmt.Errorf("writing the files of the image, type=%s, is not supported yet; use type=oci|docker,dest=FILE for an archive", o.kind)
-	case o.kind == "cacheonly":
-		return errors.New("the image is put into the store in any case; leave type=cacheonly away")
-	case !archive:
-		return errors.New("type must be oci or docker, with dest=FILE, or image or registry")
-	case o.dest == "" && o.kind == "oci":
-		return errors.New("dest=FILE is missing")
-	case o.dest == "-":
-		return errors.New("writing to standard output is not supported yet")
-	case o.push:
-		return errors.New("push is of type=image")
+	case toOCI, toDirectory, toTar:
+		if o.dest == "" {
+			return errors.New("dest=PATH is missing")
+		}
+	case "":
+		return errors.New("type is missing: local, tar, oci, docker, image, registry or cacheonly")
+	default:
+		return fmt.Errorf("type %q is not known: it is local, tar, oci, docker, image, registry or cacheonly", o.kind)
 	}
-	if o.dest != "" && !archive {
-		return errors.New("dest is of type=oci and type=docker")
+	for key := range given {
+		if kinds := attributes[key].kinds; kinds != nil && !slices.Contains(kinds, o.kind) {
+			return fmt.Errorf("%s is not of type=%s, but of %s", key, o.kind, oneOfKinds(kinds))
+		}
+	}
+	switch {
+	case o.kind == toDirectory && o.dest == standardOutput:
+		return errors.New("a directory cannot be written to standard output; type=tar can")
+	case o.layout && o.kind == toDocker:
+		return errors.New("tar=false is of type=oci: there is no directory that docker reads")
+	case o.layout && o.dest == standardOutput:
+		return errors.New("a directory cannot be written to standard output; leave tar=false away")
+	}
+	return o.checkCompression()
+}
+
+func oneOfKinds(kinds []outputKind) string {
+	var words []string
+	for _, k := range kinds {
+		words = append(words, string(k))
+	}
+	return strings.Join(words, " and ")
+}
+
+// checkDest finds what is in the way of an output, before anything is built for it.
+func (o *output) checkDest(text string) error {
+	info, err := os.Stat(o.dest)
+	switch {
+	case err != nil: // it is to be made
+	case (o.kind == toDirectory || o.layout) && !info.IsDir():
+		return usagef("--output %q: %s is not a directory", text, o.dest)
+	case o.kind != toDirectory && !o.layout && info.IsDir():
+		return usagef("--output %q: %s is a directory", text, o.dest)
 	}
 	return nil
+}
+
+// checkOutputs finds what does not go with each other. allowed says that any directory may be emptied.
+func checkOutputs(outputs []output, allowed, terminal bool) error {
+	used := false
+	for _, o := range outputs {
+		if o.dest == standardOutput {
+			switch {
+			case used:
+				return usagef("--output: only one output can go to standard output")
+			case terminal:
+				return usagef("--output: an archive is not written to a terminal; redirect standard output, or use dest=FILE")
+			}
+			used = true
+		}
+		if o.kind == toDirectory && o.files.mode == "delete" && !allowed {
+			if err := checkDelete(o.dest); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkDelete lets all else in a directory be removed only if that is below the working directory, wherever
+// links lead, as docker buildx does.
+func checkDelete(dir string) error {
+	work, err := os.Getwd()
+	if err == nil {
+		work, err = filepath.EvalSymlinks(work)
+	}
+	if err != nil {
+		return err
+	}
+	real, err := realPath(dir)
+	if err != nil {
+		return err
+	}
+	if rel, err := filepath.Rel(work, real); err == nil && rel != "." && filepath.IsLocal(rel) {
+		return nil
+	}
+	return usagef("--output: mode=delete would remove all else in %s, which is not below the working directory; --allow %s lets it", real, allowDelete)
+}
+
+// realPath is a path without links, of which the end need not exist.
+func realPath(path string) (string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, os.ErrNotExist) && filepath.Dir(path) != path {
+		if _, missing := os.Lstat(path); missing == nil {
+			return "", fmt.Errorf("%s is a link that leads nowhere: %w", path, err)
+		}
+		parent, err := realPath(filepath.Dir(path))
+		return filepath.Join(parent, filepath.Base(path)), err
+	}
+	return real, err
 }

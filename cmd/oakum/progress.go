@@ -10,8 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/oakum-build/oakum/builder"
+	"github.com/docker/go-units"
+
 	"github.com/oakum-build/oakum/builder/display"
+	"github.com/oakum-build/oakum/builder/event"
 	"github.com/oakum-build/oakum/dockerfile"
 )
 
@@ -32,54 +34,127 @@ type progress struct {
 	mu      sync.Mutex
 	w       io.Writer
 	partial map[int][]byte // the lines begun, by step
+	moving  map[string]*transfer
+	steps   *stepTable   // of --explain
+	raw     *rawProgress // writes all in place of lines; nil for lines
+}
+
+// transfer is what is known of an image on its way.
+type transfer struct {
+	told  time.Time
+	blobs map[string]event.Event // how far each of its layers has come
 }
 
 // newProgress makes a progress that writes to w, which need not be harmless.
 func newProgress(w io.Writer, quiet bool) *progress {
-	return &progress{quiet: quiet, w: w, partial: map[int][]byte{}}
+	return &progress{quiet: quiet, w: w, partial: map[int][]byte{}, moving: map[string]*transfer{}}
 }
 
 // say prints a message of our own.
 func (p *progress) say(format string, args ...any) {
+	if p.raw != nil {
+		p.raw.say(fmt.Sprintf(format, args...))
+		return
+	}
 	io.WriteString(p.w, display.Message(fmt.Sprintf(format, args...))+"\n")
+}
+
+// tell calls do, which prints, while nobody else prints.
+func (p *progress) tell(do func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	do()
 }
 
 // step prints an event of package dockerfile.
 func (p *progress) step(e dockerfile.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.steps.event(e)
 	switch {
+	case p.raw != nil:
+		p.raw.step(e)
 	case e.Kind == dockerfile.Warning:
-		text := e.Text
-		if e.Rule != "" {
-			text = e.Rule + ": " + text
-		}
-		p.warn(text, e.Line)
+		p.warn(ruled(e), e.Line)
 	case p.quiet:
 	case e.Kind == dockerfile.StepStarted:
-		p.say("#%d [%s %d/%d] %s", e.Step, stageName(e.Stage), e.Step, e.Total, firstLine(e.Instruction))
+		p.say("#%d [%s %d/%d] %s", e.Step, stageName(e.Platform, e.Stage), e.Step, e.Total, firstLine(e.Instruction))
 	case e.Kind == dockerfile.StepOutput:
 		p.output(e.Step, e.Output)
+	case e.Kind == dockerfile.StepExplained && !p.steps.done(e.Step):
+		for _, line := range explanation(*e.Explained) {
+			p.say("#%d %s", e.Step, line)
+		}
 	case e.Kind == dockerfile.StepFinished:
 		p.flush(e.Step)
 		p.say("#%d %s", e.Step, outcome(e))
 	}
 }
 
+// warnings prints those of the events of package dockerfile that are warnings.
+func (p *progress) warnings(e dockerfile.Event) {
+	if e.Kind == dockerfile.Warning {
+		p.step(e)
+	}
+}
+
+// table prints the table of --explain.
+func (p *progress) table() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.quiet || p.raw != nil || p.steps == nil {
+		return nil
+	}
+	return p.steps.write(p.w)
+}
+
 // event prints an event of package builder. Its steps are those that
 // package dockerfile tells of with more detail.
-func (p *progress) event(e builder.Event) {
+func (p *progress) event(e event.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case e.Kind == builder.EventWarning:
+	case p.raw != nil:
+		p.raw.event(e)
+	case e.Kind == event.Warning:
 		p.warn(e.Text, 0)
 	case p.quiet:
-	case e.Kind == builder.EventPullStarted:
+	case e.Kind == event.PullStarted:
 		p.say("pulling %s", e.Ref)
-	case e.Kind == builder.EventPullFinished && e.Err == nil:
+	case e.Kind == event.PullProgress:
+		p.moved("pulling", e)
+	case e.Kind == event.PushProgress:
+		p.moved("pushing", e)
+	case e.Kind == event.PullFinished && e.Err == nil:
 		p.say("pulled %s in %.1fs", e.Ref, e.Duration.Seconds())
 	}
+}
+
+// seldom is the time between two lines on how far an image has come.
+const seldom = 5 * time.Second
+
+// moved tells of an image that is long on its way how far it has come.
+func (p *progress) moved(doing string, e event.Event) {
+	key, now := doing+" "+e.Ref, e.Time
+	t := p.moving[key]
+	if t == nil {
+		t = &transfer{told: now, blobs: map[string]event.Event{}}
+		p.moving[key] = t
+	}
+	t.blobs[e.Blob] = e
+	if now.Sub(t.told) < seldom {
+		return
+	}
+	t.told = now
+	var offset, size int64
+	done := 0
+	for _, b := range t.blobs {
+		offset, size = offset+b.Offset, size+max(b.Size, b.Offset)
+		if b.Offset == b.Size {
+			done++
+		}
+	}
+	p.say("%s: %s of %s, %d of %d layers", key, units.HumanSize(float64(offset)), units.HumanSize(float64(size)), done, len(t.blobs))
 }
 
 // pushing and pushed tell of a push of build --push.
@@ -95,6 +170,16 @@ func (p *progress) pushed(name, digest string, took time.Duration) {
 	}
 }
 
+// writing tells of an output.
+func (p *progress) writing(dest string) {
+	if dest == standardOutput {
+		dest = "standard output"
+	}
+	if !p.quiet {
+		p.say("writing %s", dest)
+	}
+}
+
 // tagged prints the names that a build gave.
 func (p *progress) tagged(names []string) {
 	for _, name := range names {
@@ -104,7 +189,19 @@ func (p *progress) tagged(names []string) {
 	}
 }
 
+// ruled is the text of a warning, with the build check that warns.
+func ruled(e dockerfile.Event) string {
+	if e.Rule == "" {
+		return e.Text
+	}
+	return e.Rule + ": " + e.Text
+}
+
 func (p *progress) warn(text string, line int) {
+	if p.raw != nil {
+		p.raw.warn(text, line)
+		return
+	}
 	if line > 0 {
 		text = fmt.Sprintf("line %d: %s", line, text)
 	}
@@ -148,10 +245,13 @@ func outcome(e dockerfile.Event) string {
 	return fmt.Sprintf("DONE %.1fs", e.Duration.Seconds())
 }
 
-// stageName tells a stage without a name from a number.
-func stageName(name string) string {
+// stageName tells a stage without a name from a number, and of several platforms for which it is.
+func stageName(platform, name string) string {
 	if strings.Trim(name, "0123456789") == "" {
-		return "stage-" + name
+		name = "stage-" + name
+	}
+	if platform != "" {
+		name = platform + " " + name
 	}
 	return name
 }

@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/event"
+	"github.com/oakum-build/oakum/builder/explain"
 	"github.com/oakum-build/oakum/dockerfile"
+	"github.com/oakum-build/oakum/dockerfile/forecast"
 )
 
 // playBuild sends what a build of two stages side by side may send.
@@ -28,15 +30,22 @@ func playBuild(p *progress) {
 	output := func(text string) func(*dockerfile.Event) {
 		return func(e *dockerfile.Event) { e.Output = []byte(text) }
 	}
-	p.event(builder.Event{Kind: builder.EventPullStarted, Ref: "docker.io/library/busybox:latest"})
-	p.event(builder.Event{Kind: builder.EventPullFinished, Ref: "docker.io/library/busybox:latest", Duration: 1500 * time.Millisecond})
+	p.event(event.Event{Kind: event.PullStarted, Ref: "docker.io/library/busybox:latest"})
+	for i, moved := range []event.Event{
+		{Blob: "sha256:a", Offset: 1, Size: 3_000_000}, {Blob: "sha256:b", Offset: 500_000, Size: 500_000},
+		{Blob: "sha256:a", Offset: 1_000_000, Size: 3_000_000}, {Blob: "sha256:c", Offset: 10, Size: -1}, {Blob: "sha256:a", Offset: 3_000_000, Size: 3_000_000},
+	} {
+		moved.Kind, moved.Ref, moved.Time = event.PullProgress, "docker.io/library/busybox:latest", time.Unix(int64(3*i), 0)
+		p.event(moved)
+	}
+	p.event(event.Event{Kind: event.PullFinished, Ref: "docker.io/library/busybox:latest", Duration: 1500 * time.Millisecond})
 	send(first, dockerfile.StepStarted, nil)
 	send(second, dockerfile.StepStarted, nil)
 	send(first, dockerfile.StepOutput, output("cc a"))
 	send(second, dockerfile.StepOutput, output("x\r\ny\n"))
 	send(first, dockerfile.StepOutput, output(".c\ncc"))
 	send(second, dockerfile.StepOutput, output("50%\r100%\n\x1b[2K\x1b[31mred\n#9 DONE\n"))
-	p.event(builder.Event{Kind: builder.EventWarning, Text: "chown squashed"})
+	p.event(event.Event{Kind: event.Warning, Text: "chown squashed"})
 	send(first, dockerfile.StepFinished, func(e *dockerfile.Event) { e.Duration = 340 * time.Millisecond })
 	send(second, dockerfile.StepFinished, func(e *dockerfile.Event) { e.Err = errors.New("no") })
 	send(third, dockerfile.StepStarted, nil)
@@ -49,6 +58,8 @@ func playBuild(p *progress) {
 
 func TestProgressPlain(t *testing.T) {
 	const want = `pulling docker.io/library/busybox:latest
+pulling docker.io/library/busybox:latest: 1.5MB of 3.5MB, 1 of 2 layers
+pulling docker.io/library/busybox:latest: 3.5MB of 3.5MB, 2 of 3 layers
 pulled docker.io/library/busybox:latest in 1.5s
 #1 [app 1/3] RUN make
 #2 [stage-1 2/3] RUN <<EOF ...
@@ -94,5 +105,30 @@ func TestProgressEndlessLine(t *testing.T) {
 	}
 	if out.Len() < 2*longestLine {
 		t.Errorf("%d bytes shown of a long line; the rest is held in memory", out.Len())
+	}
+}
+
+// What a file or a stage is called stays in its line, and drives no terminal.
+func TestExplanationIsHarmless(t *testing.T) {
+	t.Parallel()
+	hostile := "a\n#1 DONE\x1b[2J\u202e"
+	told := explain.Step{Cause: explain.Changed, More: 3, Changes: []explain.Change{
+		{Kind: explain.File, Name: hostile, How: "new"}, {Kind: explain.Parent, Name: hostile}, {Kind: explain.Base, Name: hostile, Before: "x", Now: hostile},
+	}}
+	var out strings.Builder
+	if err := writeForecast(&out, []forecast.Step{
+		{Step: 1, Stage: hostile, Instruction: hostile, Prospect: forecast.Miss, Explained: &told}, {Step: 2, Stage: hostile, Instruction: "RUN", Prospect: forecast.Unknown, Text: hostile},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	p := newProgress(&out, false)
+	p.step(dockerfile.Event{Kind: dockerfile.StepExplained, Step: 1, Explained: &told})
+	for line := range strings.Lines(out.String()) {
+		if strings.HasPrefix(line, "#1 DONE") || strings.ContainsAny(line, "\x1b\u202e") {
+			t.Errorf("%q", line)
+		}
+	}
+	if n := strings.Count(out.String(), "\n"); n != 13 {
+		t.Errorf("%d lines:\n%s", n, out.String())
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -21,12 +22,13 @@ func pushCommand(std streams) *cli.Command {
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "`oci|docker` convert the image to this format; v2s2 is another name of docker"},
 			&cli.StringFlag{Name: "digestfile", Usage: "also write the manifest's digest to `FILE`"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only the digest"},
-		}, registryFlags()),
-		Action: func(c *cli.Context) error { return push(c, std) },
+		}, compressionFlags(), registryFlags()),
+		Action: func(c *cli.Context) error { return push(c, std, nil) },
 	}
 }
 
-func push(c *cli.Context, std streams) (err error) {
+// push sends an image that check, unless it is nil, has nothing against.
+func push(c *cli.Context, std streams, check func(context.Context, *builder.Builder) error) (err error) {
 	if err := wantArgs(c, 1, 2); err != nil {
 		return err
 	}
@@ -34,6 +36,10 @@ func push(c *cli.Context, std streams) (err error) {
 	if opts.Registry, err = registry(c); err != nil {
 		return err
 	}
+	if opts.Compression, err = readCompression(c); err != nil {
+		return err
+	}
+	opts.IndexOnly = c.IsSet("all") && !c.Bool("all")
 	if c.IsSet("format") {
 		if opts.Format, err = oneOf(c, "format", "oci", "docker", "v2s2"); err != nil {
 			return err
@@ -47,6 +53,11 @@ func push(c *cli.Context, std streams) (err error) {
 		return err
 	}
 	defer closeBuilder(b, &err)
+	if check != nil {
+		if err := check(c.Context, b); err != nil {
+			return err
+		}
+	}
 	sent, err := b.Push(c.Context, c.Args().Get(0), c.Args().Get(1), opts)
 	if err != nil {
 		return err
@@ -54,6 +65,11 @@ func push(c *cli.Context, std streams) (err error) {
 	if file := c.String("digestfile"); file != "" {
 		if err := os.WriteFile(file, []byte(sent.Digest), 0o666); err != nil {
 			return fmt.Errorf("--digestfile: %w", err)
+		}
+	}
+	if c.Bool("rm") {
+		if _, err := b.Remove(c.Context, c.Args().Get(0), builder.RemoveOptions{}); err != nil {
+			return err
 		}
 	}
 	_, err = fmt.Fprintln(std.out, sent.Digest)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/builder/display"
+	"github.com/oakum-build/oakum/builder/isolation"
+	"github.com/oakum-build/oakum/builder/terminal"
 )
 
 func runCommand(std streams) *cli.Command {
@@ -34,6 +36,8 @@ func runCommand(std streams) *cli.Command {
 			&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "run as `USER[:GROUP]`"},
 			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "pass standard input on, also when it is a terminal (other input always is, unless =false)"},
 			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the command a terminal, with standard output and error in one"},
+		}, runMountFlags(), isolationFlags("h"), []cli.Flag{
+			&cli.BoolFlag{Name: "privileged", Usage: "give the command all capabilities that there are for it, no system-call filter, and /proc, /sys and /dev as they are"},
 		}, platformFlags("run the image for"), registryFlags()),
 		Action: func(c *cli.Context) error { return runImage(c, std) },
 	}
@@ -50,11 +54,11 @@ func runImage(c *cli.Context, std streams) (err error) {
 	if reg, err = forOne(reg, []string{c.Args().First()}, "write IMAGE with its registry"); err != nil {
 		return err
 	}
-	env, err := runEnvironment(c)
+	opts, err := runStage(c)
 	if err != nil {
 		return err
 	}
-	opts, err := runStage(c)
+	cmd, err := runCmd(c)
 	if err != nil {
 		return err
 	}
@@ -63,18 +67,32 @@ func runImage(c *cli.Context, std streams) (err error) {
 		return err
 	}
 	defer closeBuilder(b, &err)
+	if level, why := b.Isolation(); level == isolation.NoCommands {
+		return why // before the image is pulled
+	}
 	stage, err := b.Stage(c.Context, c.Args().First(), opts)
 	if err != nil {
 		return err
 	}
 	defer stage.Close()
-	args, err := commandLine(stage.Config(), c)
-	if err != nil {
+	if cmd.Args, err = commandLine(stage.Config(), c); err != nil {
 		return err
 	}
-	return runAttached(c, stage, std, builder.Cmd{
-		Args: args, Env: env, Dir: c.String("workdir"), User: c.String("user"), Ephemeral: true,
-	})
+	return runAttached(c, stage, std, cmd)
+}
+
+// runCmd is the command as far as the flags tell of it.
+func runCmd(c *cli.Context) (cmd builder.Cmd, err error) {
+	cmd = builder.Cmd{Dir: c.String("workdir"), User: c.String("user"), Ephemeral: true}
+	if cmd.Env, err = runEnvironment(c); err != nil {
+		return cmd, err
+	}
+	if cmd.Mounts, err = readRunMounts(c); err != nil {
+		return cmd, err
+	}
+	cmd.Isolation, err = readIsolation(c)
+	cmd.Isolation.Security.Insecure = c.Bool("privileged")
+	return cmd, err
 }
 
 // runStage reads which image is meant.
@@ -83,7 +101,7 @@ func runStage(c *cli.Context) (opts builder.StageOptions, err error) {
 	if err := policy.Set(c.String("pull")); err != nil {
 		return opts, usagef("--pull %s: it %v", display.Line(c.String("pull")), err)
 	}
-	opts.Pull = builder.PullPolicy(policy)
+	opts.Pull = string(policy)
 	opts.Platform, err = platform(c)
 	return opts, err
 }
@@ -129,7 +147,7 @@ func runAttached(c *cli.Context, stage *builder.Stage, std streams, cmd builder.
 		cmd.Stdin = std.raw.in
 	}
 	if c.Bool("tty") {
-		cmd.Terminal = &builder.Terminal{Size: windowSize(std.raw.out), Resized: windowSizes(ctx, std.raw.out)}
+		cmd.Terminal = &terminal.Terminal{Size: windowSize(std.raw.out), Resized: windowSizes(ctx, std.raw.out)}
 		if input && isTerminal(std.raw.in) {
 			restore, err := changeTerminal(ctx, std.raw.in, raw)
 			if err != nil {
@@ -138,7 +156,7 @@ func runAttached(c *cli.Context, stage *builder.Stage, std streams, cmd builder.
 			defer restore()
 		}
 	}
-	err := stage.Run(ctx, cmd)
+	_, err := stage.Run(ctx, cmd)
 	var exit *builder.ExitError
 	switch failed := errors.As(err, &exit); {
 	case errors.Is(err, unix.EPIPE) && !failed:

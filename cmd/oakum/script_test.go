@@ -17,6 +17,8 @@ import (
 
 	fakeregistry "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/oakum-build/oakum/builder/cache/gha/ghatest"
 )
 
 func TestMain(m *testing.M) {
@@ -66,6 +68,9 @@ func setUpScript(env *testscript.Env) error {
 	env.Setenv("REGISTRY", serve(env, fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0)))))
 	env.Setenv("PRIVATE_REGISTRY", serve(env, withPassword(fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0))))))
 	env.Setenv("OCI_REGISTRY", serve(env, ociOnly(fakeregistry.New(fakeregistry.Logger(log.New(io.Discard, "", 0))))))
+	env.Setenv("ACTIONS_RESULTS_URL", ghatest.New(env.T().(testing.TB)).URL)
+	env.Setenv("ACTIONS_RUNTIME_TOKEN", "")
+	env.Setenv("ACTIONS_CACHE_SERVICE_V2", "")
 	return copyBusybox(filepath.Join(env.WorkDir, "busybox"))
 }
 

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/terminal"
 )
 
 // isTerminal says whether a stream is a terminal.
@@ -20,7 +20,7 @@ func isTerminal(stream any) bool {
 func terminalState(stream any) (*unix.Termios, error) {
 	var state *unix.Termios
 	err := ioctl(stream, func(fd int) (err error) {
-		state, err = unix.IoctlGetTermios(fd, unix.TCGETS)
+		state, err = unix.IoctlGetTermios(fd, getTermios)
 		return err
 	})
 	return state, err
@@ -44,12 +44,12 @@ func ioctl(stream any, f func(fd int) error) error {
 }
 
 // windowSize is the size of a terminal; 0 when it is none.
-func windowSize(stream any) builder.WindowSize {
-	var size builder.WindowSize
+func windowSize(stream any) terminal.Size {
+	var size terminal.Size
 	_ = ioctl(stream, func(fd int) error {
 		w, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ)
 		if err == nil {
-			size = builder.WindowSize{Rows: w.Row, Columns: w.Col}
+			size = terminal.Size{Rows: w.Row, Columns: w.Col}
 		}
 		return err
 	})
@@ -57,8 +57,8 @@ func windowSize(stream any) builder.WindowSize {
 }
 
 // windowSizes gives the sizes that a terminal changes to until ctx ends.
-func windowSizes(ctx context.Context, stream any) <-chan builder.WindowSize {
-	sizes, changed := make(chan builder.WindowSize), make(chan os.Signal, 1)
+func windowSizes(ctx context.Context, stream any) <-chan terminal.Size {
+	sizes, changed := make(chan terminal.Size), make(chan os.Signal, 1)
 	signal.Notify(changed, unix.SIGWINCH)
 	go func() {
 		defer signal.Stop(changed)
@@ -85,7 +85,7 @@ func changeTerminal(ctx context.Context, stream any, change func(*unix.Termios))
 		return nil, err
 	}
 	set := func(state *unix.Termios) error {
-		return ioctl(stream, func(fd int) error { return unix.IoctlSetTermios(fd, unix.TCSETS, state) })
+		return ioctl(stream, func(fd int) error { return unix.IoctlSetTermios(fd, setTermios, state) })
 	}
 	changed := *before
 	change(&changed)

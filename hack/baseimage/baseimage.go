@@ -6,6 +6,8 @@
 //     image is served as alpine (latest, 3); it has no apk and no musl.
 //   - debian (bookworm-slim, latest): made by mmdebstrap, with a working apt.
 //   - golang (1.26, latest): that Debian plus the host's Go in /usr/local/go.
+//   - arm64v8/debian (bookworm-slim), on arm64 amd64/debian: a Debian for another processor, with apt
+//     and a shell. Its packages are unpacked and not configured, for that would execute its programs.
 //
 // The images are kept as an OCI layout and made only when it is missing.
 package baseimage
@@ -55,18 +57,25 @@ func Make(ctx context.Context, cache string) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
+	if _, err := os.Stat(dir); err != nil {
+		if err := makeNatives(ctx, cache, dir, goroot, goversion); err != nil {
+			return "", err
+		}
 	}
+	return dir, makeForeign(ctx, cache, filepath.Join(dir, foreignDir))
+}
+
+// makeNatives makes the layout dir.
+func makeNatives(ctx context.Context, cache, dir, goroot, goversion string) error {
 	tmp, err := os.MkdirTemp(cache, "bases-making-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(tmp)
 	if err := makeAll(ctx, tmp, goroot, goversion); err != nil {
-		return "", fmt.Errorf("making the base images: %w", err)
+		return fmt.Errorf("making the base images: %w", err)
 	}
-	return dir, os.Rename(filepath.Join(tmp, "layout"), dir)
+	return os.Rename(filepath.Join(tmp, "layout"), dir)
 }
 
 // makeAll writes the layout to tmp/layout and leaves its working files in tmp.
@@ -79,7 +88,7 @@ func makeAll(ctx context.Context, tmp, goroot, goversion string) error {
 	if err != nil {
 		return fmt.Errorf("busybox: %w", err)
 	}
-	if err := add(out, busybox, "library/busybox:latest", "library/busybox:1.36",
+	if err := add(out, busybox, runtime.GOARCH, "library/busybox:latest", "library/busybox:1.36",
 		"library/alpine:latest", "library/alpine:3"); err != nil {
 		return err
 	}
@@ -87,20 +96,20 @@ func makeAll(ctx context.Context, tmp, goroot, goversion string) error {
 	if err != nil {
 		return fmt.Errorf("debian: %w", err)
 	}
-	if err := add(out, debian, "library/debian:bookworm-slim", "library/debian:latest"); err != nil {
+	if err := add(out, debian, runtime.GOARCH, "library/debian:bookworm-slim", "library/debian:latest"); err != nil {
 		return err
 	}
 	golang, err := golangImage(debian, goroot, strings.TrimPrefix(goversion, "go"))
 	if err != nil {
 		return fmt.Errorf("golang: %w", err)
 	}
-	return add(out, golang, "library/golang:1.26", "library/golang:latest")
+	return add(out, golang, runtime.GOARCH, "library/golang:1.26", "library/golang:latest")
 }
 
-// add writes img to out, wrapped in an index as Docker Hub has it, once for each name.
-func add(out layout.Path, img v1.Image, names ...string) error {
+// add writes img, for an architecture, to out, wrapped in an index as Docker Hub has it, once for each name.
+func add(out layout.Path, img v1.Image, arch string, names ...string) error {
 	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
-		mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: platform()}})
+		mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
 	for _, name := range names {
 		annotation := layout.WithAnnotations(map[string]string{refName: name})
 		if err := out.AppendIndex(index, annotation); err != nil {
@@ -126,13 +135,9 @@ func image(base v1.Image, layer v1.Layer, createdBy string, config v1.Config) (v
 	}
 	file = file.DeepCopy()
 	file.Created = v1.Time{Time: created}
-	file.OS, file.Architecture = platform().OS, platform().Architecture
+	file.OS, file.Architecture = "linux", runtime.GOARCH
 	file.Config = config
 	return mutate.ConfigFile(img, file)
-}
-
-func platform() *v1.Platform {
-	return &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 }
 
 // hostGo finds the Go that the golang image will carry.

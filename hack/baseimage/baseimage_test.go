@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -31,7 +32,7 @@ func testLayout(t *testing.T) (string, v1.Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := add(out, img, "library/test:latest", "library/test:1"); err != nil {
+	if err := add(out, img, runtime.GOARCH, "library/test:latest", "library/test:1"); err != nil {
 		t.Fatal(err)
 	}
 	return string(out), img

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -18,29 +20,43 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 )
 
-// Handler is a registry that holds the images of the OCI layout dir, and takes
-// pushes, which it keeps in memory.
+// Handler is a registry that holds the images of the OCI layout dir, with those for another
+// processor if there are any, and takes pushes, which it keeps in memory.
 func Handler(dir string) (http.Handler, error) {
-	blobs := &blobs{BlobHandler: registry.NewInMemoryBlobHandler(), disk: registry.NewDiskBlobHandler(filepath.Join(dir, "blobs"))}
+	blobs := &blobs{BlobHandler: registry.NewInMemoryBlobHandler()}
 	handler := registry.New(registry.WithBlobHandler(blobs), registry.Logger(log.New(io.Discard, "", 0)))
-	index, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		return nil, err
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		return nil, err
-	}
-	for _, entry := range manifest.Manifests {
-		child, err := index.ImageIndex(entry.Digest)
-		if err != nil {
-			return nil, err
+	for _, dir := range []string{dir, filepath.Join(dir, foreignDir)} {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
-		if err := putIndex(handler, child, entry.Annotations[refName]); err != nil {
+		blobs.disks = append(blobs.disks, registry.NewDiskBlobHandler(filepath.Join(dir, "blobs")))
+		if err := putLayout(handler, dir); err != nil {
 			return nil, err
 		}
 	}
 	return handler, nil
+}
+
+// putLayout gives the handler the manifests of a layout.
+func putLayout(handler http.Handler, dir string) error {
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return err
+	}
+	for _, entry := range manifest.Manifests {
+		child, err := index.ImageIndex(entry.Digest)
+		if err != nil {
+			return err
+		}
+		if err := putIndex(handler, child, entry.Annotations[refName]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // putIndex gives the handler the manifests of an index and of its images.
@@ -121,21 +137,32 @@ insecure = true
 // blobs reads the layout's blobs and keeps those that are pushed in memory.
 type blobs struct {
 	registry.BlobHandler // in memory
-	disk                 registry.BlobHandler
+	disks                []registry.BlobHandler
+}
+
+// missing says that a handler has no such blob.
+func missing(err error) bool {
+	return errors.Is(err, registry.ErrNotFound) || errors.Is(err, fs.ErrNotExist)
 }
 
 func (b *blobs) Get(ctx context.Context, repo string, h v1.Hash) (io.ReadCloser, error) {
 	body, err := b.BlobHandler.Get(ctx, repo, h)
-	if errors.Is(err, registry.ErrNotFound) {
-		return b.disk.Get(ctx, repo, h)
+	for _, disk := range b.disks {
+		if !missing(err) {
+			break
+		}
+		body, err = disk.Get(ctx, repo, h)
 	}
 	return body, err
 }
 
 func (b *blobs) Stat(ctx context.Context, repo string, h v1.Hash) (int64, error) {
 	size, err := b.BlobHandler.(registry.BlobStatHandler).Stat(ctx, repo, h)
-	if errors.Is(err, registry.ErrNotFound) {
-		return b.disk.(registry.BlobStatHandler).Stat(ctx, repo, h)
+	for _, disk := range b.disks {
+		if !missing(err) {
+			break
+		}
+		size, err = disk.(registry.BlobStatHandler).Stat(ctx, repo, h)
 	}
 	return size, err
 }

@@ -1,13 +1,18 @@
-// Command bench times bin/oakum and Debian's buildah at the same work on this
+//go:build linux
+
+// Command bench times bin/oakum and other builders at the same work on this
 // machine, in turns, and prints each run, the medians and how many times oakum's the
-// others are. Both are rootless unless run as root, use the overlay driver and stores of their own;
-// buildah runs steps with --isolation oci and runc. hack/bench/run calls it.
+// others are; at the end all as a table in Markdown. All are rootless unless run as root, use the overlay driver
+// and stores of their own; buildah runs steps with --isolation oci and runc, BuildKit with runc in a daemon that
+// has been started before. hack/bench/run calls it.
 package main
 
 import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -25,25 +30,81 @@ func main() {
 
 func run() error {
 	rounds := flag.Int("rounds", 5, "how often each thing is timed")
-	only := flag.String("only", "", "run only the `case` of this name")
+	only := flag.String("only", "", "run only the `cases` of these names, as A,B")
+	list := flag.Bool("list", false, "only list the cases")
+	peers := flag.String("peers", "", "time these `programs` too: buildkit, buildah-new; hack/peers makes them")
+	peersIn := flag.String("peers-in", ".cache/peers", "the `directory` that hack/peers has made")
 	binary := flag.String("oakum", "bin/oakum", "the `binary` to time")
+	beside := flag.String("beside", "", "another `binary` of oakum, to see what a change costs")
+	buildah := flag.Bool("buildah", true, "time what Debian has too: buildah, skopeo, runc, crun, cp")
+	served := flag.String("registry", "", "only serve a registry with its blobs in this `directory`")
 	flag.Parse()
+	if *served != "" {
+		return serveRegistry(*served)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	b, err := newBench(ctx, *binary)
+	b, err := newBench(ctx, *binary, *beside)
 	if err != nil {
 		return err
 	}
 	defer b.remove()
-	for _, c := range b.cases() {
-		if *only != "" && c.name != *only {
-			continue
+	if *list {
+		for _, c := range b.cases() {
+			fmt.Printf("%-12s %s\n", c.name, c.what)
 		}
-		if err := b.measure(c, *rounds); err != nil {
+		return nil
+	}
+	if err := b.addPeers(*peers, *peersIn); err != nil {
+		return err
+	}
+	if err := b.describe(os.Stdout); err != nil {
+		return err
+	}
+	chosen, err := choose(b.cases(), *only, *buildah)
+	if err != nil {
+		return err
+	}
+	var all []result
+	for _, c := range chosen {
+		results, err := b.measure(c, *rounds)
+		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
+		all = append(all, results...)
 	}
+	table(os.Stdout, all)
 	return nil
+}
+
+// choose gives the cases of a list of names, or all, and of each what is to be timed.
+func choose(cases []benchCase, only string, others bool) ([]benchCase, error) {
+	wanted := map[string]bool{}
+	for name := range strings.SplitSeq(only, ",") {
+		if name != "" {
+			wanted[name] = true
+		}
+	}
+	var chosen []benchCase
+	for _, c := range cases {
+		if only != "" && !wanted[c.name] {
+			continue
+		}
+		delete(wanted, c.name)
+		if !others {
+			c.contenders = slices.DeleteFunc(c.contenders, func(one contender) bool {
+				builder, _, _ := strings.Cut(one.name, " ")
+				return !slices.Contains([]string{"oakum", "oakum,", "newer", "BuildKit", "BuildKit,"}, builder)
+			})
+		}
+		if len(c.contenders) > 0 {
+			chosen = append(chosen, c)
+		}
+	}
+	if len(wanted) > 0 {
+		return nil, fmt.Errorf("no case is called %s: -list lists them", strings.Join(slices.Sorted(maps.Keys(wanted)), ", "))
+	}
+	return chosen, nil
 }
 
 // A contender is one of the programs that are compared in a case. Its first is what
@@ -59,37 +120,77 @@ type benchCase struct {
 	contenders []contender
 }
 
-// measure runs a case's contenders in turns and prints what they took.
-func (b *bench) measure(c benchCase, rounds int) error {
+// A result is what a contender took in a case.
+type result struct {
+	what, name string
+	median     time.Duration
+	ratio      float64 // of the case's first
+	memory     int64   // the most that one process had, in KiB; 0 is unknown
+}
+
+// table writes results as it stands in docs/performance.md.
+func table(w io.Writer, all []result) {
+	fmt.Fprint(w, "\n| | | seconds | times oakum's | MiB |\n|---|---|---|---|---|\n")
+	last := ""
+	for _, r := range all {
+		what := r.what
+		if what == last {
+			what = ""
+		}
+		last = r.what
+		memory := ""
+		if r.memory > 0 {
+			memory = fmt.Sprint(r.memory >> 10)
+		}
+		fmt.Fprintf(w, "| %s | %s | %.3f | %.2f | %s |\n", what, r.name, r.median.Seconds(), r.ratio, memory)
+	}
+}
+
+// measure runs a case's contenders in turns and prints what they took, and the most memory that one of
+// their processes had.
+func (b *bench) measure(c benchCase, rounds int) ([]result, error) {
 	fmt.Printf("\n%s: %s\n", c.name, c.what)
 	times := make([][]time.Duration, len(c.contenders))
+	memory := make([]int64, len(c.contenders))
 	for round := range rounds + 1 {
-		for i, one := range c.contenders {
+		for turn := range c.contenders {
+			// Each is first in turn, for what one leaves in memory serves the next.
+			i := (turn + round) % len(c.contenders)
+			one := c.contenders[i]
 			if one.prepare != nil {
 				if err := one.prepare(); err != nil {
-					return fmt.Errorf("preparing %s: %w", one.name, err)
+					return nil, fmt.Errorf("preparing %s: %w", one.name, err)
 				}
 			}
+			b.memory = 0
 			start := time.Now()
 			if err := one.work(); err != nil {
-				return fmt.Errorf("%s: %w", one.name, err)
+				return nil, fmt.Errorf("%s: %w", one.name, err)
 			}
+			took := time.Since(start)
 			// The first round warms caches and stores.
 			if round > 0 {
-				times[i] = append(times[i], time.Since(start))
+				times[i] = append(times[i], took)
+				memory[i] = max(memory[i], b.memory)
 			}
 		}
 	}
 	base := median(times[0])
+	var results []result
 	for i, one := range c.contenders {
 		runs := make([]string, len(times[i]))
 		for j, d := range times[i] {
 			runs[j] = fmt.Sprintf("%.3f", d.Seconds())
 		}
 		m := median(times[i])
-		fmt.Printf("  %-28s median %7.3f s  x %6.2f   (%s)\n", one.name, m.Seconds(), m.Seconds()/base.Seconds(), strings.Join(runs, " "))
+		most := ""
+		if memory[i] > 0 { // else it is work of this process
+			most = fmt.Sprintf("%4d MiB", memory[i]>>10)
+		}
+		fmt.Printf("  %-28s median %7.3f s  x %6.2f  %8s  (%s)\n", one.name, m.Seconds(), m.Seconds()/base.Seconds(), most, strings.Join(runs, " "))
+		results = append(results, result{c.what, one.name, m, m.Seconds() / base.Seconds(), memory[i]})
 	}
-	return nil
+	return results, nil
 }
 
 func median(times []time.Duration) time.Duration {

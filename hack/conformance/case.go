@@ -16,30 +16,41 @@ import (
 )
 
 // Tables are the directories of cases, named for the parts of docs/dockerfile.md.
-var Tables = []string{"parse", "stages", "variables", "args", "run", "copy", "config",
-	"onbuild", "heredoc", "ignore", "checks", "contexts"}
+var Tables = []string{"parse", "stages", "variables", "args", "run", "mounts", "options", "copy",
+	"config", "onbuild", "heredoc", "ignore", "checks", "contexts"}
 
 // A Case is one build. README.md says what its keys mean.
 type Case struct {
-	Name        string   // TABLE/NAME
-	Rows        []string // of docs/dockerfile.md: "118", "2a.12"
+	Name  string   // TABLE/NAME
+	Rows  []string // of docs/dockerfile.md: "118", "2a.12"
+	Setup string
+	Files []txtar.File // of the context
+	Command
+	Expected
+
+	file    string
+	archive *txtar.Archive
+}
+
+// Command is how both builders are called.
+type Command struct {
 	Args        []string
 	OakumArgs   []string
 	BuildahArgs []string
 	Context     string
 	Stdin       string // name of a file
 	Env         []string
-	Fails       *regexp.Regexp
-	Warns       *regexp.Regexp
-	Exit        int
-	Buildah     string            // why buildah is not run
-	Differs     map[string]string // why a path or a setting may differ from buildah's
-	Setup       string
-	Files       []txtar.File      // of the context
-	Want        map[string]string // files, config, stdout
+}
 
-	file    string
-	archive *txtar.Archive
+// Expected is what comes of a case.
+type Expected struct {
+	Fails   *regexp.Regexp
+	Warns   *regexp.Regexp
+	Exit    int
+	Index   string            // a platform: oakum makes an index, whose image for it is looked at
+	Buildah string            // why buildah is not run
+	Differs map[string]string // why a path or a setting may differ from buildah's
+	Want    map[string]string // files, config, stdout
 }
 
 // Load reads all cases below a directory of tables, in the order of their names. The
@@ -68,8 +79,8 @@ func Load(dir fs.FS) ([]*Case, error) {
 // parse reads one case.
 func parse(file string, content []byte) (*Case, error) {
 	name, ok := strings.CutSuffix(file, ".txtar")
-	c := &Case{Name: name, Context: ".", Differs: map[string]string{}, Want: map[string]string{},
-		file: file, archive: txtar.Parse(content)}
+	c := &Case{Name: name, file: file, archive: txtar.Parse(content)}
+	c.Context, c.Differs, c.Want = ".", map[string]string{}, map[string]string{}
 	if !ok || !slices.Contains(Tables, path.Dir(file)) {
 		return c, fmt.Errorf("not TABLE/NAME.txtar with a TABLE of %s", strings.Join(Tables, ", "))
 	}
@@ -123,6 +134,8 @@ func (c *Case) set(key, value string) (err error) {
 		c.Fails, err = regexp.Compile(value)
 	case "warns":
 		c.Warns, err = regexp.Compile(value)
+	case "index":
+		c.Index = value
 	case "exit":
 		c.Exit, err = strconv.Atoi(value)
 	case "buildah":
@@ -169,7 +182,7 @@ func (c *Case) check() error {
 	return nil
 }
 
-// AllRows are the rows of docs/dockerfile.md: 1 to 216, and those of table 2a.
+// AllRows are the rows of docs/dockerfile.md: 1 to 216, and those of tables 2a and 2b.
 func AllRows() []string {
 	var rows []string
 	for i := 1; i <= 216; i++ {
@@ -177,6 +190,9 @@ func AllRows() []string {
 	}
 	for i := 1; i <= 26; i++ {
 		rows = append(rows, "2a."+strconv.Itoa(i))
+	}
+	for i := 27; i <= 55; i++ {
+		rows = append(rows, "2b."+strconv.Itoa(i))
 	}
 	return rows
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package conformance
 
 import (
@@ -21,7 +23,7 @@ import (
 var update = flag.Bool("update", false, "write what oakum makes to want/ of the cases that have or need it")
 
 // timeLimit is for one command of a case.
-const timeLimit = time.Minute
+const timeLimit = 5 * time.Minute
 
 // TestConformance builds each case with oakum and with buildah, and compares.
 func TestConformance(t *testing.T) {
@@ -73,7 +75,7 @@ func (r *run) do() {
 	if oakum.err != nil {
 		return
 	}
-	image := r.export(r.image("oakum"))
+	image := r.export(r.made())
 	r.checkWanted(map[string]string{"files": wantedFiles(image), "config": wantedConfig(image)})
 	if r.Buildah == "" {
 		r.checkSame(image, r.export(r.image("buildah")))
@@ -156,38 +158,39 @@ func (r *run) checkSame(oakum, buildah *imagetree.Image) {
 
 // prepare writes the case's files and runs its setup.sh.
 func (r *run) prepare() {
-	for _, file := range r.Files {
-		r.write(filepath.Join(r.dir, file.Name), r.expand(string(file.Data)))
-	}
-	if r.Setup == "" {
-		return
-	}
-	setup := filepath.Join(filepath.Dir(r.dir), "setup.sh")
-	r.write(setup, r.expand(r.Setup))
-	if err := os.MkdirAll(r.dir, 0o755); err != nil {
+	setup, err := r.Write(r.dir, r.expand)
+	if err != nil {
 		r.t.Fatal(err)
+	}
+	if setup == "" {
+		return
 	}
 	if e := r.command("", "sh", "-eu", setup); e.err != nil {
 		r.t.Fatalf("setup.sh: %v\n%s%s", e.err, e.stdout, e.stderr)
 	}
 }
 
-func (r *run) write(name, content string) {
-	err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o644))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-}
-
 // expand replaces the words that README.md lists.
 func (r *run) expand(text string) string {
-	return strings.NewReplacer("@DIR@", r.dir, "@URL@", r.url+"/"+r.Name+"/dir", "@REGISTRY@", r.registry,
-		"@USER@", fmt.Sprint(os.Getuid())).Replace(text)
+	return Words{Dir: r.dir, URL: r.url + "/" + r.Name + "/dir", Registry: r.registry, User: os.Getuid()}.Expand(text)
 }
 
 // image names what a builder makes of the case.
 func (r *run) image(builder string) string {
 	return "localhost/" + strings.ToLower(r.Name) + ":" + builder
+}
+
+// made is what to call what oakum has made.
+func (r *run) made() string {
+	name := r.image("oakum")
+	if r.Index == "" {
+		return name
+	}
+	e := r.command("", r.oakum, "inspect", "--platform", r.Index, "--format", "@{{.Id}}", name)
+	if e.err != nil {
+		r.t.Fatalf("oakum inspect: %v\n%s", e.err, e.stderr)
+	}
+	return strings.TrimSpace(e.stdout)
 }
 
 // build builds the case's base, if it has one, and the case with one of the builders.
@@ -197,45 +200,17 @@ func (r *run) build(builder string) ended {
 		"oakum":   {r.oakum, "build"},
 		"buildah": append([]string{"buildah"}, append(home.BuildahArgs("docker"), "--pull=false")...),
 	}[builder]
-	base := r.image(builder) + "-base"
-	var own []string
-	for _, arg := range map[string][]string{"oakum": r.OakumArgs, "buildah": r.BuildahArgs}[builder] {
-		own = append(own, r.expand(arg))
+	base, err := r.Base(r.dir, r.image(builder)+"-base", r.expand)
+	if err != nil {
+		r.t.Fatal(err)
 	}
-	for _, arg := range r.Args {
-		own = append(own, r.expand(arg))
-	}
-	if hasFile(r.Case, "Dockerfile.base") {
-		r.rewrite("Dockerfile.base", "@BASE@", base)
-		e := r.command("", slices.Concat(command, []string{"-f", "Dockerfile.base", "-t", base, "."})...)
-		if e.err != nil {
+	if base != nil {
+		if e := r.command("", slices.Concat(command, base)...); e.err != nil {
 			r.t.Fatalf("%s of Dockerfile.base: %v\n%s", builder, e.err, e.stderr)
 		}
-		r.rewrite("Dockerfile", "@BASE@", base)
 	}
-	args := slices.Concat(command, []string{"-t", r.image(builder)}, own)
-	if r.Context != "none" {
-		args = append(args, r.expand(r.Context))
-	}
-	return r.command(r.Stdin, args...)
-}
-
-func hasFile(c *Case, name string) bool {
-	for _, file := range c.Files {
-		if file.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
-// rewrite writes one of the case's files again with old replaced.
-func (r *run) rewrite(name, old, new string) {
-	for _, file := range r.Files {
-		if file.Name == name {
-			r.write(filepath.Join(r.dir, name), strings.ReplaceAll(r.expand(string(file.Data)), old, new))
-		}
-	}
+	own := map[string][]string{"oakum": r.OakumArgs, "buildah": r.BuildahArgs}[builder]
+	return r.command(r.Stdin, slices.Concat(command, []string{"-t", r.image(builder)}, r.Arguments(own, r.expand))...)
 }
 
 // ended is what a command did.

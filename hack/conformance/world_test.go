@@ -1,3 +1,5 @@
+//go:build linux
+
 package conformance
 
 import (
@@ -57,7 +59,12 @@ func newWorld(t *testing.T) *world {
 	server := httptest.NewServer(http.FileServer(http.Dir(w.cases)))
 	t.Cleanup(server.Close)
 	w.url = server.URL
-	w.env = slices.DeleteFunc(w.home.Env, builderSetting)
+	// Buildah keeps caches in TMPDIR, by names that are the same for all users.
+	temp := filepath.Join(w.home.Dir, "data", "tmp")
+	if err := os.MkdirAll(temp, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.env = append(slices.DeleteFunc(w.home.Env, builderSetting), "TMPDIR="+temp)
 	for _, name := range seeds {
 		if _, stderr, err := w.home.Try("buildah", "pull", "--quiet", name); err != nil {
 			t.Fatalf("buildah pull %s: %v\n%s", name, err, stderr)

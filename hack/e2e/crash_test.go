@@ -1,3 +1,5 @@
+//go:build linux
+
 package e2e
 
 import (
@@ -55,69 +57,88 @@ func TestTerminated(t *testing.T) {
 	b.buildAgain()
 }
 
-// A sleepingBuild is a build in the middle of a RUN that does not end.
-type sleepingBuild struct {
+// A victim is an oakum that is ended before it is done.
+type victim struct {
 	*testHome
 	cmd    *exec.Cmd
 	output strings.Builder
-	mark   string    // the sleeps' argument
 	family []process // all its processes
 	before []string  // the store's directories before it
 	ended  time.Time
 }
 
+// begin starts oakum as a shell does, with a process group of its own.
+func (h *testHome) begin(args ...string) *victim {
+	h.t.Helper()
+	v := &victim{testHome: h, before: h.storeFiles(), cmd: h.command(oakum, args...)}
+	v.cmd.Env = append(slices.Clip(v.cmd.Env), "TMPDIR=") // so that large files are in the store
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	v.cmd.Stdout, v.cmd.Stderr = &v.output, &v.output
+	if err := v.cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	return v
+}
+
+// look finds the processes there are now.
+func (v *victim) look() { v.family = descendants(v.t, v.cmd.Process.Pid) }
+
+// A sleepingBuild is a build in the middle of a RUN that does not end.
+type sleepingBuild struct {
+	*victim
+	mark string // the sleeps' argument
+}
+
 // beginSleeper starts the build and waits until its RUN runs.
 func beginSleeper(t *testing.T) *sleepingBuild {
-	b := &sleepingBuild{testHome: newHome(t), mark: fmt.Sprint(100000000 + os.Getpid())}
+	h := newHome(t)
+	b := &sleepingBuild{mark: newMark()}
 	// The store, the base and the first step are there before anything is measured.
-	b.run(oakum, "build", "-t", "first", b.context("first", "FROM busybox\nRUN echo begun > /begun\n"))
-	b.before = b.storeFiles()
-	b.cmd = b.command(oakum, "build", "-t", "never", b.context("sleeper", fmt.Sprintf(sleeper, b.mark)))
-	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	b.cmd.Stdout, b.cmd.Stderr = &b.output, &b.output
-	if err := b.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, 30*time.Second, "the RUN has begun", func() string {
+	h.run(oakum, "build", "-t", "first", h.context("first", "FROM busybox\nRUN echo begun > /begun\n"))
+	b.victim = h.begin("build", "-t", "never", h.context("sleeper", fmt.Sprintf(sleeper, b.mark)))
+	waitFor(t, patience, "the RUN has begun", func() string {
 		if n := len(sleeping(t, b.mark)); n < 3 {
 			return fmt.Sprintf("%d sleeps run", n)
 		}
 		return ""
 	})
-	b.family = descendants(t, b.cmd.Process.Pid)
+	b.look()
+	if !slices.ContainsFunc(b.family, func(p process) bool { return strings.HasPrefix(p.name, "pas") || p.name == "slirp4netns" }) {
+		t.Fatalf("nothing connects the RUN's network: %+v", b.family)
+	}
 	if len(b.family) < 5 {
 		t.Fatalf("the build has only the processes %v", b.family)
 	}
 	return b
 }
 
+// newMark is a number of seconds, years away, that no sleep of another process has.
+func newMark() string { return fmt.Sprint(100000000 + os.Getpid()) }
+
 // end ends the build and checks its exit status.
-func (b *sleepingBuild) end(signal func(pid int) error, status int) {
-	b.t.Helper()
-	if err := signal(b.cmd.Process.Pid); err != nil {
-		b.t.Fatal(err)
+func (v *victim) end(signal func(pid int) error, status int) {
+	v.t.Helper()
+	if err := signal(v.cmd.Process.Pid); err != nil {
+		v.t.Fatal(err)
 	}
-	b.ended = time.Now()
-	_ = b.cmd.Wait()
-	if got := b.cmd.ProcessState.ExitCode(); got != status {
-		b.t.Errorf("the build ended with %v, want exit status %d\n%s", b.cmd.ProcessState, status, b.output.String())
+	v.ended = time.Now()
+	_ = v.cmd.Wait()
+	if got := v.cmd.ProcessState.ExitCode(); got != status {
+		v.t.Errorf("oakum ended with %v, want exit status %d\n%s", v.cmd.ProcessState, status, v.output.String())
 	}
 }
 
 // remains tells which processes and mounts are left; "" is none.
-func (b *sleepingBuild) remains() string {
+func (v *victim) remains() string {
 	var left []string
-	for _, p := range b.family {
+	for _, p := range v.family {
 		if p.alive() {
 			left = append(left, fmt.Sprintf("process %d (%s)", p.pid, p.name))
 		}
 	}
-	for _, pid := range sleeping(b.t, b.mark) {
-		left = append(left, fmt.Sprintf("a sleep as process %d", pid))
-	}
-	points, err := home.MountsBelow("/proc/self/mountinfo", b.graph)
+	points, err := home.MountsBelow("/proc/self/mountinfo", v.graph)
 	if err != nil {
-		b.t.Fatal(err)
+		v.t.Fatal(err)
 	}
 	for _, point := range points {
 		left = append(left, "mount "+point)
@@ -125,11 +146,20 @@ func (b *sleepingBuild) remains() string {
 	return strings.Join(left, ", ")
 }
 
+// remains are also the sleeps.
+func (b *sleepingBuild) remains() string {
+	left := b.victim.remains()
+	for _, pid := range sleeping(b.t, b.mark) {
+		left += fmt.Sprintf(", a sleep as process %d", pid)
+	}
+	return left
+}
+
 // newFiles lists the directories of the store below dir that were not there before.
-func (b *sleepingBuild) newFiles(dir string) string {
+func (v *victim) newFiles(dir string) string {
 	var found []string
-	for _, name := range b.storeFiles() {
-		if strings.HasPrefix(name, dir) && !slices.Contains(b.before, name) {
+	for _, name := range v.storeFiles() {
+		if strings.HasPrefix(name, dir) && !slices.Contains(v.before, name) {
 			found = append(found, name)
 		}
 	}
@@ -148,7 +178,7 @@ func (b *sleepingBuild) buildAgain() {
 	}
 }
 
-// storeFiles lists the store's directories two levels deep: layers, images and
+// storeFiles lists the store's directories two levels deep, and what is in those of scratch: layers, images and
 // whatever is being staged.
 func (h *testHome) storeFiles() []string {
 	h.t.Helper()
@@ -166,7 +196,7 @@ func (h *testHome) storeFiles() []string {
 		}
 		if entry.IsDir() {
 			names = append(names, rel)
-			if strings.Count(rel, "/") == 2 {
+			if n := strings.Count(rel, "/"); n == 2 && rel != "overlay/tempdirs/oakum" || n == 3 {
 				return fs.SkipDir
 			}
 		}

@@ -1,9 +1,10 @@
+//go:build linux
+
 package e2e
 
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -164,36 +165,17 @@ func compareConfig(t *testing.T, got, want, expected map[string]any) {
 	}
 }
 
-// buildEmbed builds examples/embed as a module of its own, as an embedder would,
-// and runs it.
+// buildEmbed builds examples/embed as a module of its own, as an embedder would, without a tag, a C compiler
+// or a replacement, and runs it.
 func (h *testHome) buildEmbed() {
 	h.t.Helper()
-	dir := h.t.TempDir()
+	m, dir := serveModule(h.t), h.t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(checkout, "examples/embed"))); err != nil {
 		h.t.Fatal(err)
 	}
-	sums, err := os.ReadFile(filepath.Join(checkout, "go.sum"))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	files := map[string]string{
-		"go.sum": string(sums),
-		"go.mod": "module example.com/embed\n\ngo 1.26\n\n" +
-			"require github.com/oakum-build/oakum v0.0.0\n\n" +
-			"replace github.com/oakum-build/oakum => " + checkout + "\n\n" +
-			"replace github.com/mattn/go-runewidth => github.com/mattn/go-runewidth v0.0.23\n",
-	}
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			h.t.Fatal(err)
-		}
-	}
-	// GOFLAGS has the build tags, from make.
-	build := exec.Command("go", "build", "-mod=mod", "-o", "embed", ".")
-	build.Dir = dir
-	if out, err := build.CombinedOutput(); err != nil {
-		h.t.Fatalf("building examples/embed: %v\n%s", err, out)
-	}
+	m.command(h.t, dir, "mod", "init", "example.com/embed")
+	m.command(h.t, dir, "get", module+"/builder@"+m.version)
+	m.command(h.t, dir, "build", "-o", "embed", ".")
 	h.run(filepath.Join(dir, "embed"))
 }
 

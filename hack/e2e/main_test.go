@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package e2e drives bin/oakum as a user does, on real base images and in real
 // stores, and compares what it builds with what Debian's buildah builds. It runs as
 // whoever runs it. Build bin/oakum first; make test does.

@@ -1,9 +1,11 @@
+//go:build linux
+
 package e2e
 
 import (
 	"strings"
+	"syscall"
 	"testing"
-	"time"
 )
 
 // TestBaseRemovedByPeers removes the base of a running build with Podman and Buildah, by
@@ -11,8 +13,9 @@ import (
 // with the images.
 func TestBaseRemovedByPeers(t *testing.T) {
 	h := newHome(t)
+	mark := newMark()
 	dir := h.context("build", "FROM busybox AS other\nRUN echo other > /other\n"+
-		"FROM busybox\nRUN sleep 2; ls /bin/busybox && echo whole\nCOPY --from=other /other /bin/sh /\nRUN cat /other\n")
+		"FROM busybox\nRUN sleep "+mark+"; ls /bin/busybox && echo whole\nCOPY --from=other /other /bin/sh /\nRUN cat /other\n")
 	for _, args := range [][]string{
 		{"podman", "image", "prune", "-af"}, {"podman", "rmi", "-f", "busybox"}, {"podman", "system", "prune", "-af"},
 		{"buildah", "rmi", "-f", "busybox"}, {"buildah", "rmi", "-a"},
@@ -26,12 +29,21 @@ func TestBaseRemovedByPeers(t *testing.T) {
 			stdout, stderr, err := h.try(oakum, "build", "--no-cache", "-t", "app", dir)
 			built <- result{stdout + stderr, err}
 		}()
-		time.Sleep(1200 * time.Millisecond) // in the middle of the sleep
+		var sleeper []int
+		waitFor(t, patience, "the build is in the middle of its RUN", func() string {
+			if sleeper = sleeping(t, mark); len(sleeper) == 0 {
+				return "nothing sleeps"
+			}
+			return ""
+		})
 		if out, _, err := h.try(oakum, "rmi", "busybox"); err == nil {
 			t.Errorf("oakum removed the base of a running build: %s", out)
 		}
 		if stdout, stderr, err := h.try(args[0], args[1:]...); err != nil {
 			t.Errorf("%v: %v\n%s%s", args, err, stdout, stderr)
+		}
+		if err := syscall.Kill(sleeper[0], syscall.SIGKILL); err != nil {
+			t.Error(err)
 		}
 		if r := <-built; r.err != nil || !strings.Contains(r.output, "whole") {
 			t.Errorf("the build beside %v: %v\n%s", args, r.err, r.output)

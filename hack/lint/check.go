@@ -3,6 +3,7 @@ package lint
 import (
 	"fmt"
 	"go/ast"
+	"path"
 	"slices"
 	"strings"
 )
@@ -25,6 +26,97 @@ func layering(f sourceFile) []string {
 		}
 	}
 	return faults
+}
+
+// linked lists those of a program's packages that must not be in it. tagged says that it is the command, built
+// with its tags.
+func linked(packages []string, tagged bool) []string {
+	var faults []string
+	for _, not := range unlinked {
+		for _, pkg := range not.packages {
+			if slices.Contains(packages, pkg) && !(not.signed && tagged) && !(not.tagged && !tagged) {
+				faults = append(faults, fmt.Sprintf("%s is linked: %s", pkg, not.reason))
+			}
+		}
+	}
+	return faults
+}
+
+// seamless lists what a file imports or names that goes past a seam.
+func seamless(f sourceFile) []string {
+	if f.test {
+		return nil
+	}
+	var faults []string
+	for _, s := range seams {
+		if below(f.folder, s.within...) {
+			continue
+		}
+		for _, imported := range f.imports() {
+			if hasPrefix(imported, s.imports) {
+				faults = append(faults, fmt.Sprintf("%s imports %s: %s", f.name, imported, s.reason))
+			}
+		}
+		ast.Inspect(f.ast, func(node ast.Node) bool {
+			text, ok := node.(*ast.BasicLit)
+			if ok && slices.ContainsFunc(s.texts, func(part string) bool { return strings.Contains(text.Value, part) }) {
+				faults = append(faults, fmt.Sprintf("%s:%d: %s: %s", f.name, f.line(text.Pos()), text.Value, s.reason))
+			}
+			return true
+		})
+	}
+	return faults
+}
+
+// untested lists the implementations whose tests do not run their suite. What does not import the contract
+// is none, but something that implementations use.
+func untested(files []sourceFile) []string {
+	var faults []string
+	for contract, suite := range suites {
+		runs := map[string]bool{} // by folder
+		for _, f := range files {
+			if path.Dir(f.folder) == contract && !f.test && f.has(suite.method) {
+				runs[f.folder] = false
+			}
+		}
+		for _, f := range files {
+			if _, is := runs[f.folder]; is && f.test && f.calls(suite.call) {
+				runs[f.folder] = true
+			}
+		}
+		if len(runs) == 0 {
+			faults = append(faults, contract+" has no implementations")
+		}
+		for folder, does := range runs {
+			if !does {
+				faults = append(faults, fmt.Sprintf("%s: no test calls %s, the suite of what it implements", folder, suite.call))
+			}
+		}
+	}
+	return faults
+}
+
+// has says whether a method of some name is declared.
+func (f sourceFile) has(method string) bool {
+	return slices.ContainsFunc(f.ast.Decls, func(d ast.Decl) bool {
+		function, is := d.(*ast.FuncDecl)
+		return is && function.Recv != nil && function.Name.Name == method
+	})
+}
+
+// calls says whether a function of another package is called, by PACKAGE.FUNCTION.
+func (f sourceFile) calls(function string) bool {
+	found := false
+	ast.Inspect(f.ast, func(node ast.Node) bool {
+		if call, ok := node.(*ast.CallExpr); ok {
+			if selector, ok := call.Fun.(*ast.SelectorExpr); ok {
+				pkg, ok := selector.X.(*ast.Ident)
+				found = found || ok && pkg.Name+"."+selector.Sel.Name == function
+			}
+		}
+		return !found
+	})
+	return found
 }
 
 func hasPrefix(s string, prefixes []string) bool {
@@ -58,6 +150,31 @@ func banned(f sourceFile) []string {
 		}
 		return true
 	})
+	return faults
+}
+
+// eager lists the patterns that a file compiles when the program starts: it is started again as the worker and
+// for commands, and most of what it does needs none.
+func eager(f sourceFile) []string {
+	if f.test || below(f.folder, "hack") {
+		return nil
+	}
+	var faults []string
+	names := f.importNames()
+	for _, decl := range f.ast.Decls {
+		if _, function := decl.(*ast.FuncDecl); function {
+			continue
+		}
+		ast.Inspect(decl, func(node ast.Node) bool {
+			if call, is := node.(*ast.SelectorExpr); is && strings.HasPrefix(call.Sel.Name, "MustCompile") {
+				if pkg, is := call.X.(*ast.Ident); is && names[pkg.Name] == "regexp" {
+					faults = append(faults, fmt.Sprintf("%s:%d: a pattern is compiled when the program starts: wrap it in sync.OnceValue, or do without", f.name, f.line(call.Pos())))
+				}
+			}
+			_, later := node.(*ast.FuncLit)
+			return !later
+		})
+	}
 	return faults
 }
 
@@ -136,14 +253,21 @@ func exportedReceiver(decl *ast.FuncDecl) bool {
 	if decl.Recv == nil {
 		return true
 	}
-	exported := false
-	ast.Inspect(decl.Recv.List[0].Type, func(node ast.Node) bool {
-		if ident, ok := node.(*ast.Ident); ok {
-			exported = exported || ident.IsExported()
+	named := decl.Recv.List[0].Type
+	for {
+		switch of := named.(type) {
+		case *ast.StarExpr:
+			named = of.X
+		case *ast.IndexExpr: // what follows are names of type parameters
+			named = of.X
+		case *ast.IndexListExpr:
+			named = of.X
+		case *ast.Ident:
+			return of.IsExported()
+		default:
+			return true
 		}
-		return true
-	})
-	return exported
+	}
 }
 
 // wellKnown methods need no words: the interface that they implement has them.

@@ -2,6 +2,7 @@ package lint
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -33,10 +34,30 @@ func each(t *testing.T, check func(sourceFile) []string) {
 }
 
 func TestLayering(t *testing.T)    { each(t, layering) }
+func TestSeams(t *testing.T)       { each(t, seamless) }
 func TestBannedCalls(t *testing.T) { each(t, banned) }
 func TestSizes(t *testing.T)       { each(t, sizes) }
+func TestEager(t *testing.T)       { each(t, eager) }
 func TestExportedDocs(t *testing.T) {
 	each(t, undocumented)
+}
+
+// Each implementation of a contract passes the suite of that.
+func TestSuites(t *testing.T) {
+	for _, fault := range untested(tree(t)) {
+		t.Error(fault)
+	}
+}
+
+func TestSizesOfTypesAndPackages(t *testing.T) {
+	files := tree(t)
+	faults := wideNames(files)
+	for _, f := range files {
+		faults = append(faults, wideStructs(f)...)
+	}
+	for _, fault := range faults {
+		t.Error(fault)
+	}
 }
 
 func TestPackages(t *testing.T) {
@@ -85,6 +106,18 @@ func TestDirectModules(t *testing.T) {
 	}
 }
 
+// manyNames declares n exported names and one more, of every kind, and what does not count.
+func manyNames(n int) string {
+	src := "type T struct{ F int }\nfunc (T) M() {}\nfunc (t) N() {}\nfunc F() {}\nvar V int\nvar v int\nconst (\n"
+	for i := range n - 2 {
+		src += fmt.Sprintf("\tC%d = 1\n", i)
+	}
+	return src + ")"
+}
+
+// wide is wideNames of one file, which stands twice as for two systems.
+func wide(f sourceFile) []string { return wideNames([]sourceFile{f, f}) }
+
 // TestRulesBite shows that each check finds what it is for, and nothing beside it.
 func TestRulesBite(t *testing.T) {
 	long := "func long() {\n" + strings.Repeat("\tprintln()\n", maxFunctionLines) + "}\n"
@@ -102,6 +135,12 @@ func TestRulesBite(t *testing.T) {
 		{"foreign", "dockerfile/a.go", `import _ "go.podman.io/storage"`, layering, "builder alone"},
 		{"too much BuildKit", "dockerfile/a.go", `import _ "github.com/moby/buildkit/client"`, layering, "Dockerfile packages"},
 		{"BuildKit's parser", "dockerfile/a.go", `import _ "github.com/moby/buildkit/frontend/dockerfile/parser"`, layering, ""},
+		{"past the sandbox", "builder/internal/step/a.go", `import _ "github.com/opencontainers/runc/libcontainer"`, seamless, "how commands are isolated"},
+		{"past the choice", "builder/a.go", `import _ "` + module + `/builder/internal/sandbox/oci"`, seamless, "chooses the sandbox"},
+		{"past the choice in a test", "builder/a_test.go", `import _ "` + module + `/builder/internal/sandbox/oci"`, seamless, ""},
+		{"the contract", "builder/a.go", `import _ "` + module + `/builder/internal/sandbox"`, seamless, ""},
+		{"the choice", worker + "/a.go", `import _ "` + module + `/builder/internal/sandbox/oci"`, seamless, ""},
+		{"past the workspace", "builder/internal/input/a.go", `import _ "` + module + `/builder/internal/workspace/overlay"`, seamless, "chooses the workspace"},
 		{"exit", "builder/a.go", "import \"os\"\nfunc f() { os.Exit(1) }", banned, "only a command"},
 		{"exit by another name", "builder/a.go", "import sys \"os\"\nfunc f() { sys.Exit(1) }", banned, "only a command"},
 		{"exit in a command", "cmd/oakum/a.go", "import \"os\"\nfunc f() { os.Exit(1) }", banned, ""},
@@ -109,12 +148,23 @@ func TestRulesBite(t *testing.T) {
 		{"setenv in the worker", worker + "/a.go", "import \"os\"\nfunc f() { os.Setenv(\"A\", \"\") }", banned, ""},
 		{"untar", "storage/a.go", "import \"go.podman.io/storage/pkg/archive\"\nvar f = archive.Untar", banned, "planted"},
 		{"whole package", "dockerfile/a.go", "import \"log\"\nfunc f() { log.Default() }", banned, "Options.Logger"},
+		{"pattern at the start", "builder/a.go", "import \"regexp\"\nvar (\n\ta = 1\n\tp = regexp.MustCompile(`a`)\n)", eager, "builder/a.go:5"},
+		{"pattern in a map", "cmd/oakum/a.go", "import re \"regexp\"\nvar m = map[string]any{\"a\": re.MustCompilePOSIX(`a`)}", eager, "when the program starts"},
+		{"pattern when needed", "builder/a.go", "import (\n\t\"regexp\"\n\t\"sync\"\n)\nvar p = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`a`) })\nfunc f() { regexp.MustCompile(`a`) }", eager, ""},
 		{"long function", "builder/a.go", long, sizes, "long has 62 lines"},
 		{"long file", "builder/a.go", strings.Repeat("\n", maxFileLines), sizes, "split it"},
 		{"no comment", "builder/a.go", "func F() {}", undocumented, "exported F"},
 		{"no comment on a type", "builder/a.go", "type T struct{}", undocumented, "exported T"},
 		{"comment on a group", "builder/a.go", "// These are names.\nconst (\n\tA = 1\n\tB = 2\n)", undocumented, ""},
 		{"unexported receiver", "builder/a.go", "func (t) F() {}", undocumented, ""},
+		{"wide struct", "builder/a.go", "type t struct {\n\ta, b, c int\n\terror\n" + strings.Repeat("\t_ int\n", maxFields-3) + "}", wideStructs, "t has 16 fields"},
+		{"narrow struct", "builder/a.go", "type t struct {\n\ta, b, c int\n\terror\n" + strings.Repeat("\t_ int\n", maxFields-4) + "}", wideStructs, ""},
+		{"wide package", "storage/a.go", manyNames(maxExportedNames), wide, "storage exports 30 names"},
+		{"narrow package", "storage/a.go", manyNames(maxExportedNames - 1), wide, ""},
+		{"wide package of its own limit", "builder/a.go", manyNames(exportedNames["builder"]), wide, "builder exports 46 names"},
+		{"past the workspace, by name", "builder/internal/worker/a.go", "const opaque = `user.overlay.opaque`", seamless, "known to its workspace"},
+		{"the workspace's names", "builder/internal/workspace/overlay/a.go", "const opaque = `user.overlay.opaque`", seamless, ""},
+		{"past the engine", "builder/internal/worker/a.go", `import _ "` + module + `/storage/records"`, seamless, "one place makes the keys"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

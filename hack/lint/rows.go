@@ -75,8 +75,8 @@ func expandRows(cell string) []string {
 		return nil
 	}
 	prefix := ""
-	if rest, ok := strings.CutPrefix(cell, "2a "); ok {
-		prefix, cell = "2a.", rest
+	if table, rest, ok := strings.Cut(cell, " "); ok && (table == "2a" || table == "2b") {
+		prefix, cell = table+".", rest
 	}
 	var rows []string
 	for part := range strings.SplitSeq(cell, ",") {

@@ -33,7 +33,7 @@ const (
 )
 
 // Do calls f until it succeeds, fails for good, or has been tried often enough. It gives
-// f's last error. temporary says whether an error may pass, and after what time; 0 leaves
+// f's last error. What was tried often enough by a Do within f is not tried again. temporary says whether an error may pass, and after what time; 0 leaves
 // that to the policy.
 func (p Policy) Do(ctx context.Context, what string, temporary func(error) (after time.Duration, ok bool), f func() error) error {
 	times, delay := p.Times, p.Delay
@@ -45,12 +45,15 @@ func (p Policy) Do(ctx context.Context, what string, temporary func(error) (afte
 	}
 	for try := 1; ; try++ {
 		err := f()
-		if err == nil || ctx.Err() != nil || try > times {
+		if err == nil || ctx.Err() != nil || errors.As(err, new(*spentError)) {
 			return err
 		}
 		after, ok := temporary(err)
-		if !ok {
+		switch {
+		case !ok:
 			return err
+		case try > times:
+			return &spentError{err}
 		}
 		wait := min(max(delay, after), maxDelay)
 		if p.Notice != nil {
@@ -64,6 +67,11 @@ func (p Policy) Do(ctx context.Context, what string, temporary func(error) (afte
 		delay *= 2
 	}
 }
+
+// spentError is what was tried often enough.
+type spentError struct{ error }
+
+func (e *spentError) Unwrap() error { return e.error }
 
 // StatusError is an answer of an http server that is none of success.
 type StatusError struct {

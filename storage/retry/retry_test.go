@@ -55,7 +55,7 @@ func TestDoIsCancelled(t *testing.T) {
 	time.AfterFunc(20*time.Millisecond, cancel)
 	began := time.Now()
 	err := Policy{Delay: time.Hour}.Do(ctx, "x", Temporary, func() error { return io.ErrUnexpectedEOF })
-	if !errors.Is(err, io.ErrUnexpectedEOF) || time.Since(began) > 10*time.Second {
+	if !errors.Is(err, io.ErrUnexpectedEOF) || time.Since(began) > time.Minute {
 		t.Errorf("after %v: %v", time.Since(began), err)
 	}
 }

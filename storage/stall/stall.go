@@ -1,11 +1,10 @@
-//go:build linux
-
 // Package stall ends http transfers whose server hardly sends or takes anything: one that
 // sends a byte now and then is no better than one that is silent.
 //
 // It counts what the kernel says has crossed the connections of requests under way, so that
 // it serves for libraries that have an http client of their own. While the program itself
-// leaves what has come unread, and while no request is under way, no time counts.
+// leaves what has come unread, and while no request is under way, no time counts. Only Linux
+// is asked; on other systems a transfer ends with its context and not before.
 package stall
 
 import (
@@ -16,8 +15,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Limits are those of the transfers under one context. A zero field is that of Default.
@@ -197,23 +194,4 @@ func (w *watcher) look(conn syscall.Conn) (unread int, err error) {
 	w.moved += int64(now.in-last.in) + int64(now.out-last.out)
 	*last = now
 	return unread, nil
-}
-
-// read asks the kernel what has crossed a connection, and what has come and was not read.
-func read(conn syscall.Conn) (t traffic, unread int, err error) {
-	c, err := conn.SyscallConn()
-	if err != nil {
-		return t, 0, err
-	}
-	controlErr := c.Control(func(fd uintptr) {
-		var info *unix.TCPInfo
-		if info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			t = traffic{info.Bytes_received, info.Bytes_acked}
-			unread, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ)
-		}
-	})
-	if controlErr != nil {
-		return t, 0, controlErr
-	}
-	return t, unread, err
 }

@@ -15,6 +15,9 @@ import (
 
 var short = Limits{Window: 300 * time.Millisecond, Least: 1000, Most: 1 << 20}
 
+// patient is for a server that does its part: on a busy machine it may come to it late.
+var patient = Limits{Window: 2 * time.Second, Least: 1000, Most: 1 << 20}
+
 // transfer asks a server, and reads its answer with pauses.
 func transfer(ctx context.Context, client *http.Client, url string, body io.Reader, pause time.Duration) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
@@ -71,7 +74,11 @@ func TestLimits(t *testing.T) {
 				t.Parallel()
 				s := start(test.handler)
 				t.Cleanup(s.Close)
-				ctx, stop := Watch(t.Context(), short)
+				limits := short
+				if test.says != "too slow" {
+					limits = patient
+				}
+				ctx, stop := Watch(t.Context(), limits)
 				defer stop()
 				began := time.Now()
 				err := Cause(ctx, transfer(ctx, s.Client(), s.URL, strings.NewReader(strings.Repeat("x", test.upload)), 0))
@@ -79,7 +86,7 @@ func TestLimits(t *testing.T) {
 				if !errors.As(err, &limit) || !strings.Contains(err.Error(), test.says) {
 					t.Errorf("got %v, want %q", err, test.says)
 				}
-				if took := time.Since(began); took > 20*time.Second {
+				if took := time.Since(began); took > time.Minute {
 					t.Errorf("it took %v", took)
 				}
 			})
@@ -111,13 +118,13 @@ func TestPatience(t *testing.T) {
 	big := strings.Repeat("x", 900<<10)
 	for name, do := range map[string]func(context.Context, *http.Client, string) error{
 		"a slow reader": func(ctx context.Context, c *http.Client, url string) error {
-			return transfer(ctx, c, url, nil, 40*time.Millisecond)
+			return transfer(ctx, c, url, nil, 250*time.Millisecond)
 		},
 		"work between requests": func(ctx context.Context, c *http.Client, url string) error {
 			if err := transfer(ctx, c, url, nil, 0); !errors.Is(err, io.EOF) {
 				return err
 			}
-			time.Sleep(3 * short.Window)
+			time.Sleep(3 * patient.Window / 2)
 			return transfer(ctx, c, url, nil, 0)
 		},
 	} {
@@ -125,7 +132,7 @@ func TestPatience(t *testing.T) {
 			t.Parallel()
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, big[:400<<10]) }))
 			t.Cleanup(s.Close)
-			ctx, stop := Watch(t.Context(), short)
+			ctx, stop := Watch(t.Context(), patient)
 			defer stop()
 			if err := do(ctx, s.Client(), s.URL); !errors.Is(err, io.EOF) {
 				t.Errorf("got %v (%v)", err, context.Cause(ctx))
@@ -143,7 +150,7 @@ func TestIdleConnectionsDoNotCount(t *testing.T) {
 		}
 	}))
 	t.Cleanup(s.Close)
-	ctx, stop := Watch(t.Context(), short)
+	ctx, stop := Watch(t.Context(), patient)
 	defer stop()
 	for range 3 {
 		if err := transfer(ctx, s.Client(), s.URL, nil, 0); !errors.Is(err, io.EOF) {

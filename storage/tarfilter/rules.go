@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package tarfilter says what a layer can hold, and takes out of foreign tar streams what
 // would be something else in the store than for those who read the stream.
 package tarfilter

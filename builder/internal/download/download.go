@@ -20,6 +20,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 
+	"github.com/oakum-build/oakum/builder/internal/errdefs"
 	"github.com/oakum-build/oakum/storage/retry"
 	"github.com/oakum-build/oakum/storage/stall"
 )
@@ -61,8 +62,8 @@ type Error struct {
 
 func (e *Error) Error() string { return e.URL + ": " + e.Err.Error() }
 
-// Unwrap gives the cause.
-func (e *Error) Unwrap() error { return e.Err }
+// Unwrap gives errdefs.ErrFetch and the cause.
+func (e *Error) Unwrap() []error { return []error{errdefs.ErrFetch, e.Err} }
 
 // Check gives an error for what is not the URL of a file to download.
 func Check(text string) error {

@@ -250,7 +250,7 @@ func TestServersWithoutEnd(t *testing.T) {
 		if !errors.As(err, &failed) || !strings.Contains(err.Error(), test.says) && (name != "endless" || !strings.Contains(err.Error(), "sent more than 65536 bytes")) {
 			t.Errorf("%s: got %v, want %q", name, err, test.says)
 		}
-		if took := time.Since(began); took > 20*time.Second {
+		if took := time.Since(began); took > time.Minute {
 			t.Errorf("%s: it took %v", name, took)
 		}
 		go s.Close() // it waits for its sleepers

@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// apart says whether what name stands for is set apart by the source, or lies in a
-// directory that is. What a walk comes to is asked about on the way; this is for what a
-// name leads to at once.
+// apart says whether what name stands for is set apart by Tree.Apart, or lies in a
+// directory that is. Of what a walk comes to it is asked on the way, a directory before what is
+// in it; but a name that a Dockerfile has may lead into the middle of what is set apart, so that
+// the directories around it must be asked about, too.
 func (w *walker) apart(name string) (bool, error) {
 	if w.src.Apart == nil {
 		return false, nil
@@ -92,4 +93,4 @@ func (w *walker) fileApart(dir *os.File) (bool, error) {
 	return w.src.Apart(&st), nil
 }
 
-func (s *Source) apart(st *unix.Stat_t) bool { return s.Apart != nil && s.Apart(st) }
+func (s *Tree) apart(st *unix.Stat_t) bool { return s.Apart != nil && s.Apart(st) }

@@ -6,20 +6,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"strings"
 
-	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
 
+	"github.com/oakum-build/oakum/builder/internal/owners"
 	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
 // Target is where a copy goes.
 type Target struct {
-	Root *os.File // the root of the file system copied into
+	Root   *os.File       // the root of the file system copied into
+	Owners *owners.Owners // what its files should be, where they cannot be made that
 	// Dest is a path in Root. It is a directory when it ends in a slash, or is one
 	// already, or Dir is set.
 	Dest string
@@ -29,31 +29,49 @@ type Target struct {
 	// Unpack, when not nil, unpacks each selected single file that is a tar archive
 	// into the directory Dest, with the archive's owners when owner is nil.
 	Unpack func(file, dir *os.File, owner *IDs) error
+	// Ahead, when not nil, is told what is made, see storage.Staging.Ahead.
+	Ahead Ahead
 	// LeftOut, when not nil, is told of attributes of storage drivers, and of device
-	// nodes that this process may not make; without it those are an error.
+	// nodes that this process may not make and nobody remembers; without it those are an error.
 	LeftOut *tarfilter.LeftOut
 }
 
-// Copy copies sources to a target and gives the digest of what it read, the same that
-// Digest would have given. sums may be nil.
-func Copy(ctx context.Context, to Target, sources []Source, sums FileSums) (string, error) {
-	c := &copier{digester: newDigester(ctx, sums), to: to, links: map[inode]link{}}
+// Copy copies sources to a target, one after the other, and gives the digest of what it
+// read of each, the same that Digest would have given.
+func Copy(ctx context.Context, to Target, sources []Tree) (digests []string, err error) {
+	ahead := newAhead(to.Ahead)
+	for i := range sources {
+		digest, err := copyOne(ctx, to, ahead, &sources[i])
+		if err != nil {
+			return nil, err
+		}
+		digests = append(digests, digest)
+	}
+	ahead.settle(to)
+	return digests, nil
+}
+
+func copyOne(ctx context.Context, to Target, ahead *ahead, src *Tree) (digest string, err error) {
+	c := &copier{digester: newDigester(ctx, src), to: to, ahead: ahead, links: map[inode]link{}}
 	defer c.close()
-	if err := walk(ctx, sources, c); err != nil {
+	if err := walk(ctx, src, c); err != nil {
 		return "", err
 	}
-	return c.digester.sum(), nil
+	return c.digester.end(), nil
 }
 
 type copier struct {
 	*digester
-	to Target
+	pourer
+	to    Target
+	ahead *ahead
 	// The present top item: links are the first copies of inodes with several names, base
 	// is its directory in the target, open as stack[0].
 	links map[inode]link
 	base  string
-	name  string // of a single file in base
-	perm  uint32 // of directories made on the way
+	real  *string // base without links, when ahead was told of it
+	name  string  // of a single file in base
+	perm  uint32  // of directories made on the way
 	stack []level
 }
 
@@ -61,6 +79,7 @@ type inode struct{ dev, ino uint64 }
 
 type link struct {
 	path string // in the target
+	real string // without links, when ahead was told
 	sum  [32]byte
 }
 
@@ -79,11 +98,12 @@ func (c *copier) close() {
 }
 
 // top finds the directory in the target that an item goes to.
-func (c *copier) top(src *Source, name string, isDir bool) error {
+func (c *copier) top(src *Tree, name string, isDir bool) error {
 	if err := c.digester.top(src, name, isDir); err != nil {
 		return err
 	}
 	c.close()
+	c.real = nil
 	clear(c.links) // as in BuildKit, which copies each item by itself
 	dest := path.Clean("/" + c.to.Dest)
 	c.base, c.name, c.perm = dest, name, src.Mode.made()
@@ -122,7 +142,7 @@ func (c *copier) mkdirs(dir string, perm uint32) (*os.File, error) {
 	} else if errors.Is(err, unix.ENOTDIR) {
 		return nil, &InvalidError{fmt.Sprintf("cannot copy into %s: not a directory", dir)}
 	}
-	return MakeDirs(c.to.Root, dir, c.to.Owner, perm)
+	return MakeDirs(c.to.Root, c.to.Owners, dir, c.to.Owner, perm)
 }
 
 // at opens the target directory for an entry's parent.
@@ -182,13 +202,12 @@ func (c *copier) inTheWay(dir *os.File, name, place string) string {
 	return fmt.Sprintf("cannot copy a directory over the file %s", place)
 }
 
-func (c *copier) visit(src *Source, e *entry) error {
+func (c *copier) visit(src *Tree, e *entry) error {
 	if err := c.digester.meta(src, e); err != nil {
 		return err
 	}
 	if e.kind() == unix.S_IFDIR {
-		_, err := c.at(e.rel)
-		return err
+		return c.directory(src, e)
 	}
 	if e.rel == "" && e.kind() == unix.S_IFREG && c.to.Unpack != nil && !src.Packed {
 		if done, err := c.unpack(src, e); done || err != nil {
@@ -217,8 +236,20 @@ func (c *copier) visit(src *Source, e *entry) error {
 	}
 }
 
+// directory makes a directory, or finds it. What is in it comes before its attributes.
+func (c *copier) directory(src *Tree, e *entry) error {
+	if _, err := c.at(e.rel); err != nil || e.rel == "" {
+		return err
+	}
+	if made := c.stack[len(c.stack)-1].made; !made && (src.KeepDirs || e.onTheWay) {
+		c.ahead.GiveUp() // it keeps more of its own than is told
+	}
+	c.announce(src, e, e.rel, 0, "", "")
+	return nil
+}
+
 // unpack unpacks a file if it is an archive, and says whether it was.
-func (c *copier) unpack(src *Source, e *entry) (bool, error) {
+func (c *copier) unpack(src *Tree, e *entry) (bool, error) {
 	f, err := e.open()
 	if err != nil {
 		return false, err
@@ -232,6 +263,7 @@ func (c *copier) unpack(src *Source, e *entry) (bool, error) {
 		return false, err
 	}
 	defer dir.Close()
+	c.ahead.GiveUp()
 	var owner *IDs
 	if src.Chowned {
 		owner = src.Owner
@@ -260,13 +292,10 @@ func (c *copier) clear(dir *os.File, name string) error {
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return &InvalidError{"cannot copy a file over the directory " + path.Join(c.base, name)}
 	}
-	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil {
-		return &os.PathError{Op: "unlink", Path: name, Err: err}
-	}
-	return nil
+	return c.to.Owners.Unlink(dir, name, 0)
 }
 
-func (c *copier) regular(src *Source, e *entry, dir *os.File, name string) error {
+func (c *copier) regular(src *Tree, e *entry, dir *os.File, name string) error {
 	key := inode{e.st.Dev, e.st.Ino}
 	target := path.Join(c.base, path.Dir(e.rel), name)
 	if e.rel == "" {
@@ -275,6 +304,7 @@ func (c *copier) regular(src *Source, e *entry, dir *os.File, name string) error
 	if e.st.Nlink > 1 {
 		if first, ok := c.links[key]; ok {
 			c.content(first.sum)
+			c.announce(src, e, below(e, name), 0, first.real, "")
 			return c.hardlink(first.path, dir, name)
 		}
 	}
@@ -290,19 +320,32 @@ func (c *copier) regular(src *Source, e *entry, dir *os.File, name string) error
 	}
 	out := os.NewFile(uintptr(fd), target)
 	defer out.Close()
-	sum, err := pour(Reader(c.ctx, in), out, e.st.Size)
+	ino, err := inodeOf(out)
+	if err != nil {
+		return err
+	}
+	c.announce(src, e, below(e, name), ino, "", "")
+	sum, err := c.pour(Reader(c.ctx, in), out, c.ahead, e.st.Size)
 	if err != nil {
 		return fmt.Errorf("copying %s: %w", e.label(), err)
 	}
 	c.content(sum)
 	if e.st.Nlink > 1 {
-		c.links[key] = link{target, sum}
+		c.links[key] = link{target, c.ahead.last, sum}
 	}
 
 	if c.sums != nil {
 		c.sums.Put(e.st, sum)
 	}
 	return c.attributes(src, e, out)
+}
+
+// below is the path of an entry that is no directory below the base.
+func below(e *entry, name string) string {
+	if e.rel == "" {
+		return name
+	}
+	return e.rel
 }
 
 func (c *copier) hardlink(first string, dir *os.File, name string) error {
@@ -317,76 +360,31 @@ func (c *copier) hardlink(first string, dir *os.File, name string) error {
 	return nil
 }
 
-// pour copies a file and digests it on the way. Hashing runs beside the writing of a
-// large file.
-func pour(in io.Reader, out *os.File, size int64) ([32]byte, error) {
-	h := blake3.New()
-	if size < 4<<20 {
-		buf := buffers.Get().(*[]byte)
-		defer buffers.Put(buf)
-		_, err := io.CopyBuffer(io.MultiWriter(out, h), in, *buf)
-		return [32]byte(h.Sum(nil)), err
-	}
-	free, full := make(chan []byte, 4), make(chan []byte, 4)
-	for range 4 {
-		free <- make([]byte, 1<<20)
-	}
-	hashed := make(chan struct{})
-	go func() {
-		defer close(hashed)
-		for b := range full {
-			_, _ = h.Write(b)
-			free <- b[:cap(b)]
-		}
-	}()
-	err := func() error {
-		defer close(full)
-		for {
-			b := <-free
-			n, err := in.Read(b)
-			if n > 0 {
-				if _, werr := out.Write(b[:n]); werr != nil {
-					return werr
-				}
-				full <- b[:n]
-			}
-			if err == io.EOF {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}()
-	<-hashed
-	return [32]byte(h.Sum(nil)), err
-}
-
-func (c *copier) owner(src *Source, e *entry) (int, int) {
+func (c *copier) owner(src *Tree, e *entry) (int, int) {
 	if src.Owner != nil {
 		return src.Owner.UID, src.Owner.GID
 	}
 	return int(e.st.Uid), int(e.st.Gid)
 }
 
-func mode(src *Source, e *entry) uint32 {
+func mode(src *Tree, e *entry) uint32 {
 	if src.Mode != nil {
-		return src.Mode.apply(e.st.Mode)
+		return src.Mode.Apply(e.st.Mode)
 	}
 	return e.st.Mode & 0o7777
 }
 
 // attributes sets the owner before the mode and the capabilities, for a change of
 // owner clears both.
-func (c *copier) attributes(src *Source, e *entry, out *os.File) error {
+func (c *copier) attributes(src *Tree, e *entry, out *os.File) error {
 	uid, gid := c.owner(src, e)
-	if err := out.Chown(uid, gid); err != nil {
+	if err := c.to.Owners.Chown(out, "", uid, gid); err != nil {
 		return ownerError(err, uid, gid)
 	}
-	if err := unix.Fchmod(int(out.Fd()), mode(src, e)); err != nil {
-		return &os.PathError{Op: "chmod", Path: e.label(), Err: err}
+	if err := c.to.Owners.Chmod(out, "", mode(src, e)); err != nil {
+		return err
 	}
-	attrs, err := e.xattrs()
+	attrs, err := e.xattrs(src)
 	if err != nil {
 		return err
 	}
@@ -394,8 +392,8 @@ func (c *copier) attributes(src *Source, e *entry, out *os.File) error {
 		c.to.LeftOut.Attribute(name, e.label())
 	}
 	for _, a := range attrs {
-		if err := unix.Fsetxattr(int(out.Fd()), a.name, a.value, 0); err != nil && !errors.Is(err, unix.ENOTSUP) {
-			return &os.PathError{Op: "setxattr " + a.name, Path: e.label(), Err: err}
+		if err := c.to.Owners.Setxattr(out, "", a.Name, a.Value); err != nil && !errors.Is(err, unix.ENOTSUP) {
+			return err
 		}
 	}
 	ts := []unix.Timespec{e.st.Mtim, e.st.Mtim}
@@ -412,19 +410,20 @@ func ownerError(err error, uid, gid int) error {
 	return err
 }
 
-func (c *copier) symlink(src *Source, e *entry, dir *os.File, name string) error {
+func (c *copier) symlink(src *Tree, e *entry, dir *os.File, name string) error {
 	target, err := readlink(e)
 	if err != nil {
 		return err
 	}
+	c.announce(src, e, below(e, name), 0, "", target)
 	if err := unix.Symlinkat(target, int(dir.Fd()), name); err != nil {
 		return &os.LinkError{Op: "symlink", Old: target, New: name, Err: err}
 	}
 	return c.plainAttributes(src, e, dir, name)
 }
 
-func (c *copier) special(src *Source, e *entry, dir *os.File, name string) error {
-	err := unix.Mknodat(int(dir.Fd()), name, e.st.Mode, int(e.st.Rdev))
+func (c *copier) special(src *Tree, e *entry, dir *os.File, name string) error {
+	err := c.to.Owners.Mknod(dir, name, e.st.Mode, e.st.Rdev)
 	if errors.Is(err, unix.EPERM) && e.kind() != unix.S_IFIFO && c.to.LeftOut != nil {
 		target := path.Join(c.base, e.rel)
 		if e.rel == "" {
@@ -436,33 +435,36 @@ func (c *copier) special(src *Source, e *entry, dir *os.File, name string) error
 	if err != nil {
 		return fmt.Errorf("copying the special file %s: %w", e.label(), err)
 	}
+	c.announce(src, e, below(e, name), 0, "", "")
 	if err := c.plainAttributes(src, e, dir, name); err != nil {
 		return err
 	}
-	return unix.Fchmodat(int(dir.Fd()), name, mode(src, e), 0)
+	return c.to.Owners.Chmod(dir, name, mode(src, e))
 }
 
-func (c *copier) plainAttributes(src *Source, e *entry, dir *os.File, name string) error {
+func (c *copier) plainAttributes(src *Tree, e *entry, dir *os.File, name string) error {
 	uid, gid := c.owner(src, e)
-	if err := unix.Fchownat(int(dir.Fd()), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := c.to.Owners.Chown(dir, name, uid, gid); err != nil {
 		return ownerError(err, uid, gid)
 	}
 	return unix.UtimesNanoAt(int(dir.Fd()), name, []unix.Timespec{e.st.Mtim, e.st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // leave sets a directory's attributes once its content no longer changes them. The
-// destination itself keeps its own. A directory that was there and that --parents
-// only passes through takes no more than the mode, as in BuildKit.
-func (c *copier) leave(src *Source, e *entry) error {
+// destination itself keeps its own. A directory that was there keeps them, too, when the
+// source says so, and takes no more than the mode when --parents only passes through it, as
+// in BuildKit.
+func (c *copier) leave(src *Tree, e *entry) error {
 	dir, err := c.at(e.rel)
 	if err != nil || e.rel == "" {
 		return err
 	}
-	if e.onTheWay && !c.stack[len(c.stack)-1].made {
-		if err := unix.Fchmod(int(dir.Fd()), e.st.Mode&0o7777); err != nil {
-			return &os.PathError{Op: "chmod", Path: e.label(), Err: err}
-		}
+	made := c.stack[len(c.stack)-1].made
+	if !made && src.KeepDirs {
 		return nil
+	}
+	if !made && e.onTheWay {
+		return c.to.Owners.Chmod(dir, "", e.st.Mode&0o7777)
 	}
 	return c.attributes(src, e, dir)
 }

@@ -34,9 +34,9 @@ func TestFilesAreMadeAnew(t *testing.T) {
 	if err := unix.Fstatat(int(root.Fd()), "f", &st, 0); err != nil {
 		t.Fatal(err)
 	}
-	c := &copier{digester: newDigester(t.Context(), nil), to: Target{Root: root}, links: map[inode]link{}, base: "/"}
+	c := &copier{digester: newDigester(t.Context(), &Tree{}), to: Target{Root: root}, links: map[inode]link{}, base: "/"}
 	for _, name := range []string{"link", "dangling", "there"} {
-		err := c.regular(&Source{}, &entry{dir: root, name: "f", rel: "f", st: &st}, root, name)
+		err := c.regular(&Tree{}, &entry{dir: root, name: "f", rel: "f", st: &st}, root, name)
 		if !errors.Is(err, unix.EEXIST) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -7,39 +7,46 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/fingerprints"
 )
 
-// Digest walks sources and gives the digest of all that a copy would read. sums may be
-// nil.
-func Digest(ctx context.Context, sources []Source, sums FileSums) (string, error) {
-	d := newDigester(ctx, sums)
-	if err := walk(ctx, sources, d); err != nil {
+// Digest walks a source and gives the digest of all that a copy of it would read.
+func Digest(ctx context.Context, src Tree) (string, error) {
+	d := newDigester(ctx, &src)
+	if err := walk(ctx, &src, d); err != nil {
 		return "", err
 	}
-	return d.sum(), nil
+	return d.end(), nil
 }
 
-// digester makes the digest. Times are left out but of timed sources: a fresh clone has
-// the same key.
+// digester makes the digest of a source. Times are left out but of timed sources: a fresh
+// clone has the same key.
 type digester struct {
 	ctx    context.Context
 	h      *blake3.Hasher
 	sums   FileSums
 	inodes map[[2]uint64]uint64
+	list   *fingerprints.Listing
 }
 
-func newDigester(ctx context.Context, sums FileSums) *digester {
-	return &digester{ctx: ctx, h: blake3.New(), sums: sums, inodes: map[[2]uint64]uint64{}}
+func newDigester(ctx context.Context, src *Tree) *digester {
+	src.Listing.Begin()
+	return &digester{ctx: ctx, h: blake3.New(), sums: src.Sums, inodes: map[[2]uint64]uint64{}, list: src.Listing}
 }
 
-func (d *digester) sum() string {
-	return fmt.Sprintf("%x", d.h.Sum(nil))
+// end gives the digest of all that was walked.
+func (d *digester) end() string {
+	digest := fmt.Sprintf("%x", d.h.Sum(nil))
+	d.list.End(digest)
+	return digest
 }
 
-func (d *digester) top(_ *Source, name string, isDir bool) error {
+func (d *digester) top(_ *Tree, name string, isDir bool) error {
 	clear(d.inodes)
 	if isDir {
 		d.text("dir")
@@ -65,9 +72,9 @@ func (d *digester) numbers(v ...uint64) {
 	}
 }
 
-func (d *digester) leave(*Source, *entry) error { return nil }
+func (d *digester) leave(*Tree, *entry) error { return nil }
 
-func (d *digester) visit(src *Source, e *entry) error {
+func (d *digester) visit(src *Tree, e *entry) error {
 	if err := d.meta(src, e); err != nil {
 		return err
 	}
@@ -82,10 +89,17 @@ func (d *digester) visit(src *Source, e *entry) error {
 	return nil
 }
 
-func (d *digester) content(sum [32]byte) { _, _ = d.h.Write(sum[:]) }
+func (d *digester) content(sum [32]byte) {
+	_, _ = d.h.Write(sum[:])
+	d.list.SetContent(sum)
+}
 
-// meta digests all of an entry but a regular file's content.
-func (d *digester) meta(src *Source, e *entry) error {
+// meta digests all of an entry but a regular file's content. Of a directory that is copied
+// itself only what is in it is: the destination keeps its mode and owner.
+func (d *digester) meta(src *Tree, e *entry) error {
+	if e.rel == "" && e.kind() == unix.S_IFDIR && !src.Top {
+		return nil
+	}
 	d.text(e.rel)
 	d.numbers(uint64(e.st.Mode), uint64(e.st.Rdev))
 	if src.Owner == nil {
@@ -97,35 +111,64 @@ func (d *digester) meta(src *Source, e *entry) error {
 			return err
 		}
 		d.text(target)
+		d.listed(src, e, target, 0)
 		return nil
 	}
 	if src.Timed && e.kind() == unix.S_IFREG {
 		d.numbers(uint64(e.st.Mtim.Nano()))
 	}
+	n, seen := uint64(0), false
 	if e.kind() == unix.S_IFREG && e.st.Nlink > 1 {
 		// Which files are one is part of the result; their inode numbers are not.
 		key := [2]uint64{e.st.Dev, e.st.Ino}
-		n, seen := d.inodes[key]
+		n, seen = d.inodes[key]
 		if !seen {
 			n = uint64(len(d.inodes) + 1)
 			d.inodes[key] = n
 		}
 		d.numbers(n)
 	}
-	return d.xattrs(e)
+	if err := d.xattrs(src, e); err != nil {
+		return err
+	}
+	d.listed(src, e, "", n)
+	return nil
 }
 
-func (d *digester) xattrs(e *entry) error {
+// listed tells the listing of an entry: target is where a link leads, and inode the number of a file
+// with several names.
+func (d *digester) listed(src *Tree, e *entry, target string, inode uint64) {
+	if d.list == nil {
+		return
+	}
+	f := fingerprints.File{Path: e.from, Mode: e.st.Mode, Owned: src.Owner == nil}
+	if f.Owned {
+		f.UID, f.GID = e.st.Uid, e.st.Gid
+	}
+	var more []string
+	if target != "" || e.st.Rdev != 0 || inode != 0 || len(e.attrs) > 0 {
+		more = append(more, target, fmt.Sprint(e.st.Rdev, inode))
+		for _, a := range e.attrs {
+			more = append(more, a.Name, string(a.Value))
+		}
+	}
+	if src.Timed && e.kind() == unix.S_IFREG {
+		more = append(more, fmt.Sprint(e.st.Mtim.Nano()))
+	}
+	d.list.Add(f, strings.Join(more, "\x00"))
+}
+
+func (d *digester) xattrs(src *Tree, e *entry) error {
 	if e.kind() != unix.S_IFREG && e.kind() != unix.S_IFDIR {
 		return nil
 	}
-	attrs, err := e.xattrs()
+	attrs, err := e.xattrs(src)
 	if err != nil {
 		return err
 	}
 	for _, a := range attrs {
-		d.text(a.name)
-		d.text(string(a.value))
+		d.text(a.Name)
+		d.text(string(a.Value))
 	}
 	return nil
 }

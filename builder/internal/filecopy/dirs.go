@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/builder/internal/owners"
 )
 
 // maxLinks is how many links one path may go through, as in the kernel.
@@ -67,9 +69,9 @@ func linkAt(root *os.File, dir, name string) (string, bool, error) {
 }
 
 // MakeDirs makes dir in root with its missing parents and opens it. Only directories
-// that it makes get the owner and the permissions. Links are followed inside root,
-// dangling ones too.
-func MakeDirs(root *os.File, dir string, owner IDs, perm uint32) (*os.File, error) {
+// that it makes get the owner and the permissions, by the Owners of root. Links are followed
+// inside root, dangling ones too.
+func MakeDirs(root *os.File, own *owners.Owners, dir string, owner IDs, perm uint32) (*os.File, error) {
 	real, err := Resolve(root, dir)
 	if err != nil {
 		return nil, err
@@ -82,7 +84,7 @@ func MakeDirs(root *os.File, dir string, owner IDs, perm uint32) (*os.File, erro
 		if part == "" {
 			continue
 		}
-		next, err := makeDir(at, part, owner, perm)
+		next, err := makeDir(at, own, part, owner, perm)
 		at.Close()
 		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			return nil, &InvalidError{fmt.Sprintf("cannot make the directory %s: %s is not a directory", dir, part)}
@@ -95,7 +97,7 @@ func MakeDirs(root *os.File, dir string, owner IDs, perm uint32) (*os.File, erro
 	return at, nil
 }
 
-func makeDir(parent *os.File, name string, owner IDs, perm uint32) (*os.File, error) {
+func makeDir(parent *os.File, own *owners.Owners, name string, owner IDs, perm uint32) (*os.File, error) {
 	err := unix.Mkdirat(int(parent.Fd()), name, 0o755)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, &os.PathError{Op: "mkdir", Path: name, Err: err}
@@ -109,7 +111,7 @@ func makeDir(parent *os.File, name string, owner IDs, perm uint32) (*os.File, er
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	if made {
-		if err := errors.Join(d.Chown(owner.UID, owner.GID), d.Chmod(os.FileMode(perm))); err != nil {
+		if err := errors.Join(own.Chown(d, "", owner.UID, owner.GID), own.Chmod(d, "", perm)); err != nil {
 			d.Close()
 			return nil, err
 		}

@@ -22,39 +22,39 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder/bytetext"
+	"github.com/oakum-build/oakum/builder/internal/owners"
+	"github.com/oakum-build/oakum/storage/fingerprints"
 )
 
 // IDs is an owner.
 type IDs struct{ UID, GID int }
 
-// Source is a tree and what is taken of it.
-type Source struct {
-	Root     *os.File // a directory
-	Patterns []string // path.Match per component, relative to Root; none is all of it
-	Parents  bool     // as COPY --parents: keep the directories that the patterns name
-	Ignore   []string // .dockerignore patterns, relative to Root
-	Exclude  []string // the same, of COPY --exclude, relative to each selected directory
-	Owner    *IDs     // nil keeps the owners
-	Chowned  bool     // Owner is also that of what archives hold
-	Mode     *Mode    // nil keeps the modes
-	Packed   bool     // leaves archives as they are, whatever Target.Unpack says
-	Timed    bool     // files of other times are other files
-	Sockets  bool     // takes sockets as empty files; else they are left out
+// Tree is a directory tree, what is taken of it, and how.
+type Tree struct {
+	Root   *os.File       // a directory, open for reading or as a mere path (O_PATH)
+	Owners *owners.Owners // what the files should be, where they are not
+	Selection
+	Owner   *IDs  // nil keeps the owners
+	Chowned bool  // Owner is also that of what archives hold
+	Mode    *Mode // nil keeps the modes
+	Packed  bool  // leaves archives as they are, whatever Target.Unpack says
+	Timed   bool  // files of other times are other files
+	Top     bool  // the directory that is selected counts itself, as where it is not copied but shown
+	Sockets bool  // takes sockets as empty files; else they are left out
+	// KeepDirs leaves directories that are there already as they are, but for what comes into
+	// them: those of the source say nothing of their own.
+	KeepDirs bool
 	// Apart, when not nil, says of what is met below Root that it is neither read nor
 	// copied, with all in it.
 	Apart func(st *unix.Stat_t) bool
+	// Outside says that this process is not in the user namespace in which the files would be copied. Capabilities
+	// of files say something else there, and one that has any is ErrOutside.
+	Outside bool
+	// Sums, when not nil, knows the digests of files that have not changed.
+	Sums FileSums
+	// Listing, when not nil, collects what a walk of the tree meets.
+	Listing *fingerprints.Listing
 }
-
-// NotFoundError is a source that is not there.
-type NotFoundError struct{ Path, Why string }
-
-func (e *NotFoundError) Error() string { return fmt.Sprintf("%q: %s", e.Path, e.Why) }
-
-// InvalidError is a copy that cannot be: a pattern that means nothing, or a file in the
-// way of a directory.
-type InvalidError struct{ Why string }
-
-func (e *InvalidError) Error() string { return e.Why }
 
 // FileSums remembers the digests of files whose stat data have not changed.
 type FileSums interface {
@@ -67,20 +67,21 @@ type entry struct {
 	dir  *os.File // the directory that holds it
 	name string   // in dir
 	rel  string   // path below the destination
+	from string   // path in the tree
 	st   *unix.Stat_t
 
 	socket   bool // taken as an empty file
 	onTheWay bool // a directory that --parents or --exclude only passes through
 
-	attrs     []xattr  // read once, for the digest and for the copy
-	left      []string // the names of those of storage drivers, which are not
+	attrs     []owners.Xattr // read once, for the digest and for the copy
+	left      []string       // the names of those of storage drivers, which are not
 	attrsRead bool
 }
 
 func (e *entry) kind() uint32 { return e.st.Mode & unix.S_IFMT }
 
 // taken says whether an entry is copied, and makes a socket an empty file.
-func (e *entry) taken(src *Source) bool {
+func (e *entry) taken(src *Tree) bool {
 	if e.kind() != unix.S_IFSOCK {
 		return true
 	}
@@ -93,15 +94,15 @@ func (e *entry) taken(src *Source) bool {
 // names alone.
 type visitor interface {
 	// top starts one selected item; name is its base name.
-	top(src *Source, name string, isDir bool) error
-	visit(src *Source, e *entry) error
+	top(src *Tree, name string, isDir bool) error
+	visit(src *Tree, e *entry) error
 	// leave ends a directory whose content has been visited.
-	leave(src *Source, e *entry) error
+	leave(src *Tree, e *entry) error
 }
 
 type walker struct {
 	ctx     context.Context
-	src     *Source
+	src     *Tree
 	v       visitor
 	ignore  *patternmatcher.PatternMatcher
 	exclude *patternmatcher.PatternMatcher
@@ -117,28 +118,27 @@ type pendingDir struct {
 	visited bool
 }
 
-func walk(ctx context.Context, sources []Source, v visitor) error {
-	for i := range sources {
-		w := &walker{ctx: ctx, src: &sources[i], v: v, notApart: map[string]bool{}}
-		var err error
-		if w.ignore, err = matcher(w.src.Ignore); err != nil {
-			return &InvalidError{fmt.Sprintf("ignore patterns: %v", err)}
-		}
-		if w.exclude, err = matcher(w.src.Exclude); err != nil {
-			return &InvalidError{fmt.Sprintf("exclude patterns: %v", err)}
-		}
-		patterns := w.src.Patterns
-		if len(patterns) == 0 {
-			patterns = []string{"/"}
-		}
-		visit := w.pattern
-		if w.src.Parents {
-			visit = w.parents
-		}
-		for _, p := range patterns {
-			if err := visit(p); err != nil {
-				return err
-			}
+// walk tells a visitor of what is taken of a source.
+func walk(ctx context.Context, src *Tree, v visitor) error {
+	w := &walker{ctx: ctx, src: src, v: v, notApart: map[string]bool{}}
+	var err error
+	if w.ignore, err = matcher(src.Ignore); err != nil {
+		return &InvalidError{fmt.Sprintf("ignore patterns: %v", err)}
+	}
+	if w.exclude, err = matcher(src.Exclude); err != nil {
+		return &InvalidError{fmt.Sprintf("exclude patterns: %v", err)}
+	}
+	patterns := src.Patterns
+	if len(patterns) == 0 {
+		patterns = []string{"/"}
+	}
+	visit := w.pattern
+	if src.Parents {
+		visit = w.parents
+	}
+	for _, p := range patterns {
+		if err := visit(p); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -184,8 +184,8 @@ func (w *walker) named(pattern, name string) error {
 	}
 	defer f.Close()
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return &os.PathError{Op: "stat", Path: name, Err: err}
+	if err := w.src.Owners.Stat(f, "", &st); err != nil {
+		return err
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return w.topDir(name, real, &st)
@@ -212,7 +212,7 @@ func (w *walker) topDir(name, real string, st *unix.Stat_t) error {
 	if err := w.v.top(w.src, path.Base("/"+name), true); err != nil {
 		return err
 	}
-	e := &entry{dir: dir, name: ".", st: st}
+	e := &entry{dir: dir, name: ".", from: real, st: st}
 	if err := w.v.visit(w.src, e); err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (w *walker) topFile(f *os.File, name string, st *unix.Stat_t) error {
 			return err
 		}
 	}
-	e := &entry{dir: f, name: "", st: st}
+	e := &entry{dir: f, name: "", from: name, st: st}
 	if !e.taken(w.src) {
 		return nil
 	}
@@ -265,16 +265,16 @@ func (w *walker) child(dir *os.File, name, srcRel, rel string) error {
 		return err
 	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := w.src.Owners.Stat(dir, name, &st); err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			return nil // removed while we walk
 		}
-		return &os.PathError{Op: "stat", Path: srcRel, Err: err}
+		return fmt.Errorf("%s: %w", srcRel, err)
 	}
 	if w.src.apart(&st) {
 		return nil
 	}
-	e := &entry{dir: dir, name: name, rel: rel, st: &st}
+	e := &entry{dir: dir, name: name, rel: rel, from: srcRel, st: &st}
 	if e.kind() != unix.S_IFDIR {
 		if out.ignored || out.excluded || !e.taken(w.src) {
 			return nil

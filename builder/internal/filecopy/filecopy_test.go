@@ -19,11 +19,11 @@ import (
 )
 
 // into copies to a new directory and gives what is in it, and the digest.
-func into(t *testing.T, dest string, sources ...Source) (string, string, error) {
+func into(t *testing.T, dest string, sources ...Tree) (string, string, error) {
 	t.Helper()
 	target := openDir(t, t.TempDir())
-	sum, err := Copy(t.Context(), Target{Root: target, Dest: dest, Owner: IDs{os.Getuid(), os.Getgid()}}, sources, nil)
-	return list(t, target.Name()), sum, err
+	sums, err := Copy(t.Context(), Target{Root: target, Dest: dest, Owner: IDs{os.Getuid(), os.Getgid()}}, sources)
+	return list(t, target.Name()), strings.Join(sums, " "), err
 }
 
 func TestIgnore(t *testing.T) {
@@ -54,7 +54,7 @@ func TestIgnore(t *testing.T) {
 		{"!dir * !other", "* !**/x", "other/ other/x"},
 		{"../a /../b.go", "", "a .git/ .git/config .git/hooks/ .git/hooks/h dir/ dir/sub/ dir/sub/x dir/sub/z dir/x dir/y node/ node/deep/ node/deep/er/ node/deep/er/keep node/drop other/ other/x b_test.go"},
 	} {
-		got, _, err := into(t, "/", Source{Root: root, Ignore: strings.Fields(test.ignore), Exclude: strings.Fields(test.exclude)})
+		got, _, err := into(t, "/", Tree{Root: root, Selection: Selection{Ignore: strings.Fields(test.ignore), Exclude: strings.Fields(test.exclude)}})
 		want := strings.Fields(test.want)
 		slices.Sort(want)
 		have := strings.Fields(got)
@@ -76,15 +76,15 @@ func TestDirectoriesOnTheWay(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		dest string
-		src  Source
+		src  Tree
 		want string
 	}{
-		{"ignored around what is not", "/", Source{Ignore: []string{"a", "!a/b/c/f"}}, "a/711 a/b/700 a/b/c/ a/b/c/f"},
-		{"excluded around what is not", "/", Source{Exclude: []string{"*", "!a/b/g"}}, "a/711 a/b/700 a/b/g"},
-		{"octal, of a file", "/x/y/f", Source{Patterns: []string{"a/b/g"}, Mode: &octal}, "x/750 x/y/750 x/y/f"},
-		{"octal, into a directory", "/x/", Source{Patterns: []string{"a/b/g"}, Mode: &octal}, "x/750 x/g"},
-		{"octal, of a directory", "/x/y", Source{Patterns: []string{"a/b/c"}, Mode: &octal}, "x/750 x/y/750 x/y/f"},
-		{"symbolic", "/x/y", Source{Patterns: []string{"a/b/c"}, Mode: &symbolic}, "x/ x/y/ x/y/f"},
+		{"ignored around what is not", "/", Tree{Selection: Selection{Ignore: []string{"a", "!a/b/c/f"}}}, "a/711 a/b/700 a/b/c/ a/b/c/f"},
+		{"excluded around what is not", "/", Tree{Selection: Selection{Exclude: []string{"*", "!a/b/g"}}}, "a/711 a/b/700 a/b/g"},
+		{"octal, of a file", "/x/y/f", Tree{Mode: &octal, Selection: Selection{Patterns: []string{"a/b/g"}}}, "x/750 x/y/750 x/y/f"},
+		{"octal, into a directory", "/x/", Tree{Mode: &octal, Selection: Selection{Patterns: []string{"a/b/g"}}}, "x/750 x/g"},
+		{"octal, of a directory", "/x/y", Tree{Mode: &octal, Selection: Selection{Patterns: []string{"a/b/c"}}}, "x/750 x/y/750 x/y/f"},
+		{"symbolic", "/x/y", Tree{Mode: &symbolic, Selection: Selection{Patterns: []string{"a/b/c"}}}, "x/ x/y/ x/y/f"},
 	} {
 		test.src.Root = root
 		got, _, err := into(t, test.dest, test.src)
@@ -105,14 +105,14 @@ func TestDirectoriesPassedThrough(t *testing.T) {
 	if uid == 0 {
 		uid = 7
 	}
-	for _, src := range []Source{{Exclude: []string{"*", "!a/b"}}, {Parents: true, Patterns: []string{"a/b"}}, {Ignore: []string{"*", "!a/b"}}} {
+	for _, src := range []Tree{{Selection: Selection{Exclude: []string{"*", "!a/b"}}}, {Selection: Selection{Parents: true, Patterns: []string{"a/b"}}}, {Selection: Selection{Ignore: []string{"*", "!a/b"}}}} {
 		to := makeTree(t, "a/b/")
 		a := filepath.Join(to.Name(), "a")
 		if err := errors.Join(os.Chmod(a, 0o700), os.Chown(a, uid, -1)); err != nil {
 			t.Fatal(err)
 		}
 		src.Root, src.Owner = root, &IDs{os.Getuid(), os.Getgid()}
-		if _, err := Copy(t.Context(), Target{Root: to, Dest: "/", Owner: *src.Owner}, []Source{src}, nil); err != nil {
+		if _, err := Copy(t.Context(), Target{Root: to, Dest: "/", Owner: *src.Owner}, []Tree{src}); err != nil {
 			t.Fatal(err)
 		}
 		want := uid
@@ -135,21 +135,21 @@ func TestSockets(t *testing.T) {
 		}
 	}
 	for _, test := range []struct {
-		src  Source
+		src  Tree
 		want string
 	}{
-		{Source{Sockets: true}, "d/ d/f d/s s"},
-		{Source{Sockets: true, Patterns: []string{"s"}}, "s"},
-		{Source{}, "d/ d/f"},
-		{Source{Patterns: []string{"s"}}, ""},
+		{Tree{Sockets: true}, "d/ d/f d/s s"},
+		{Tree{Sockets: true, Selection: Selection{Patterns: []string{"s"}}}, "s"},
+		{Tree{}, "d/ d/f"},
+		{Tree{Selection: Selection{Patterns: []string{"s"}}}, ""},
 	} {
 		test.src.Root = root
 		target := openDir(t, t.TempDir())
-		sum, err := Copy(t.Context(), Target{Root: target, Dest: "/", Owner: IDs{os.Getuid(), os.Getgid()}}, []Source{test.src}, nil)
+		sum, err := copyOne(t.Context(), Target{Root: target, Dest: "/", Owner: IDs{os.Getuid(), os.Getgid()}}, newAhead(nil), &test.src)
 		if got := list(t, target.Name()); err != nil || got != test.want {
 			t.Errorf("got %q, %v, want %q", got, err, test.want)
 		}
-		if again, err := Digest(t.Context(), []Source{test.src}, nil); err != nil || again != sum {
+		if again, err := Digest(t.Context(), test.src); err != nil || again != sum {
 			t.Errorf("digests %s and %s, %v", sum, again, err)
 		}
 		info, err := os.Lstat(filepath.Join(target.Name(), "s"))
@@ -165,7 +165,7 @@ func TestWildcardsAndLinks(t *testing.T) {
 	for pattern, want := range map[string]string{
 		"*/one/f": "f", "l/*/f": "f", "l*/one/f": "", "d/l*/f": "", "l/ln/[f]": "f", "t*": "to", "d/l*": "f", "l/*/../*/g": "g",
 	} {
-		got, _, err := into(t, "/", Source{Root: root, Patterns: []string{pattern}})
+		got, _, err := into(t, "/", Tree{Root: root, Selection: Selection{Patterns: []string{pattern}}})
 		if err != nil || got != want {
 			t.Errorf("%s: got %q, %v, want %q", pattern, got, err, want)
 		}
@@ -196,7 +196,7 @@ func TestIgnoreBehindLinks(t *testing.T) {
 		{"dir/./s", "d/s", true, ""},
 		{"dir/./t", "dir", true, ""},
 	} {
-		got, _, err := into(t, "/", Source{Root: root, Patterns: []string{test.pattern}, Ignore: strings.Fields(test.ignore), Parents: test.parents})
+		got, _, err := into(t, "/", Tree{Root: root, Selection: Selection{Patterns: []string{test.pattern}, Ignore: strings.Fields(test.ignore), Parents: test.parents}})
 		var missing *NotFoundError
 		if got != test.want || errors.As(err, &missing) != (test.want == "") {
 			t.Errorf("%s, ignoring %s: got %q, %v, want %q", test.pattern, test.ignore, got, err, test.want)
@@ -221,7 +221,7 @@ func TestLeftOutIsNotRead(t *testing.T) {
 		defer unix.Setfsuid(0)
 	}
 	digest := func(pattern, ignore string) (string, error) {
-		return Digest(t.Context(), []Source{{Root: root, Patterns: strings.Fields(pattern), Ignore: strings.Fields(ignore)}}, nil)
+		return Digest(t.Context(), Tree{Root: root, Selection: Selection{Patterns: strings.Fields(pattern), Ignore: strings.Fields(ignore)}})
 	}
 	for _, ignore := range []string{"closed", "* !a", "closed !open/x", "c* !open/**", "closed/ !*.go"} {
 		if _, err := digest("", ignore); err != nil {
@@ -251,15 +251,15 @@ func TestDigestIsTheCopys(t *testing.T) {
 		t.Fatal(err)
 	}
 	sums := map[string]string{}
-	for name, source := range map[string]Source{
-		"all": {}, "a": {Patterns: []string{"a"}}, "l": {Patterns: []string{"l"}}, "b": {Patterns: []string{"b"}}, "all but b": {Ignore: []string{"b"}}, "e in b": {Ignore: []string{"b", "!b/d/e"}},
-		"two": {Patterns: []string{"a", "b"}}, "two the other way": {Patterns: []string{"b", "a"}}, "owned": {Owner: &IDs{os.Getuid(), os.Getgid()}},
-		"empty": {Patterns: []string{"empty"}}, "none": {Patterns: []string{"*.none"}}, "each": {Patterns: []string{"[a-z]", "e*"}},
+	for name, source := range map[string]Tree{
+		"all": {}, "a": {Selection: Selection{Patterns: []string{"a"}}}, "l": {Selection: Selection{Patterns: []string{"l"}}}, "b": {Selection: Selection{Patterns: []string{"b"}}}, "all but b": {Selection: Selection{Ignore: []string{"b"}}}, "e in b": {Selection: Selection{Ignore: []string{"b", "!b/d/e"}}},
+		"two": {Selection: Selection{Patterns: []string{"a", "b"}}}, "two the other way": {Selection: Selection{Patterns: []string{"b", "a"}}}, "owned": {Owner: &IDs{os.Getuid(), os.Getgid()}},
+		"empty": {Selection: Selection{Patterns: []string{"empty"}}}, "none": {Selection: Selection{Patterns: []string{"*.none"}}}, "each": {Selection: Selection{Patterns: []string{"[a-z]", "e*"}}},
 	} {
 		var got []string
 		for _, root := range []*os.File{one, two} {
 			source.Root = root
-			digest, err := Digest(t.Context(), []Source{source}, nil)
+			digest, err := Digest(t.Context(), source)
 			if err != nil {
 				t.Fatal(name, err)
 			}
@@ -283,17 +283,17 @@ func TestDigestIsTheCopys(t *testing.T) {
 func TestSums(t *testing.T) {
 	root := makeTree(t, "a b/c")
 	memory := &memory{}
-	source := Source{Root: root}
-	first, err := Digest(t.Context(), []Source{source}, memory)
+	source := Tree{Root: root, Sums: memory}
+	first, err := Digest(t.Context(), source)
 	if err != nil || memory.puts != 2 || memory.hits != 0 {
 		t.Fatalf("%d puts, %d hits: %v", memory.puts, memory.hits, err)
 	}
-	second, err := Digest(t.Context(), []Source{source}, memory)
+	second, err := Digest(t.Context(), source)
 	if err != nil || second != first || memory.puts != 2 || memory.hits != 2 {
 		t.Errorf("%d puts, %d hits, %s, %s: %v", memory.puts, memory.hits, first, second, err)
 	}
 	target := openDir(t, t.TempDir())
-	copied, err := Copy(t.Context(), Target{Root: target, Dest: "/", Owner: IDs{os.Getuid(), os.Getgid()}}, []Source{source}, memory)
+	copied, err := copyOne(t.Context(), Target{Root: target, Dest: "/", Owner: IDs{os.Getuid(), os.Getgid()}}, newAhead(nil), &source)
 	if err != nil || copied != first {
 		t.Errorf("copied %s, want %s: %v", copied, first, err)
 	}
@@ -323,7 +323,7 @@ func (m *memory) Put(st *unix.Stat_t, sum [32]byte) {
 func TestLinksToNothing(t *testing.T) {
 	root := makeTree(t, "d/broken->none d/f top->/none loop->loop")
 	for pattern, want := range map[string]string{"d/broken": "d/broken", "d/*": "d/broken", "*/b*": "d/broken", "t*": "top", "lo*": "loop"} {
-		_, _, err := into(t, "/x/", Source{Root: root, Patterns: []string{pattern}})
+		_, _, err := into(t, "/x/", Tree{Root: root, Selection: Selection{Patterns: []string{pattern}}})
 		var missing *NotFoundError
 		if !errors.As(err, &missing) || missing.Path != want {
 			t.Errorf("%s: got %v", pattern, err)
@@ -332,7 +332,7 @@ func TestLinksToNothing(t *testing.T) {
 			t.Errorf("%s: got %v, which does not say %s", pattern, err, leads)
 		}
 	}
-	if got, _, err := into(t, "/x/", Source{Root: root, Patterns: []string{"d"}}); err != nil || got != "x/ x/broken x/f" {
+	if got, _, err := into(t, "/x/", Tree{Root: root, Selection: Selection{Patterns: []string{"d"}}}); err != nil || got != "x/ x/broken x/f" {
 		t.Errorf("their directory: got %q, %v", got, err)
 	}
 }
@@ -341,7 +341,7 @@ func TestLinksToNothing(t *testing.T) {
 func TestWildcardAndIgnore(t *testing.T) {
 	root := makeTree(t, "dir/x dir/y other/z a.go b.go")
 	for pattern, want := range map[string]string{"d*": "x/ x/x", "*": "x/ x/a.go x/x", "d*/*": "x/ x/x", "o*": "", "o*/z": "", "b*": ""} {
-		got, _, err := into(t, "/x/", Source{Root: root, Patterns: []string{pattern}, Ignore: []string{"*", "!dir/x", "!a.go"}})
+		got, _, err := into(t, "/x/", Tree{Root: root, Selection: Selection{Patterns: []string{pattern}, Ignore: []string{"*", "!dir/x", "!a.go"}}})
 		if err != nil || got != want {
 			t.Errorf("%s: got %q, %v, want %q", pattern, got, err, want)
 		}
@@ -353,7 +353,7 @@ func TestWildcardAndIgnore(t *testing.T) {
 func TestIgnoredWholly(t *testing.T) {
 	root := makeTree(t, "dir/sub/x dir/y a")
 	for ignore, want := range map[string]string{"** !dir/z": "", "dir !dir/sub/x": "x/ x/sub/ x/sub/x", "* !*/y": "x/ x/y"} {
-		got, _, err := into(t, "/x", Source{Root: root, Patterns: []string{"dir"}, Ignore: strings.Fields(ignore)})
+		got, _, err := into(t, "/x", Tree{Root: root, Selection: Selection{Patterns: []string{"dir"}, Ignore: strings.Fields(ignore)}})
 		var missing *NotFoundError
 		if got != want || (want == "") != errors.As(err, &missing) {
 			t.Errorf("%s: got %q, %v, want %q", ignore, got, err, want)
@@ -365,10 +365,10 @@ func TestCancelled(t *testing.T) {
 	root := makeTree(t, "a b/c")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Digest(ctx, []Source{{Root: root}}, nil); !errors.Is(err, context.Canceled) {
+	if _, err := Digest(ctx, Tree{Root: root}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Digest(ctx, []Source{{Root: root, Patterns: []string{"a"}}}, nil); !errors.Is(err, context.Canceled) {
+	if _, err := Digest(ctx, Tree{Root: root, Selection: Selection{Patterns: []string{"a"}}}); !errors.Is(err, context.Canceled) {
 		t.Errorf("of a file: got %v", err)
 	}
 }
@@ -399,8 +399,8 @@ func FuzzCopy(f *testing.F) {
 	f.Add("..\n/..\n!../x", "./\n.")
 	root := makeTree(f, "a dir/x dir/y dir/sub/x dir/sub/z l->dir [x]/f")
 	f.Fuzz(func(t *testing.T, ignore, exclude string) {
-		source := Source{Root: root, Ignore: strings.Split(ignore, "\n"), Exclude: strings.Split(exclude, "\n")}
-		digest, digestErr := Digest(t.Context(), []Source{source}, nil)
+		source := Tree{Root: root, Selection: Selection{Ignore: strings.Split(ignore, "\n"), Exclude: strings.Split(exclude, "\n")}}
+		digest, digestErr := Digest(t.Context(), source)
 		got, copied, err := into(t, "/", source)
 		if (err == nil) != (digestErr == nil) || digest != copied && err == nil {
 			t.Fatalf("ignore %q, exclude %q: digest %s, %v; copied %s, %v", ignore, exclude, digest, digestErr, copied, err)
@@ -421,7 +421,7 @@ func FuzzCopy(f *testing.F) {
 }
 
 // expected lists the files that neither patterns match.
-func expected(t *testing.T, dir string, source Source) []string {
+func expected(t *testing.T, dir string, source Tree) []string {
 	t.Helper()
 	var matchers []*patternmatcher.PatternMatcher
 	for _, patterns := range [][]string{source.Ignore, source.Exclude} {
@@ -463,7 +463,7 @@ func FuzzPatterns(f *testing.F) {
 	}
 	root := makeTree(f, "a dir/x dir/y dir/sub/x dir/sub/z l->dir [x]/f out->"+outside+" up->../../../../../../../.."+outside)
 	f.Fuzz(func(t *testing.T, pattern string) {
-		got, _, err := into(t, "/to/", Source{Root: root, Patterns: []string{pattern}})
+		got, _, err := into(t, "/to/", Tree{Root: root, Selection: Selection{Patterns: []string{pattern}}})
 		var missing *NotFoundError
 		var invalid *InvalidError
 		if err != nil && !errors.As(err, &missing) && !errors.As(err, &invalid) && !strings.ContainsRune(pattern, 0) && !errors.Is(err, unix.ENAMETOOLONG) {
@@ -483,7 +483,7 @@ func TestDigestOfTimes(t *testing.T) {
 		if err := os.Chtimes(filepath.Join(root.Name(), "d/f"), when, when); err != nil {
 			t.Fatal(err)
 		}
-		sum, err := Digest(t.Context(), []Source{{Root: root, Timed: timed}}, nil)
+		sum, err := Digest(t.Context(), Tree{Root: root, Timed: timed})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oakum-build/oakum/builder/internal/owners"
 	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
@@ -122,71 +123,30 @@ func readlink(e *entry) (string, error) {
 	return string(buf[:n]), nil
 }
 
-type xattr struct {
-	name  string
-	value []byte
-}
-
-// path gives a path that reaches the entry itself through its open directory.
-func (e *entry) path() string {
-	if e.name == "" {
-		return procPath(e.dir)
-	}
-	return procPath(e.dir) + "/" + e.name
-}
+// ErrOutside says that a file has what is only seen rightly inside of a user namespace: see Tree.Outside.
+var ErrOutside = errors.New("the capabilities of a file cannot be read outside of the user namespace in which it would be copied")
 
 // xattrs reads the attributes that a layer keeps: "user." ones and capabilities.
 // Those of storage drivers and of the host's security modules are left out.
-func (e *entry) xattrs() ([]xattr, error) {
+func (e *entry) xattrs(src *Tree) ([]owners.Xattr, error) {
 	if e.attrsRead {
 		return e.attrs, nil
 	}
 	var err error
-	e.attrs, err = readXattrs(e)
-	e.attrsRead = err == nil
-	return e.attrs, err
-}
-
-func readXattrs(e *entry) ([]xattr, error) {
-	list, get := unix.Llistxattr, unix.Lgetxattr
-	if e.name == "" {
-		list, get = unix.Listxattr, unix.Getxattr // the path is a descriptor's
-	}
-	size, err := list(e.path(), nil)
-	if err != nil || size == 0 {
-		return nil, ignoreUnsupported(e, err)
-	}
-	names := make([]byte, size+1024)
-	if size, err = list(e.path(), names); err != nil {
-		return nil, ignoreUnsupported(e, err)
-	}
-	var out []xattr
-	for name := range strings.SplitSeq(strings.TrimRight(string(names[:size]), "\x00"), "\x00") {
-		if tarfilter.StoresOwn(name) {
-			e.left = append(e.left, name)
+	e.attrs, err = src.Owners.Xattrs(e.dir, e.name, func(attr string) bool {
+		if tarfilter.StoresOwn(attr) {
+			e.left = append(e.left, attr)
 		}
-		if !tarfilter.Keeps(name) {
-			continue
-		}
-		value := make([]byte, 65536)
-		n, err := get(e.path(), name, value)
-		if err != nil {
-			if errors.Is(err, unix.ENODATA) {
-				continue
-			}
-			return nil, &os.PathError{Op: "getxattr " + name, Path: e.label(), Err: err}
-		}
-		out = append(out, xattr{name, slices.Clone(value[:n])})
+		return tarfilter.Keeps(attr)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", e.label(), err)
 	}
-	slices.SortFunc(out, func(a, b xattr) int { return strings.Compare(a.name, b.name) })
-	return out, nil
-}
-
-func ignoreUnsupported(e *entry, err error) error {
-	if err == nil || errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) {
-		return nil
+	if src.Outside && slices.ContainsFunc(e.attrs, func(a owners.Xattr) bool { return strings.HasPrefix(a.Name, "security.") }) {
+		return nil, ErrOutside
 	}
-	return &os.PathError{Op: "listxattr", Path: e.label(), Err: err}
+	e.attrsRead = true
+	return e.attrs, nil
 }
 
 // IsDir says whether name is a directory inside root, through links.
@@ -199,4 +159,27 @@ func IsDir(root *os.File, name string) (bool, error) {
 		return false, nil
 	}
 	return false, &os.PathError{Op: "open", Path: name, Err: err}
+}
+
+// OpenShown opens, as a mere path, the directory or regular file that name leads to inside root, as
+// if root were /. Messages have another name for it, label.
+func OpenShown(root *os.File, name, label string) (*os.File, error) {
+	f, err := openIn(root, name, unix.O_PATH)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
+		return nil, &NotFoundError{Path: label, Why: "no such file or directory"}
+	case errors.Is(err, unix.ELOOP):
+		return nil, &NotFoundError{Path: label, Why: "its links lead in a circle, or are too many"}
+	case err != nil:
+		return nil, &os.PathError{Op: "open", Path: label, Err: err}
+	}
+	info, err := f.Stat()
+	if err == nil && !info.IsDir() && !info.Mode().IsRegular() {
+		err = &InvalidError{fmt.Sprintf("%s is neither a directory nor a regular file", label)}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }

@@ -1,5 +1,3 @@
-//go:build linux
-
 package filecopy
 
 import (
@@ -100,9 +98,9 @@ func (c *change) permissions(letters string) error {
 	return nil
 }
 
-// apply gives the permissions that a file with this st_mode gets. X is an execute
+// Apply gives the permissions that a file with this st_mode gets. X is an execute
 // bit only for a directory, and for a file that had one.
-func (m Mode) apply(mode uint32) uint32 {
+func (m Mode) Apply(mode uint32) uint32 {
 	if m.changes == nil {
 		return m.octal
 	}

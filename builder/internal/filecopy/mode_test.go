@@ -58,7 +58,7 @@ func TestMode(t *testing.T) {
 			t.Errorf("%s: %v", test.mode, err)
 			continue
 		}
-		if got := m.apply(test.old); got != test.want {
+		if got := m.Apply(test.old); got != test.want {
 			t.Errorf("%s of %o: %o, want %o", test.mode, test.old, got, test.want)
 		}
 	}
@@ -81,7 +81,7 @@ func FuzzMode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if now := m.apply(old); now > 0o7777 {
+		if now := m.Apply(old); now > 0o7777 {
 			t.Errorf("%q of %o gives %o", text, old, now)
 		}
 	})

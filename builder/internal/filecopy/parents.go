@@ -42,7 +42,7 @@ func (w *walker) parents(p string) error {
 	}
 	exact := !isPattern(base) && !isPattern(rest)
 	for _, base := range bases {
-		t := &tree{walker: w, components: components}
+		t := &parentsWalk{walker: w, components: components}
 		err := t.from(base)
 		if (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)) && !exact {
 			continue // as a pattern that matches nothing
@@ -57,14 +57,14 @@ func (w *walker) parents(p string) error {
 	return nil
 }
 
-// tree is the walk through a directory for one pattern of COPY --parents.
-type tree struct {
+// parentsWalk is the walk through a directory for one pattern of COPY --parents.
+type parentsWalk struct {
 	*walker
 	components []string
 	matched    bool
 }
 
-func (t *tree) from(base string) error {
+func (t *parentsWalk) from(base string) error {
 	hidden, real, err := t.hidden(base)
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func (t *tree) from(base string) error {
 }
 
 // closure adds the places that follow a "**" without using up a name.
-func (t *tree) closure(at []int) []int {
+func (t *parentsWalk) closure(at []int) []int {
 	for i := 0; i < len(at); i++ {
 		if n := at[i]; n < len(t.components) && t.components[n] == "**" && !slices.Contains(at, n+1) {
 			at = append(at, n+1)
@@ -102,10 +102,10 @@ func (t *tree) closure(at []int) []int {
 }
 
 // complete says whether one of the places is the pattern's end.
-func (t *tree) complete(at []int) bool { return slices.Contains(at, len(t.components)) }
+func (t *parentsWalk) complete(at []int) bool { return slices.Contains(at, len(t.components)) }
 
 // step gives the places in the pattern after a name.
-func (t *tree) step(at []int, name string) []int {
+func (t *parentsWalk) step(at []int, name string) []int {
 	var next []int
 	for _, n := range at {
 		after := -1
@@ -126,7 +126,7 @@ func (t *tree) step(at []int, name string) []int {
 }
 
 // descend visits what matches below a directory that has come to the places at.
-func (t *tree) descend(dir *os.File, srcRel, rel string, at []int) error {
+func (t *parentsWalk) descend(dir *os.File, srcRel, rel string, at []int) error {
 	if err := t.ctx.Err(); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (t *tree) descend(dir *os.File, srcRel, rel string, at []int) error {
 }
 
 // selected visits a match, all of it when it is a directory.
-func (t *tree) selected(dir *os.File, name, srcRel, rel string) error {
+func (t *parentsWalk) selected(dir *os.File, name, srcRel, rel string) error {
 	out, err := t.leftOut(srcRel, rel)
 	if err != nil || out.all {
 		return err
@@ -162,7 +162,7 @@ func (t *tree) selected(dir *os.File, name, srcRel, rel string) error {
 }
 
 // enter goes through a directory whose path is a match so far.
-func (t *tree) enter(dir *os.File, name, srcRel, rel string, at []int) error {
+func (t *parentsWalk) enter(dir *os.File, name, srcRel, rel string, at []int) error {
 	if out, err := t.leftOut(srcRel, rel); err != nil || out.all {
 		return err
 	}
@@ -175,12 +175,12 @@ func (t *tree) enter(dir *os.File, name, srcRel, rel string, at []int) error {
 	}
 	defer sub.Close()
 	var st unix.Stat_t
-	if err := unix.Fstat(int(sub.Fd()), &st); err != nil {
-		return &os.PathError{Op: "stat", Path: srcRel, Err: err}
+	if err := t.src.Owners.Stat(sub, "", &st); err != nil {
+		return fmt.Errorf("%s: %w", srcRel, err)
 	}
 	if t.src.apart(&st) {
 		return nil
 	}
-	e := &entry{dir: dir, name: name, rel: rel, st: &st, onTheWay: true}
+	e := &entry{dir: dir, name: name, rel: rel, from: srcRel, st: &st, onTheWay: true}
 	return t.around(e, func() error { return t.descend(sub, srcRel, rel, at) })
 }

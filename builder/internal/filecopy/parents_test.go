@@ -119,8 +119,8 @@ func TestParents(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			to := t.TempDir()
-			sources := []Source{{Root: root, Patterns: test.patterns, Parents: true, Ignore: test.ignore, Exclude: test.exclude}}
-			sum, err := Copy(t.Context(), Target{Root: openDir(t, to), Dest: "/out", Owner: IDs{os.Getuid(), os.Getgid()}}, sources, nil)
+			sources := []Tree{{Root: root, Selection: Selection{Patterns: test.patterns, Parents: true, Ignore: test.ignore, Exclude: test.exclude}}}
+			sum, err := copyOne(t.Context(), Target{Root: openDir(t, to), Dest: "/out", Owner: IDs{os.Getuid(), os.Getgid()}}, newAhead(nil), &sources[0])
 			if test.name == "dots stay inside" {
 				var missing *NotFoundError
 				if !errors.As(err, &missing) {
@@ -137,7 +137,7 @@ func TestParents(t *testing.T) {
 			if got := list(t, to); got != test.want {
 				t.Errorf("copied  %s\nwant    %s", got, test.want)
 			}
-			again, err := Digest(t.Context(), sources, nil)
+			again, err := Digest(t.Context(), sources[0])
 			if err != nil || again != sum {
 				t.Errorf("digest %s and %s, %v", sum, again, err)
 			}
@@ -157,12 +157,12 @@ func TestParentsFaults(t *testing.T) {
 		{"l/f", &missing}, {"a/[", &invalid}, {"[/./a", &invalid},
 	}
 	for _, test := range tests {
-		_, err := Digest(t.Context(), []Source{{Root: root, Patterns: []string{test.pattern}, Parents: true}}, nil)
+		_, err := Digest(t.Context(), Tree{Root: root, Selection: Selection{Patterns: []string{test.pattern}, Parents: true}})
 		if !errors.As(err, test.want) {
 			t.Errorf("%s: error %v, want a %T", test.pattern, err, test.want)
 		}
 	}
-	_, err := Digest(t.Context(), []Source{{Root: root, Patterns: []string{"a/f"}, Parents: true, Ignore: []string{"a"}}}, nil)
+	_, err := Digest(t.Context(), Tree{Root: root, Selection: Selection{Patterns: []string{"a/f"}, Parents: true, Ignore: []string{"a"}}})
 	if !errors.As(err, &missing) {
 		t.Errorf("ignored: error %v", err)
 	}
@@ -176,10 +176,10 @@ func FuzzParents(f *testing.F) {
 	}
 	root := makeTree(f, "a/b/c a/b/d/c l->a up->../.. x/*")
 	f.Fuzz(func(t *testing.T, pattern string) {
-		sources := []Source{{Root: root, Patterns: []string{pattern}, Parents: true}}
-		sum, err := Digest(t.Context(), sources, nil)
+		sources := []Tree{{Root: root, Selection: Selection{Patterns: []string{pattern}, Parents: true}}}
+		sum, err := Digest(t.Context(), sources[0])
 		to := t.TempDir()
-		copied, copyErr := Copy(t.Context(), Target{Root: openDir(t, to), Dest: "/", Owner: IDs{os.Getuid(), os.Getgid()}}, sources, nil)
+		copied, copyErr := copyOne(t.Context(), Target{Root: openDir(t, to), Dest: "/", Owner: IDs{os.Getuid(), os.Getgid()}}, newAhead(nil), &sources[0])
 		if (err == nil) != (copyErr == nil) || sum != copied {
 			t.Errorf("digest %q, %v; copy %q, %v", sum, err, copied, copyErr)
 		}

@@ -13,13 +13,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/oakum-build/oakum/builder/internal/download"
+	"github.com/oakum-build/oakum/builder/internal/errdefs"
 )
 
 // Error is a repository that could not be fetched.
@@ -29,6 +29,9 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Remote + ": " + e.Why }
+
+// Unwrap gives errdefs.ErrFetch.
+func (e *Error) Unwrap() error { return errdefs.ErrFetch }
 
 func (r Ref) fail(format string, args ...any) error {
 	return &Error{r.Public(), fmt.Sprintf(format, args...)}
@@ -47,7 +50,7 @@ func (r Ref) Resolve(ctx context.Context) (Found, error) {
 	switch {
 	case r.ByCommit:
 		found = Found{Commit: r.Checksum}
-	case commit.MatchString(r.Name):
+	case commit().MatchString(r.Name):
 		found = Found{Commit: r.Name}
 	default:
 		var err error
@@ -77,7 +80,7 @@ func (r Ref) lookup(ctx context.Context) (Found, error) {
 	ids := map[string]string{}
 	for line := range strings.Lines(out) {
 		id, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
-		if ok && commit.MatchString(id) {
+		if ok && commit().MatchString(id) {
 			ids[name] = id
 		}
 	}
@@ -92,7 +95,7 @@ func (r Ref) lookup(ctx context.Context) (Found, error) {
 	if r.Name == "" {
 		return Found{}, r.fail("the repository has no HEAD")
 	}
-	if hex.MatchString(r.Name) {
+	if hex().MatchString(r.Name) {
 		return Found{}, r.fail("no branch or tag %q; a commit's id must be given whole", r.Name)
 	}
 	return Found{}, r.fail("no branch, tag or commit %q", r.Name)
@@ -366,12 +369,12 @@ func (r Ref) scope() string {
 }
 
 // transient matches what git says of failures that may pass.
-var transient = regexp.MustCompile(`returned error: (?:5\d\d|429|408)|Connection reset|Connection timed out|[Ee]arly EOF|unexpected disconnect|hung up unexpectedly|Empty reply|HTTP/2 stream|transfer closed|Operation timed out`)
+var transient = lazy(`returned error: (?:5\d\d|429|408)|Connection reset|Connection timed out|[Ee]arly EOF|unexpected disconnect|hung up unexpectedly|Empty reply|HTTP/2 stream|transfer closed|Operation timed out`)
 
 // passing says whether it is worth trying again.
 func passing(err error) bool {
 	var failed *Error
-	return errors.As(err, &failed) && transient.MatchString(failed.Why)
+	return errors.As(err, &failed) && transient().MatchString(failed.Why)
 }
 
 // git runs git in dir and gives its output, if need be after several tries.
@@ -430,7 +433,7 @@ func (r Ref) complaint(text string, err error) string {
 	}
 	text = strings.Join(strings.Fields(download.Hide(text, r.Authorization)), " ")
 	switch {
-	case r.Authorization != "" && redirected.MatchString(text):
+	case r.Authorization != "" && redirected().MatchString(text):
 		text += "; the redirect is none of a repository"
 	case strings.Contains(text, "Host key verification failed"):
 		text += "; a server that you trust is made known by: ssh-keyscan " + r.sshHost() + " >>~/.ssh/known_hosts"
@@ -443,7 +446,7 @@ func (r Ref) complaint(text string, err error) string {
 
 // sshHost is the host of an ssh remote as ssh-keyscan takes it.
 func (r Ref) sshHost() string {
-	if m := scp.FindStringSubmatch(r.Remote); m != nil {
+	if m := scp().FindStringSubmatch(r.Remote); m != nil {
 		return m[2]
 	}
 	u, err := url.Parse(r.Remote)
@@ -457,7 +460,7 @@ func (r Ref) sshHost() string {
 }
 
 // redirected matches what git says of an answer that is a redirect.
-var redirected = regexp.MustCompile(`The requested URL returned error: 30\d`)
+var redirected = lazy(`The requested URL returned error: 30\d`)
 
 // limited keeps the first bytes of what is written to it.
 type limited struct{ to *bytes.Buffer }

@@ -336,13 +336,15 @@ func (r *repos) daemon() string {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() })
-	for range 100 {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if err == nil {
 			c.Close()
 			break
 		}
-		time.Sleep(20 * time.Millisecond)
+		if time.Now().After(deadline) {
+			r.t.Fatal(err)
+		}
 	}
 	return "git://127.0.0.1:" + strconv.Itoa(port)
 }

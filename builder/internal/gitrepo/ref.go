@@ -13,8 +13,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/oakum-build/oakum/builder/internal/errdefs"
 	"github.com/oakum-build/oakum/storage/retry"
 )
 
@@ -49,11 +51,14 @@ type RefError struct{ Why string }
 
 func (e *RefError) Error() string { return "git reference: " + e.Why }
 
+// Unwrap gives errdefs.ErrInvalid.
+func (e *RefError) Unwrap() error { return errdefs.ErrInvalid }
+
 func bad(format string, args ...any) error { return &RefError{fmt.Sprintf(format, args...)} }
 
 var (
-	scheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*)://`)
-	scp    = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9_.-]*)@([A-Za-z0-9][A-Za-z0-9.-]*):([^?#]*)(?:\?([^#]*))?(?:#(.*))?$`)
+	scheme = lazy(`^([A-Za-z][A-Za-z0-9+.-]*)://`)
+	scp    = lazy(`^([A-Za-z0-9_][A-Za-z0-9_.-]*)@([A-Za-z0-9][A-Za-z0-9.-]*):([^?#]*)(?:\?([^#]*))?(?:#(.*))?$`)
 	// gitHost is the shorthand of build contexts: github.com/owner/repo.
 	gitHost = "github.com/"
 )
@@ -62,9 +67,12 @@ var (
 // git:// and ssh:// URLs, http and https URLs whose path ends in .git, and
 // user@host:path.
 func Is(text string) bool {
-	m := scheme.FindStringSubmatch(text)
+	if !strings.Contains(text, ":") { // most are names of files
+		return false
+	}
+	m := scheme().FindStringSubmatch(text)
 	if m == nil {
-		return scp.MatchString(text)
+		return scp().MatchString(text)
 	}
 	switch strings.ToLower(m[1]) {
 	case "git", "ssh":
@@ -83,7 +91,7 @@ func Parse(text string) (Ref, error) {
 	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return Ref{}, bad("a control character")
 	}
-	if m := scp.FindStringSubmatch(text); m != nil && !scheme.MatchString(text) {
+	if m := scp().FindStringSubmatch(text); m != nil && !scheme().MatchString(text) {
 		if m[3] == "" || m[3][0] == '-' {
 			return Ref{}, bad("the path %q", m[3])
 		}
@@ -190,30 +198,30 @@ func same(to *string, value, key string) error {
 const maxName = 1024
 
 var (
-	hex    = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
-	prefix = regexp.MustCompile(`^[0-9a-f]{1,64}$`) // Dockerfile reference, ADD --checksum
-	commit = regexp.MustCompile(`^(?:[0-9a-f]{40}|[0-9a-f]{64})$`)
+	hex    = lazy(`^[0-9a-f]{7,64}$`)
+	prefix = lazy(`^[0-9a-f]{1,64}$`) // Dockerfile reference, ADD --checksum
+	commit = lazy(`^(?:[0-9a-f]{40}|[0-9a-f]{64})$`)
 	// badName is what no ref's name has (git check-ref-format), and what would make a
 	// refspec of it.
-	badName = regexp.MustCompile(`[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|^[-+/]|/$|//`)
+	badName = lazy(`[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|^[-+/]|/$|//`)
 )
 
 // CheckSum gives an error for a checksum that is not the beginning of a commit's id.
 func CheckSum(sum string) error {
-	if sum != "" && !prefix.MatchString(sum) {
+	if sum != "" && !prefix().MatchString(sum) {
 		return bad("the checksum %q is not a commit's id of up to 64 hex digits", sum)
 	}
 	return nil
 }
 
 func (r Ref) check() error {
-	if badName.MatchString(r.Name) || len(r.Name) > maxName {
+	if badName().MatchString(r.Name) || len(r.Name) > maxName {
 		return bad("%q cannot be the name of a branch, tag or commit", r.Name)
 	}
 	if len(r.Subdir) > 4096 {
 		return bad("the directory's name is too long")
 	}
-	if r.ByCommit && !commit.MatchString(r.Checksum) {
+	if r.ByCommit && !commit().MatchString(r.Checksum) {
 		return bad("fetch-by-commit needs a checksum that is a whole commit id")
 	}
 	return CheckSum(r.Checksum)
@@ -237,4 +245,10 @@ func (r Ref) Public() string {
 		return strings.Replace(r.Remote, secret+"@", "", 1)
 	}
 	return r.Remote
+}
+
+// lazy compiles a pattern when it is first needed. Programs that link the package are started
+// often, as the worker and for commands, and seldom need any.
+func lazy(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
 }

@@ -68,7 +68,7 @@ func TestLongest(t *testing.T) {
 	ref.Longest = 500 * time.Millisecond
 	began := time.Now()
 	_, err = ref.Resolve(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "has not ended after 500ms") || time.Since(began) > 20*time.Second {
+	if err == nil || !strings.Contains(err.Error(), "has not ended after 500ms") || time.Since(began) > time.Minute {
 		t.Errorf("after %v: %v", time.Since(began), err)
 	}
 }

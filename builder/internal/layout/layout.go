@@ -15,12 +15,14 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"sync"
 
 	digest "github.com/opencontainers/go-digest"
 	"go.podman.io/storage/pkg/archive"
 
 	"github.com/oakum-build/oakum/builder/foreign"
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
+	"github.com/oakum-build/oakum/builder/limits"
 )
 
 const (
@@ -50,29 +52,31 @@ func Check(fsys fs.FS) error {
 	return f.document("index.json")
 }
 
-// CheckFlat is Check for a directory of the transport dir, which has no directories and no
-// links in it.
-func CheckFlat(fsys fs.FS) error {
+// CheckFlat is Check for a directory of the transport dir, which has no directories in it, and no
+// links unless stat follows them.
+func CheckFlat(fsys fs.FS, stat func(fs.FS, string) (fs.FileInfo, error)) error {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		info, err := e.Info()
+		info, err := stat(fsys, e.Name())
 		switch {
 		case err != nil:
 			return err
 		case !info.Mode().IsRegular():
 			return fmt.Errorf("%s: %w", e.Name(), foreign.ErrSpecial)
-		case !blobName.MatchString(e.Name()) && info.Size() > foreign.MaxJSON:
-			return &foreign.LimitError{Name: e.Name(), Limit: foreign.MaxJSON, Unit: "bytes"}
+		case !blobName().MatchString(e.Name()) && info.Size() > limits.MaxJSON:
+			return &limits.LimitError{Name: e.Name(), Limit: limits.MaxJSON, Unit: "bytes"}
 		}
 	}
 	return nil
 }
 
 // blobName is that of a layer or configuration, which is not read whole.
-var blobName = regexp.MustCompile(`^([a-z0-9]+-)?[0-9a-f]{32,}$`)
+var blobName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([a-z0-9]+-)?[0-9a-f]{32,}$`)
+})
 
 // document looks at an index or a manifest, and at what it names.
 func (f files) document(name string) error {
@@ -80,14 +84,14 @@ func (f files) document(name string) error {
 		return nil
 	}
 	if f.seen[name] = true; len(f.seen) > maxFiles {
-		return &foreign.LimitError{What: "the number of files of the image", Limit: maxFiles, Unit: "files"}
+		return &limits.LimitError{What: "the number of files of the image", Limit: maxFiles, Unit: "files"}
 	}
 	info, err := f.regular(name)
 	if info == nil {
 		return err
 	}
-	if info.Size() > foreign.MaxJSON {
-		return &foreign.LimitError{Name: name, Limit: foreign.MaxJSON, Unit: "bytes"}
+	if info.Size() > limits.MaxJSON {
+		return &limits.LimitError{Name: name, Limit: limits.MaxJSON, Unit: "bytes"}
 	}
 	text, err := f.read(name)
 	if err != nil {
@@ -171,7 +175,7 @@ func checkTar(ctx context.Context, in *tar.Reader) error {
 		}
 		name := path.Clean(h.Name)
 		if infos[name] = h.FileInfo(); len(infos) > maxFiles {
-			return &foreign.LimitError{What: "the number of files of the archive", Limit: maxFiles, Unit: "files"}
+			return &limits.LimitError{What: "the number of files of the archive", Limit: maxFiles, Unit: "files"}
 		}
 		delete(texts, name)
 		if h.Size > keptFile || kept+h.Size > keptTotal {

@@ -14,6 +14,7 @@ import (
 	"testing/fstest"
 
 	"github.com/oakum-build/oakum/builder/foreign"
+	"github.com/oakum-build/oakum/builder/limits"
 )
 
 // digests of the layouts below; nobody compares them with what they are of.
@@ -60,7 +61,7 @@ func tarOf(t testing.TB, files fstest.MapFS) []byte {
 }
 
 func TestCheck(t *testing.T) {
-	large := &fstest.MapFile{Data: make([]byte, foreign.MaxJSON+1)}
+	large := &fstest.MapFile{Data: make([]byte, limits.MaxJSON+1)}
 	pipe := &fstest.MapFile{Mode: fs.ModeNamedPipe}
 	for name, test := range map[string]struct {
 		files fstest.MapFS
@@ -88,7 +89,7 @@ func TestCheck(t *testing.T) {
 		for form, err := range map[string]error{
 			"layout": Check(test.files), "archive": CheckArchive(t.Context(), bytes.NewReader(packed)), "compressed": CheckArchive(t.Context(), bytes.NewReader(zipped.Bytes())),
 		} {
-			var limit *foreign.LimitError
+			var limit *limits.LimitError
 			if errors.As(err, &limit) != test.limit || test.wrong != nil && !errors.Is(err, test.wrong) || !test.limit && test.wrong == nil && err != nil {
 				t.Errorf("%s as %s: %v", name, form, err)
 			}
@@ -105,23 +106,23 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var limit *foreign.LimitError
+	var limit *limits.LimitError
 	if err := CheckArchive(t.Context(), bytes.NewReader(many.Bytes())); !errors.As(err, &limit) {
 		t.Errorf("an archive of many files: %v", err)
 	}
 }
 
 func TestCheckFlat(t *testing.T) {
-	large := &fstest.MapFile{Data: make([]byte, foreign.MaxJSON+1)}
-	var limit *foreign.LimitError
-	if err := CheckFlat(fstest.MapFS{"version": {}, "manifest.json": {}, one: large}); err != nil {
+	large := &fstest.MapFile{Data: make([]byte, limits.MaxJSON+1)}
+	var limit *limits.LimitError
+	if err := CheckFlat(fstest.MapFS{"version": {}, "manifest.json": {}, one: large}, fs.Lstat); err != nil {
 		t.Error(err)
 	}
 	for _, name := range []string{"version", "manifest.json", one + ".manifest.json", "signature-1"} {
-		if err := CheckFlat(fstest.MapFS{name: large}); !errors.As(err, &limit) {
+		if err := CheckFlat(fstest.MapFS{name: large}, fs.Lstat); !errors.As(err, &limit) {
 			t.Errorf("a large %s: %v", name, err)
 		}
-		if err := CheckFlat(fstest.MapFS{name: {Mode: fs.ModeSymlink}}); !errors.Is(err, foreign.ErrSpecial) {
+		if err := CheckFlat(fstest.MapFS{name: {Mode: fs.ModeSymlink}}, fs.Lstat); !errors.Is(err, foreign.ErrSpecial) {
 			t.Errorf("a link as %s: %v", name, err)
 		}
 	}
@@ -134,7 +135,7 @@ func FuzzCheckArchive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, packed []byte, index string) {
 		_ = CheckArchive(t.Context(), bytes.NewReader(packed))
 		files := fstest.MapFS{"index.json": {Data: []byte(index)}, blobOf(one): {Data: []byte(index)}}
-		if err := Check(files); err != nil && !errors.Is(err, foreign.ErrSpecial) && !errors.Is(err, foreign.ErrInvalid) {
+		if err := Check(files); err != nil && !errors.Is(err, foreign.ErrSpecial) && !errors.Is(err, limits.ErrInvalid) {
 			t.Errorf("%q: %v", index, err)
 		}
 		_ = CheckArchive(t.Context(), bytes.NewReader(tarOf(t, files)))

@@ -1,9 +1,9 @@
-//go:build linux
+//go:build linux && cgo
 
-// Package runinit is the first process of a container: libcontainer re-executes this
-// binary for it. The package imports nothing else, so that Go initialises it before
-// most of the binary's packages, whose initialisation every command would pay for.
 package runinit
+
+// #cgo CFLAGS: -Wall
+import "C"
 
 import (
 	"os"
@@ -15,9 +15,9 @@ import (
 )
 
 // init becomes the container's first process if libcontainer started this one, which
-// its private variable tells: the argument alone could be a program's own command. Package
-// nsenter takes the variable away, before libcontainer's own constructor looks for it,
-// unless it names a socket of our own parent.
+// its private variable tells: the argument alone could be a program's own command. The
+// guard (guard.c) takes the variable away, before libcontainer's own constructor looks for
+// it, unless it names a socket of our own parent.
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" && os.Getenv("_LIBCONTAINER_INITPIPE") != "" {
 		debug.SetGCPercent(-1) // it lives for milliseconds

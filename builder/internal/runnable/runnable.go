@@ -16,7 +16,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -267,13 +266,17 @@ func (k *checker) interpreter(line []byte, script string, depth int) {
 	if rest, ok := strings.CutPrefix(argument, "-S"); ok {
 		argument, _, _ = strings.Cut(strings.TrimSpace(rest), " ")
 	}
-	if plainWord.MatchString(argument) {
+	if isPlain(argument) {
 		k.program(argument, shown(script), depth+1)
 	}
 }
 
-// plainWord is a word that names a program in every shell.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./][A-Za-z0-9_./+-]*$`)
+// isPlain says whether a word names a program in every shell.
+func isPlain(word string) bool {
+	return word != "" && word[0] != '+' && word[0] != '-' && strings.Trim(word, wordBytes) == ""
+}
+
+const wordBytes = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./+-"
 
 // shown makes a name of the root harmless in a message.
 func shown(name string) string {

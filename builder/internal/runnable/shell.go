@@ -7,13 +7,16 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // shells are the shells whose -c is understood.
 var shells = []string{"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"}
 
 // scriptFlag is -c with other flags, but for -l and -i: those read files that may set PATH.
-var scriptFlag = regexp.MustCompile(`^-[a-hj-km-zA-Z]*c$`)
+var scriptFlag = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^-[a-hj-km-zA-Z]*c$`)
+})
 
 // shellScript gives the script of a command that is a shell with -c.
 func shellScript(args []string) (string, bool) {
@@ -22,7 +25,7 @@ func shellScript(args []string) (string, bool) {
 	}
 	for i, arg := range args[1:] {
 		switch {
-		case scriptFlag.MatchString(arg) && i+2 < len(args):
+		case scriptFlag().MatchString(arg) && i+2 < len(args):
 			return args[i+2], true
 		case !strings.HasPrefix(arg, "-") && arg != "pipefail": // -o pipefail
 			return "", false
@@ -35,7 +38,9 @@ func shellScript(args []string) (string, bool) {
 
 // oneCommand matches a script that is one simple command, and its first word. What
 // stands in its arguments does not matter.
-var oneCommand = regexp.MustCompile("^\\s*(?:exec\\s+)?([A-Za-z0-9_./][A-Za-z0-9_./+-]*)(\\s[^;&|(){}`\n\\\\]*)?$")
+var oneCommand = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile("^\\s*(?:exec\\s+)?([A-Za-z0-9_./][A-Za-z0-9_./+-]*)(\\s[^;&|(){}`\n\\\\]*)?$")
+})
 
 // builtins are words that no file is needed for.
 var builtins = strings.Fields(`. : [ [[ alias bg bind break builtin caller case cd command compgen complete
@@ -46,7 +51,7 @@ var builtins = strings.Fields(`. : [ [[ alias bg bind break builtin caller case 
 
 // script checks the first word of a shell's script, when it is one command.
 func (k *checker) script(text, shell string) {
-	m := oneCommand.FindStringSubmatch(text)
+	m := oneCommand().FindStringSubmatch(text)
 	if m == nil || slices.Contains(builtins, m[1]) {
 		return
 	}

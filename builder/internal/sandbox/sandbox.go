@@ -1,66 +1,195 @@
 //go:build linux
 
-// Package sandbox runs a command in a root file system by libcontainer: in new mount,
-// PID, IPC and UTS namespaces, with Docker's default capabilities, seccomp filter,
-// devices and masked paths, on the host's network. It is called by the worker, which
-// is already root of its user namespace and PID 1 of its own PID namespace.
+// Package sandbox is the contract of what runs a build's commands apart from the machine.
+// How that is done, by which namespaces, mounts, filters and capabilities, is known to the
+// implementations alone: package oci has libcontainer's. Each passes the suite of package
+// sandboxtest, and one place in package worker chooses among them.
 package sandbox
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
+	"path"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
-	"syscall"
-	"time"
 
-	_ "github.com/opencontainers/cgroups/devices" // libcontainer needs it registered
-	"github.com/opencontainers/runc/libcontainer"
-	"github.com/opencontainers/runc/libcontainer/configs"
-	"github.com/opencontainers/runc/libcontainer/specconv"
-	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
+	"github.com/oakum-build/oakum/builder/internal/errdefs"
+	"github.com/oakum-build/oakum/builder/internal/passwd"
+	"github.com/oakum-build/oakum/builder/isolation"
 )
 
-// Command is what to run and where.
-type Command struct {
-	ID       string // of letters, digits, "-" and "_"; unique in StateDir
-	StateDir string // on a tmpfs
-	Rootfs   string
-	Args     []string
-	Env      []string
-	Dir      string
-	User     User
-	// Files are bound over absolute paths of the root file system: target to source.
-	Files map[string]string
-	Pipes string // a directory for /dev/pipes; "" is none
-	// Hostname is the machine's name inside; "" is DefaultHostname.
-	Hostname string
-	// Stdin, Stdout and Stderr become the command's own, to which it may do anything:
-	// pipes, or nil with a Console.
-	Stdin, Stdout, Stderr *os.File
-	// Console is a socket on which the master of a new terminal is sent, whose other end
-	// is the command's three standard files. It has Rows and Columns unless they are 0.
-	Console       *os.File
-	Rows, Columns uint16
-	// I386 lets 32-bit programs run on x86-64; elsewhere it changes nothing.
-	I386 bool
-	// Userns is the command's user namespace.
-	Userns Userns
+// Sandbox runs commands. Its methods may be called from many goroutines at once, in a
+// process that is root of its user namespace, has a mount namespace that nobody else is in,
+// and sees its own PID namespace in /proc. The process's main thread must be locked to its
+// main goroutine, as it is while init functions run: a sandbox puts threads into the
+// namespaces of commands and throws them away, which cannot be done with that one.
+type Sandbox interface {
+	// Run runs a command and gives its exit status, which is 128+n when signal n ended it.
+	// When Run returns, no process of the command is left, nothing of it is mounted, and
+	// nothing is written any more, also when ctx has ended it; then the error is ctx's.
+	// A command that cannot be executed is a *StartError, one that makes no sense matches
+	// ErrInvalid, and a machine that allows no sandbox is a *HostError.
+	//
+	// Whoever is root in the command is the caller's root to the files below Root, as far as
+	// the command's capabilities go.
+	Run(ctx context.Context, c Command) (int, error)
+
+	// MountPoints are the paths of the root file system over which Run mounts something for
+	// a command, of which only Mounts, Devices and Network.NoHosts are looked at. Each must be there in Root before Run:
+	// directories, whose paths end in a slash, and files. Nothing is written to them.
+	MountPoints(c Command) []string
+
+	// Fills says that Run can mount nothing, and puts files into the mount points instead, where
+	// they are when it returns: the caller has emptied them before (workspace.Change.Fill), and takes
+	// away what is there afterwards. Only what a Mount says to be Owned is back at its Source.
+	Fills() bool
+
+	// Isolation says what keeps commands apart from this machine. It is what they get, not
+	// what would be desirable: the suite compares it with what a command sees.
+	Isolation() (Isolation, error)
 }
 
-// User is a resolved user.
-type User struct {
-	UID, GID int
-	Groups   []int
-	Home     string
+// Command is what to run, where, and with what.
+type Command struct {
+	Process Process
+	Root    Root
+	Mounts  []Mount // in this order, after those that every command has
+	Network Network
+	// Hostname is the machine's name inside; "" is DefaultHostname.
+	Hostname string
+	Stdio    Stdio
+	// Users is a user namespace for the command, whose ids are the caller's, and which the caller
+	// was allowed to make. nil is one of the sandbox's choice.
+	Users    *os.File
+	Security isolation.Security
+	// Limits are those of isolation.Options but for what a control group limits. One that cannot be kept
+	// is a *HostError.
+	Limits isolation.Limits
+	// Cgroup is the cgroup.procs of the control group for the command's processes, opened for writing;
+	// nil leaves them in the caller's.
+	Cgroup  *os.File
+	Devices []Device
+}
+
+// Device is one of the machine's that a command may use beside those that all may.
+type Device struct {
+	Path   string // of its node here, without links in it
+	Target string // where the command sees it
+}
+
+// Process is the command's first process.
+type Process struct {
+	// Args are the command's name and its arguments, of any bytes but NUL. The name is
+	// looked for in the PATH of Env unless it has a slash.
+	Args []string
+	Env  []string // the whole environment; HOME is there
+	Dir  string   // an absolute path in the root file system, made when it is missing
+	User passwd.User
+}
+
+// Root is the root file system.
+type Root struct {
+	// Path is where the caller has it, without links in it, and such that nobody can put
+	// something else in its place.
+	Path string
+	// I386 says that it is for 32-bit x86, so that programs of that kind must be able to
+	// run on x86-64. They are, too, where it has a dynamic linker for them.
+	I386 bool
+}
+
+// Mount is something that a command sees over a path of its root file system. It is never a
+// device, and set-user-ID programs in it give nobody another user.
+type Mount struct {
+	Kind MountKind
+	// Source is what is seen of BindFile and BindDir, where the caller has it; as Root.Path, nobody
+	// can exchange it.
+	Source string
+	// Memory is what is seen of MemoryFile: a file that is in memory alone and cannot be changed, with the owner and
+	// mode that it is to have.
+	Memory *os.File
+	// Target is an absolute path. Links in it are followed inside the root file system. In what was
+	// mounted before, it is made where it is missing.
+	Target   string
+	ReadOnly bool
+	// Owned says that nobody else uses Source meanwhile, which may so be moved to the Target for the
+	// time. Else a sandbox that can mount nothing shows a copy, to which what the command writes is lost.
+	Owned bool
+	// Size in bytes, 0 for half of the memory, and Mode, 0 for 1777, are of Tmpfs.
+	Size int64
+	Mode os.FileMode
+}
+
+// MountKind is what a Mount is.
+type MountKind int
+
+// A file or directory of the caller's, an empty directory in memory, or a file that no file system has, which only a
+// sandbox that fills mount points can show: others bind one of a tmpfs.
+const (
+	BindFile MountKind = iota + 1
+	BindDir
+	Tmpfs
+	MemoryFile
+)
+
+// IsFile says whether it is a file, and not a directory.
+func (k MountKind) IsFile() bool { return k == BindFile || k == MemoryFile }
+
+// Network is which network a command has, and what it is told of it.
+type Network struct {
+	// Namespace is the network namespace that the command gets, which the caller has connected or
+	// not; nil is the caller's own. The command's /sys is that namespace's where the caller may mount
+	// it, and it may be given to another command afterwards.
+	Namespace *os.File
+	// NoHosts leaves the root file system's own /etc/hosts.
+	NoHosts bool
+	// Hosts and Resolv are the texts of /etc/hosts, to which the name of the command's own
+	// machine is added, and of /etc/resolv.conf. The command may change these files; what
+	// it writes to them is lost.
+	Hosts, Resolv string
+}
+
+// Stdio are a command's standard files.
+type Stdio struct {
+	// In, Out and Err become the command's own, to which it may do anything: pipes. They are
+	// nil with a Terminal.
+	In, Out, Err *os.File
+	Terminal     *Terminal
+}
+
+// Terminal is a new terminal, of which the command gets the one end for its three standard
+// files.
+type Terminal struct {
+	Socket        *os.File // on which its other end is sent
+	Rows, Columns uint16   // 0 leaves them as they are
+}
+
+// DefaultHostname is the same in every build, so that it cannot make two builds differ.
+const DefaultHostname = "oakum"
+
+// Isolation is what keeps commands apart from the machine.
+type Isolation struct {
+	Name string // of the implementation
+	// Namespaces are those that each command gets of its own, by their names in
+	// /proc/PID/ns. Where "net" is not among them, it gets Network.Namespace or the machine's.
+	Namespaces []string
+	// Filter is the name of the system-call filter; "docker" is Docker's default.
+	Filter string
+	// Capabilities are those of root. Another user has none, and gains no more than these
+	// by set-user-ID programs and file capabilities.
+	Capabilities []string
+	// Devices are those of the machine that commands may use.
+	Devices []string
+	// Masked are paths that are empty to commands, and ReadOnly those that they cannot
+	// change, as far as the machine has them.
+	Masked, ReadOnly []string
+	// Scoped says that commands reach abstract sockets and processes of their own alone.
+	Scoped bool
+	// NoNewPrivileges says that set-user-ID programs and file capabilities give no command more rights.
+	NoNewPrivileges bool
+	// Without is what commands have to do without that the best sandbox gives them, or keeps them from.
+	Without []string
 }
 
 // StartError is a command that could not be started: it does not exist or may not be
@@ -73,183 +202,95 @@ type StartError struct {
 func (e *StartError) Error() string { return e.Err.Error() }
 func (e *StartError) Unwrap() error { return e.Err }
 
-// DefaultHostname is the same in every build, so that it cannot make two builds differ.
-const DefaultHostname = "oakum"
-
-// Run runs a command and gives its exit status, 128+n when signal n ended it. When Run
-// returns every process of the command is gone, also when ctx ended it.
-func Run(ctx context.Context, c Command) (int, error) {
-	config, err := config(c)
-	if err != nil {
-		return 0, err
-	}
-	container, err := libcontainer.Create(c.StateDir, c.ID, config)
-	if err != nil {
-		return 0, fmt.Errorf("creating the container: %w", err)
-	}
-	defer func() { _ = container.Destroy() }()
-	process := &libcontainer.Process{
-		Args: c.Args, Env: c.Env, Cwd: c.Dir, Init: true,
-		UID: c.User.UID, GID: c.User.GID, AdditionalGroups: c.User.Groups,
-		ConsoleSocket: c.Console, ConsoleHeight: c.Rows, ConsoleWidth: c.Columns,
-		Capabilities: c.User.capabilities(config.Capabilities.Bounding),
-	}
-	if c.Console == nil {
-		process.Stdin, process.Stdout, process.Stderr = c.Stdin, c.Stdout, c.Stderr
-	}
-	if err := start(container, process, c.I386); err != nil {
-		return 0, startError(err)
-	}
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { kill(container, ended) })
-	defer stop()
-	state, err := process.Wait()
-	close(ended)
-	if ctx.Err() != nil {
-		return 0, ctx.Err()
-	}
-	if err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			return 0, fmt.Errorf("waiting for the command: %w", err)
-		}
-		state = exit.ProcessState
-	}
-	return exitCode(state), nil
+// HostError says what the machine or the program lacks to run commands.
+type HostError struct {
+	Missing string
+	Remedy  string // what its owner can do about it
 }
 
-// kill kills a container until it has ended. A signal may be refused while the runtime
-// is still reading the state of a container that has only just started.
-func kill(c *libcontainer.Container, ended <-chan struct{}) {
-	for {
-		_ = c.Signal(unix.SIGKILL)
-		select {
-		case <-ended:
-			return
-		case <-time.After(50 * time.Millisecond):
+func (e *HostError) Error() string { return e.Missing }
+
+// Fix is the remedy, as of all errors that have one.
+func (e *HostError) Fix() string { return e.Remedy }
+
+// ErrInvalid is matched by the errors of commands that make no sense.
+var ErrInvalid = fmt.Errorf("%w: command", errdefs.ErrInvalid)
+
+// Check gives the error of a command that makes no sense. Every implementation asks it
+// before anything else.
+func (c Command) Check() error {
+	p := c.Process
+	if len(p.Args) == 0 || p.Args[0] == "" {
+		return fmt.Errorf("%w: it has no name", ErrInvalid)
+	}
+	if slices.ContainsFunc(slices.Concat(p.Args, p.Env), func(text string) bool { return strings.Contains(text, "\x00") }) {
+		return fmt.Errorf("%w: an argument or variable has a NUL in it", ErrInvalid)
+	}
+	for _, dir := range []string{p.Dir, c.Root.Path} {
+		if !path.IsAbs(dir) {
+			return fmt.Errorf("%w: %q is no absolute path", ErrInvalid, dir)
 		}
 	}
+	for _, m := range c.Mounts {
+		if err := m.check(); err != nil {
+			return err
+		}
+	}
+	for _, d := range c.Devices {
+		if parsed, err := isolation.ParseDevice(d.Path + ":" + d.Target); err != nil || parsed != (isolation.Device{Path: d.Path, Target: d.Target}) {
+			return fmt.Errorf("%w: device %q at %q: %w", ErrInvalid, d.Path, d.Target, err)
+		}
+	}
+	if err := errors.Join(c.Security.Check(), c.Limits.Check()); err != nil {
+		return err
+	}
+	if s := c.Stdio; (s.Terminal == nil) == (s.In == nil || s.Out == nil || s.Err == nil) {
+		return fmt.Errorf("%w: it needs three standard files, or a terminal", ErrInvalid)
+	}
+	return nil
 }
 
-func exitCode(state *os.ProcessState) int {
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return 128 + int(ws.Signal())
+// Mountable gives the error of a command that only a sandbox that fills mount points can run. All others ask it.
+func (c Command) Mountable() error {
+	for _, m := range c.Mounts {
+		if m.Kind == MemoryFile {
+			return fmt.Errorf("%w: mount on %q: a file without a file system cannot be mounted", ErrInvalid, m.Target)
+		}
 	}
-	return state.ExitCode()
+	return nil
 }
 
-// startError tells a command that cannot be executed from a sandbox that cannot be
-// made. libcontainer reports both as text from its child; that of exec.LookPath names
-// the command, which the caller knows.
-func startError(err error) error {
-	_, text, _ := strings.Cut(err.Error(), "exec: ")
-	name, unnamed := strconv.QuotedPrefix(text)
-	if unnamed != nil {
-		return fmt.Errorf("starting the container: %w", err)
+// check refuses, too, what would hide from a command's process what it is told of itself
+// and of the machine, or show what it must not see of them.
+func (m Mount) check() error {
+	if m.Kind < BindFile || m.Kind > MemoryFile || (m.Kind == MemoryFile) != (m.Memory != nil) {
+		return fmt.Errorf("%w: mount of an unknown kind, %d", ErrInvalid, m.Kind)
 	}
-	text = strings.TrimPrefix(text[len(name):], ": ")
-	if strings.Contains(text, "executable file not found") || strings.Contains(text, "no such file or directory") {
-		return &StartError{127, errors.New(text)}
+	bound := m.Kind == BindFile || m.Kind == BindDir
+	if bound != (m.Source != "") || m.Size < 0 || m.Mode&^(os.ModePerm|os.ModeSticky) != 0 {
+		return fmt.Errorf("%w: mount on %q: a tmpfs has no source, a size and the bits of a mode", ErrInvalid, m.Target)
 	}
-	return &StartError{126, errors.New(text)}
+	if bound && !path.IsAbs(m.Source) || !path.IsAbs(m.Target) {
+		return fmt.Errorf("%w: mount of %q on %q: both must be absolute paths", ErrInvalid, m.Source, m.Target)
+	}
+	switch target := path.Clean(m.Target) + "/"; {
+	case target == "//", target == "/dev/", strings.HasPrefix(target, "/proc/"), strings.HasPrefix(target, "/sys/"):
+		return fmt.Errorf("%w: nothing can be mounted on %s", ErrInvalid, m.Target)
+	}
+	return nil
 }
 
-// configuring is locked while libcontainer makes a configuration: for one with a user namespace
-// it writes the owners of devices that all configurations share.
-var configuring sync.Mutex
+// None is the sandbox of who has none: every command is refused.
+type None struct{ Why HostError }
 
-func config(c Command) (*configs.Config, error) {
-	caps, err := c.Userns.capabilities()
-	if err != nil {
-		return nil, err
-	}
-	spec := &specs.Spec{
-		Version:  specs.Version,
-		Hostname: cmp.Or(c.Hostname, DefaultHostname),
-		Root:     &specs.Root{Path: c.Rootfs},
-		Process:  &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}},
-		Mounts:   mounts(c),
-		Linux: &specs.Linux{
-			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.MountNamespace}, {Type: specs.PIDNamespace},
-				{Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
-			},
-			MaskedPaths:   c.maskedPaths(),
-			ReadonlyPaths: readonlyPaths,
-		},
-	}
-	if c.Userns.isNew() {
-		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
-		spec.Linux.UIDMappings, spec.Linux.GIDMappings = c.Userns.uids, c.Userns.gids
-	}
-	if spec.Linux.Seccomp, err = filter(spec, c.I386); err != nil {
-		return nil, err
-	}
-	// RootlessCgroups: no cgroup is made, so none is left behind when we are killed;
-	// the PID namespace is what ends the processes.
-	configuring.Lock()
-	conf, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
-		CgroupName: c.ID, Spec: spec, NoNewKeyring: true, RootlessCgroups: true,
-	})
-	configuring.Unlock()
-	if err != nil {
-		return nil, fmt.Errorf("container configuration: %w", err)
-	}
-	conf.Devices = nil // they are among the mounts
-	return conf, nil
-}
+// Run gives the reason.
+func (n None) Run(context.Context, Command) (int, error) { return 0, &n.Why }
 
-func mounts(c Command) []specs.Mount {
-	m := []specs.Mount{
-		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
-		// 755: in a sticky /dev a bound device could not be opened by its owner's others.
-		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "strictatime", "mode=755", "size=65536k"}},
-		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
-		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
-		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-	}
-	for _, name := range devices {
-		// Read-only is the node, whose mode and owner are the host's, not the device.
-		m = append(m, specs.Mount{Destination: name, Type: "bind", Source: name, Options: []string{"bind", "ro", "nosuid"}})
-	}
-	if c.Userns.initial {
-		m = append(m, specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}})
-	} else {
-		// A fresh sysfs needs a network namespace of our own.
-		m = append(m, specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "rro", "rnosuid", "rnoexec", "rnodev"}})
-	}
-	for target, source := range c.Files {
-		m = append(m, specs.Mount{Destination: filepath.Clean(target), Type: "bind", Source: source, Options: []string{"bind", "nosuid", "noexec", "nodev"}})
-	}
-	if c.Pipes != "" {
-		m = append(m, specs.Mount{Destination: "/dev/pipes", Type: "bind", Source: c.Pipes, Options: []string{"bind", "ro", "nosuid", "nodev"}})
-	}
-	return m
-}
+// MountPoints are none.
+func (None) MountPoints(Command) []string { return nil }
 
-// maskedPaths hides from root of the machine, too, what a file's owner could read.
-func (c Command) maskedPaths() []string {
-	if c.Userns.sameRoot {
-		return slices.Concat(maskedPaths, rootsPaths)
-	}
-	return maskedPaths
-}
+// Fills is false.
+func (None) Fills() bool { return false }
 
-var (
-	// maskedPaths and readonlyPaths are those that Docker hides from containers, or makes
-	// read-only.
-	maskedPaths = []string{
-		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
-		"/sys/devices/virtual/powercap", "/sys/firmware",
-	}
-	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
-	// rootsPaths belong to root of the machine alone, and need no capability.
-	rootsPaths = []string{
-		"/proc/dynamic_debug", "/proc/kmsg", "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags",
-		"/proc/mtrr", "/proc/pagetypeinfo", "/proc/slabinfo", "/proc/tty/driver", "/proc/vmallocinfo",
-	}
-)
-
-// devices are those of the machine that a command gets.
-var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
+// Isolation gives the reason.
+func (n None) Isolation() (Isolation, error) { return Isolation{}, &n.Why }

@@ -7,41 +7,19 @@ import (
 	"testing"
 )
 
-// What libcontainer says of a command that cannot be started; the texts are its own.
-func TestStartError(t *testing.T) {
+// Who has no sandbox is told why, and what to do.
+func TestNone(t *testing.T) {
 	t.Parallel()
-	const prefix = "unable to start container process: error during container init: "
-	for text, want := range map[string]StartError{
-		prefix + `exec: "nope": executable file not found in $PATH`:        {127, errors.New("executable file not found in $PATH")},
-		prefix + `exec: "/nope": stat /nope: no such file or directory`:    {127, errors.New("stat /nope: no such file or directory")},
-		prefix + `exec: "/f": permission denied`:                           {126, errors.New("permission denied")},
-		prefix + `exec: "/d": is a directory`:                              {126, errors.New("is a directory")},
-		prefix + `exec: "a: no such file or directory": permission denied`: {126, errors.New("permission denied")},
-		prefix + `exec: "/f/x": stat /f/x: not a directory`:                {126, errors.New("stat /f/x: not a directory")},
-	} {
-		var got *StartError
-		if err := startError(errors.New(text)); !errors.As(err, &got) || got.Code != want.Code || got.Error() != want.Error() {
-			t.Errorf("%s: got %v, want %d: %v", text, err, want.Code, want.Err)
+	var s Sandbox = None{Why: HostError{Missing: "no cgo", Remedy: "build with it"}}
+	_, err := s.Run(t.Context(), Command{})
+	_, isolationErr := s.Isolation()
+	for _, err := range []error{err, isolationErr} {
+		var host *HostError
+		if !errors.As(err, &host) || err.Error() != "no cgo" || host.Fix() != "build with it" {
+			t.Errorf("got %v", err)
 		}
 	}
-	for _, text := range []string{
-		prefix + `error mounting "proc" to rootfs at "/proc": permission denied`, prefix + "exec: no quotes: permission denied", "",
-	} {
-		var got *StartError
-		if err := startError(errors.New(text)); errors.As(err, &got) {
-			t.Errorf("%s: the command is to blame: %v", text, got)
-		}
-	}
-}
-
-// The capabilities of another user than root are none that it has, and none is
-// inherited by anyone.
-func TestCapabilities(t *testing.T) {
-	t.Parallel()
-	for uid, held := range map[int]int{0: len(dockerCaps), 1: 0, 65534: 0} {
-		c := User{UID: uid}.capabilities(names(dockerCaps))
-		if len(c.Effective) != held || len(c.Permitted) != held || len(c.Bounding) != len(dockerCaps) || len(c.Inheritable)+len(c.Ambient) != 0 {
-			t.Errorf("user %d: %+v", uid, c)
-		}
+	if points := s.MountPoints(Command{}); len(points) > 0 {
+		t.Errorf("mount points %q", points)
 	}
 }

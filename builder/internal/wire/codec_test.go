@@ -64,28 +64,31 @@ func TestMarshalKeepsBytes(t *testing.T) {
 func TestCallKeepsBytes(t *testing.T) {
 	t.Parallel()
 	const text = "caf\xe9 \U0010FEE9"
-	c, _ := serve(t, func(_ context.Context, call *Call) (any, error) {
-		var p string
-		if err := Unmarshal(call.Params, &p); err != nil || p != text {
-			t.Errorf("got %q, %v", p, err)
+	each(t, func() *Server {
+		return server(func(_ context.Context, method string, call *Call) (any, error) {
+			var p string
+			if err := Unmarshal(call.params, &p); err != nil || p != text {
+				t.Errorf("got %q, %v", p, err)
+			}
+			call.Event(p)
+			if method == "fail" {
+				return nil, errors.New(p)
+			}
+			return p, nil
+		}, "fail")
+	}, func(t *testing.T, c Conn) {
+		event := func(raw json.RawMessage) {
+			var got string
+			if err := Unmarshal(raw, &got); err != nil || got != text {
+				t.Errorf("event: got %q, %v", got, err)
+			}
 		}
-		call.Event(p)
-		if call.Method == "fail" {
-			return nil, errors.New(p)
-		}
-		return p, nil
-	})
-	event := func(raw json.RawMessage) {
 		var got string
-		if err := Unmarshal(raw, &got); err != nil || got != text {
-			t.Errorf("event: got %q, %v", got, err)
+		if err := raw(t.Context(), c, "", text, &got, Outgoing{Event: event}); err != nil || got != text {
+			t.Errorf("got %q, %v", got, err)
 		}
-	}
-	var got string
-	if err := c.Call(t.Context(), "", text, &got, nil, event); err != nil || got != text {
-		t.Errorf("got %q, %v", got, err)
-	}
-	if err := c.Call(t.Context(), "fail", text, &got, nil, event); err == nil || err.Error() != text {
-		t.Errorf("got error %q", err)
-	}
+		if err := raw(t.Context(), c, "fail", text, &got, Outgoing{Event: event}); err == nil || err.Error() != text {
+			t.Errorf("got error %q", err)
+		}
+	})
 }

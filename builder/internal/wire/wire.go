@@ -1,48 +1,61 @@
-// Package wire carries calls from the builder to its worker. Each call is a socket
-// pair of its own, sent over the control socket together with the call's files: the
-// request goes one way as JSON, then events, questions and one result come back; a
-// question is answered before anything else comes. Closing the caller's end cancels the
-// call, and the worker's death ends all of them.
+// Package wire carries calls from the builder to its worker. A call is declared once, by the
+// type of what it takes (see Request): Do does it over a Conn, and a Server handles it. While
+// it runs, events come back, and questions, which are calls the other way.
+//
+// There are two ways for calls to go. NewClient and Server.Serve go over a socket, to another
+// process. Server.Local stays in this one. Both encode what they carry, so that a handler
+// cannot tell which it is.
 package wire
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
-	"sync"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder/bytetext"
 )
 
-// maxFiles is how many files one call may carry, far below the kernel's 253.
-const maxFiles = 16
+// Request is what a call takes, and its declaration: Gives names the method, and the type of
+// its argument is what the call gives.
+type Request[R any] interface{ Gives(R) (method string) }
 
-type request struct {
+// None is what a call gives that gives nothing.
+type None = struct{}
+
+// Conn carries calls to a Server. It is safe for many goroutines.
+type Conn interface {
+	// Call does a call and gives its result. When ctx ends the call is cancelled; Call waits
+	// until the server has undone it, and gives the context's error. A failure of the handler
+	// is an *Error. ErrGone says that there is no server, or none any more.
+	Call(ctx context.Context, call Outgoing) (json.RawMessage, error)
+	// Close cancels the calls under way and ends the server.
+	Close() error
+}
+
+// Outgoing is a call as its caller sends it.
+type Outgoing struct {
 	Method string
 	Params json.RawMessage
-	Files  int
+	Files  []*os.File // who handles it gets copies
+	// Event is given what the handler tells, one at a time, before Call returns. nil gives it
+	// to nobody.
+	Event func(json.RawMessage)
+	// Answers serves what the handler asks; nil answers nothing.
+	Answers *Server
 }
 
-type reply struct {
-	Event  json.RawMessage `json:",omitempty"`
-	Ask    json.RawMessage `json:",omitempty"`
-	Result json.RawMessage `json:",omitempty"`
-	Error  *Error          `json:",omitempty"`
-	Done   bool            `json:",omitempty"`
+// check refuses a call with more files than are sent.
+func (o Outgoing) check() error {
+	if len(o.Files) > maxFiles {
+		return fmt.Errorf("%d files in one call", len(o.Files))
+	}
+	return nil
 }
 
-// answer is what the caller says to a question.
-type answer struct {
-	Result json.RawMessage `json:",omitempty"`
-	Error  string          `json:",omitempty"`
-}
+// maxFiles is how many files one call may carry, far below the kernel's 253.
+const maxFiles = 16
 
 // Error is a failure as it crosses the wire.
 type Error struct {
@@ -56,311 +69,142 @@ func (e *Error) Error() string { return e.Message }
 // ErrGone says that the worker has died or was closed.
 var ErrGone = errors.New("the worker is gone")
 
-// Client is the caller's side of a control socket. It is safe for many goroutines.
-type Client struct {
-	// Answer answers what the worker asks while a call runs, from that call's goroutine. It
-	// is set before the first call.
-	Answer func(ctx context.Context, question json.RawMessage) (any, error)
-
-	mu   sync.Mutex
-	conn *os.File
+// With is what goes along with a call.
+type With struct {
+	Files   []*os.File
+	Event   func(json.RawMessage)
+	Answers *Server
 }
 
-// NewClient makes a client of a SOCK_SEQPACKET socket, which stays the caller's.
-func NewClient(control *os.File) *Client { return &Client{conn: control} }
-
-// Close ends the worker's side too, which then cancels the calls under way.
-func (c *Client) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.conn.Close()
+// Do does a call over conn.
+func Do[Q Request[R], R any](ctx context.Context, conn Conn, q Q, with With) (R, error) {
+	var result R
+	method := q.Gives(result)
+	raw, err := Marshal(q)
+	if err != nil {
+		return result, fmt.Errorf("encoding %s: %w", method, err)
+	}
+	raw, err = conn.Call(ctx, Outgoing{method, raw, with.Files, with.Event, with.Answers})
+	if err == nil {
+		err = Unmarshal(raw, &result)
+	}
+	return result, err
 }
 
-// Call sends a request with files and waits for its result. event is called for
-// each event, one at a time, before Call returns. When ctx ends the call is cancelled
-// and Call still waits until the worker has undone it.
-func (c *Client) Call(ctx context.Context, method string, params, result any, files []*os.File, event func(json.RawMessage)) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	conn, err := c.open(files)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	raw, err := Marshal(params)
-	if err != nil {
-		return fmt.Errorf("encoding %s: %w", method, err)
-	}
-	if err := json.NewEncoder(conn).Encode(request{Method: method, Params: raw, Files: len(files)}); err != nil {
-		return ErrGone
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.CloseWrite() })
-	defer stop()
-	err = c.receive(ctx, conn, result, event)
-	if err != nil && ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
-}
-
-func (c *Client) open(files []*os.File) (*net.UnixConn, error) {
-	if len(files) > maxFiles {
-		return nil, fmt.Errorf("%d files in one call", len(files))
-	}
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, os.NewSyscallError("socketpair", err)
-	}
-	defer unix.Close(fds[1])
-	f := os.NewFile(uintptr(fds[0]), "call")
-	defer f.Close()
-	send := []int{fds[1]}
-	for _, file := range files {
-		send = append(send, int(file.Fd()))
-	}
-	c.mu.Lock()
-	err = unix.Sendmsg(int(c.conn.Fd()), []byte{0}, unix.UnixRights(send...), nil, unix.MSG_NOSIGNAL)
-	c.mu.Unlock()
-	if err != nil {
-		return nil, ErrGone
-	}
-	conn, err := net.FileConn(f)
-	if err != nil {
-		return nil, err
-	}
-	return conn.(*net.UnixConn), nil
-}
-
-func (c *Client) receive(ctx context.Context, conn io.ReadWriter, result any, event func(json.RawMessage)) error {
-	dec := json.NewDecoder(conn)
-	for {
-		var r reply
-		if err := dec.Decode(&r); err != nil {
-			return ErrGone
-		}
-		switch {
-		case r.Event != nil:
-			if event != nil {
-				event(r.Event)
-			}
-		case r.Ask != nil:
-			if err := json.NewEncoder(conn).Encode(c.answer(ctx, r.Ask)); err != nil && ctx.Err() == nil {
-				return ErrGone
-			}
-		case r.Error != nil:
-			r.Error.Message = bytetext.Decode(r.Error.Message)
-			return r.Error
-		case r.Done:
-			if result == nil {
-				return nil
-			}
-			return Unmarshal(r.Result, result)
-		}
-	}
-}
-
-func (c *Client) answer(ctx context.Context, question json.RawMessage) answer {
-	if c.Answer == nil {
-		return answer{Error: "nobody answers"}
-	}
-	result, err := c.Answer(ctx, question)
-	if err != nil {
-		return answer{Error: err.Error()}
-	}
-	raw, err := Marshal(result)
-	if err != nil {
-		return answer{Error: err.Error()}
-	}
-	return answer{Result: raw}
-}
-
-// Call is one request as the worker sees it.
+// Call is one call as its handler sees it.
 type Call struct {
-	Method string
-	Params json.RawMessage
-	Files  []*os.File
+	// Files are the caller's. The handler may take files out of the call by setting them to
+	// nil; the rest is closed after it.
+	Files []*os.File
 
-	mu      sync.Mutex
-	enc     *json.Encoder
-	asking  sync.Mutex
-	answers chan answer
+	method string
+	params json.RawMessage
+	event  func(json.RawMessage)
+	ask    func(ctx context.Context, question Outgoing) (json.RawMessage, error)
 }
 
-// Ask asks the caller something and waits for the answer, or until the call is cancelled.
-func (c *Call) Ask(ctx context.Context, question, result any) error {
-	raw, err := Marshal(question)
-	if err != nil {
-		return err
-	}
-	c.asking.Lock()
-	defer c.asking.Unlock()
-	c.mu.Lock()
-	err = c.enc.Encode(reply{Ask: raw})
-	c.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	select {
-	case a := <-c.answers:
-		if a.Error != "" {
-			return errors.New(a.Error)
-		}
-		return Unmarshal(a.Result, result)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Event sends an event to the caller.
+// Event tells the caller of something.
 func (c *Call) Event(v any) {
-	raw, err := Marshal(v)
-	if err != nil {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_ = c.enc.Encode(reply{Event: raw})
-}
-
-// Handler does a call. Its context ends when the caller cancels or dies. It may take
-// files out of the call by setting them to nil; the rest is closed after it.
-type Handler func(ctx context.Context, call *Call) (any, error)
-
-// Serve handles calls from a control socket, each in a goroutine of its own, until
-// the socket is closed by the other side; then it cancels them and waits for them.
-func Serve(control *os.File, handle Handler) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	buf, oob := make([]byte, 16), make([]byte, unix.CmsgSpace(4*(maxFiles+1)))
-	for {
-		n, oobn, _, _, err := unix.Recvmsg(int(control.Fd()), buf, oob, unix.MSG_CMSG_CLOEXEC)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return os.NewSyscallError("recvmsg", err)
-		}
-		if n == 0 {
-			return nil
-		}
-		files, err := rights(oob[:oobn])
-		if err != nil || len(files) == 0 {
-			return fmt.Errorf("control message without files: %w", err)
-		}
-		wg.Go(func() { serveCall(ctx, files, handle) })
+	if raw, err := Marshal(v); err == nil {
+		c.event(raw)
 	}
 }
 
-// ReceiveFile receives the one file that is sent on a socket. It fails when the other end
-// is closed before.
-func ReceiveFile(socket *os.File) (*os.File, error) {
-	buf, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(4*(maxFiles+1)))
-	for {
-		_, oobn, _, _, err := unix.Recvmsg(int(socket.Fd()), buf, oob, unix.MSG_CMSG_CLOEXEC)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return nil, os.NewSyscallError("recvmsg", err)
-		}
-		fds, err := descriptors(oob[:oobn])
-		if err == nil && len(fds) == 1 {
-			// Before it becomes a File, so that reads of it can be interrupted.
-			err = unix.SetNonblock(fds[0], true)
-		}
-		if err != nil || len(fds) != 1 {
-			for _, fd := range fds {
-				unix.Close(fd)
-			}
-			return nil, fmt.Errorf("%d files in a message for one: %w", len(fds), cmp.Or(err, io.ErrUnexpectedEOF))
-		}
-		return os.NewFile(uintptr(fds[0]), "received"), nil
-	}
+// Ask asks the caller something and waits for the answer, or until the call is cancelled. The
+// caller gets copies of the files.
+func Ask[Q Request[R], R any](ctx context.Context, c *Call, q Q, files ...*os.File) (R, error) {
+	return Do[Q, R](ctx, asker{c}, q, With{Files: files})
 }
 
-func rights(oob []byte) ([]*os.File, error) {
-	fds, err := descriptors(oob)
-	var files []*os.File
-	for _, fd := range fds {
-		files = append(files, os.NewFile(uintptr(fd), "passed"))
-	}
-	return files, err
-}
+// asker is the way back to a call's caller.
+type asker struct{ c *Call }
 
-func descriptors(oob []byte) ([]int, error) {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
+func (a asker) Call(ctx context.Context, question Outgoing) (json.RawMessage, error) {
+	if err := question.check(); err != nil {
 		return nil, err
 	}
-	var all []int
-	for i := range messages {
-		fds, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			return all, err
-		}
-		all = append(all, fds...)
-	}
-	return all, nil
+	return a.c.ask(ctx, question)
 }
 
-func serveCall(ctx context.Context, files []*os.File, handle Handler) {
-	conn, err := net.FileConn(files[0])
-	files[0].Close()
-	call := &Call{Files: files[1:], answers: make(chan answer, 1)}
-	defer func() {
-		for _, f := range call.Files {
-			if f != nil {
-				f.Close()
-			}
-		}
-	}()
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	call.enc = json.NewEncoder(conn)
-	dec := json.NewDecoder(conn)
-	var req request
-	if err := dec.Decode(&req); err != nil || req.Files != len(call.Files) {
-		return
-	}
-	call.Method, call.Params = req.Method, req.Params
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		// Only answers are sent: the read ends when the caller cancels or dies.
-		defer cancel()
-		for {
-			var a answer
-			if dec.Decode(&a) != nil {
-				return
-			}
-			select {
-			case call.answers <- a:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	result, err := handle(ctx, call)
-	r := reply{Done: true}
-	if err != nil {
-		r = reply{Error: asWireError(err)}
-	} else if r.Result, err = Marshal(result); err != nil {
-		r = reply{Error: &Error{Message: err.Error()}}
-	}
-	call.mu.Lock()
-	defer call.mu.Unlock()
-	_ = call.enc.Encode(r)
+func (asker) Close() error { return nil }
+
+// Server handles calls, each in a goroutine of its own. Handlers are added before it serves.
+type Server struct {
+	handlers map[string]handler
+	encode   func(error) *Error
+	before   func(method string) error
 }
 
-func asWireError(err error) *Error {
-	var w *Error
-	if errors.As(err, &w) {
-		return &Error{Kind: w.Kind, Message: bytetext.Encode(err.Error()), Detail: w.Detail}
+type handler func(ctx context.Context, call *Call) (any, error)
+
+// NewServer makes a Server without methods. encode makes what crosses the wire of a handler's
+// error. before, when not nil, is asked before each call, which its error ends.
+func NewServer(encode func(error) *Error, before func(method string) error) *Server {
+	return &Server{map[string]handler{}, encode, before}
+}
+
+// Handle makes do the handler of the calls that take a Q. Its context ends when the caller
+// cancels or dies.
+func Handle[Q Request[R], R any](s *Server, do func(ctx context.Context, call *Call, q Q) (R, error)) {
+	var q Q
+	var r R
+	method := q.Gives(r)
+	s.handlers[method] = func(ctx context.Context, call *Call) (any, error) {
+		var q Q
+		if err := Unmarshal(call.params, &q); err != nil {
+			return nil, fmt.Errorf("%s: %w", method, err)
+		}
+		return do(ctx, call, q)
 	}
-	return &Error{Message: bytetext.Encode(err.Error())}
+}
+
+// Handles says whether there is a handler for a method.
+func (s *Server) Handles(method string) bool { return s.handlers[method] != nil }
+
+// handle does a call and gives its result or error as they cross the wire.
+func (s *Server) handle(ctx context.Context, call *Call) (json.RawMessage, *Error) {
+	defer call.close()
+	result, err := s.do(ctx, call)
+	if err != nil && ctx.Err() == nil {
+		e := s.encode(err)
+		return nil, &Error{e.Kind, bytetext.Encode(e.Message), e.Detail}
+	}
+	var raw json.RawMessage
+	if err == nil {
+		raw, err = Marshal(result)
+	}
+	if err != nil {
+		return nil, &Error{Message: bytetext.Encode(err.Error())}
+	}
+	return raw, nil
+}
+
+func (s *Server) do(ctx context.Context, call *Call) (any, error) {
+	if s.before != nil {
+		if err := s.before(call.method); err != nil {
+			return nil, err
+		}
+	}
+	do := s.handlers[call.method]
+	if do == nil {
+		return nil, fmt.Errorf("unknown method %q", call.method)
+	}
+	return do(ctx, call)
+}
+
+// close closes the files that the handler left.
+func (c *Call) close() { closeAll(c.Files) }
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// decoded gives an error that has crossed the wire its text.
+func decoded(e *Error) *Error {
+	e.Message = bytetext.Decode(e.Message)
+	return e
 }

@@ -6,44 +6,35 @@ import (
 	"context"
 	"errors"
 
+	"github.com/oakum-build/oakum/builder/internal/protocol"
 	"github.com/oakum-build/oakum/builder/internal/runnable"
+	"github.com/oakum-build/oakum/builder/internal/step"
+	"github.com/oakum-build/oakum/builder/internal/wire"
 )
-
-// Command asks what keeps a stage's command from running; the result is sentences.
-type Command struct {
-	Stage     string
-	Args, Env []string
-	Dir       string
-	Volumes   []string
-	Arch      string // GOARCH of the image
-}
 
 // checkCommand remembers by the layer and the command when there is no problem, so that
 // a build without changes mounts nothing for it.
-func (w *worker) checkCommand(ctx context.Context, p Command) ([]string, error) {
+func (w *worker) checkCommand(ctx context.Context, call *wire.Call, p protocol.CheckCommand) ([]string, error) {
 	s, err := w.stage(p.Stage)
 	if err != nil {
 		return nil, err
 	}
-	top := s.top()
-	p.Stage = ""
-	key, err := stepKey(top, p)
-	if err != nil {
-		return nil, err
-	}
-	if _, fine := w.store.Content(key); fine {
+	key := commandKey(p)
+	if w.steps.Content(s.Top(), key, s.Options().Cache) != "" {
 		return nil, nil
 	}
-	if top, err = s.claimed(); err != nil {
-		return nil, err
-	}
-	m, err := w.mount(top, nil, false)
+	top, err := s.Claimed(ctx, w.reach(call))
 	if err != nil {
 		return nil, err
 	}
-	problems := runnable.Check(m.root, runnable.Command{Args: p.Args, Env: p.Env, Dir: p.Dir, Volumes: p.Volumes, Arch: p.Arch})
-	if err := errors.Join(ctx.Err(), m.close()); err != nil || len(problems) > 0 {
+	m, err := w.spaces.View(top)
+	if err != nil {
+		return nil, err
+	}
+	problems := runnable.Check(m.Root(), runnable.Command{Args: p.Args, Env: p.Env, Dir: p.Dir, Volumes: p.Volumes, Arch: p.Arch})
+	if err := errors.Join(ctx.Err(), m.Close()); err != nil || len(problems) > 0 {
 		return problems, err
 	}
-	return nil, w.store.RememberContent(key, key)
+	w.steps.Remember(top, key, step.Sum("", key), s.Options().Cache)
+	return nil, nil
 }

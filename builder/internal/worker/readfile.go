@@ -13,40 +13,30 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder/foreign"
+	"github.com/oakum-build/oakum/builder/internal/errdefs"
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
+	"github.com/oakum-build/oakum/builder/internal/input"
+	"github.com/oakum-build/oakum/builder/internal/protocol"
+	"github.com/oakum-build/oakum/builder/internal/wire"
+	"github.com/oakum-build/oakum/builder/internal/workspace"
 )
 
-// ReadFile reads the first Max bytes of a file of a stage, or of a directory of this
-// machine.
-type ReadFile struct {
-	Stage, Dir, Name string
-	Max              int
-}
-
-func (w *worker) readFile(p ReadFile) (data []byte, err error) {
-	if p.Dir != "" {
-		root, err := foreign.OpenDir(p.Dir)
-		if err != nil {
-			return nil, err
-		}
-		defer root.Close()
-		return readHead(p, func() (*os.File, error) { return foreign.OpenBeneath(root, p.Name) })
-	}
-	m, err := w.look(p.Stage)
+func (w *worker) readFile(ctx context.Context, call *wire.Call, p protocol.ReadFile) (data []byte, err error) {
+	in, err := input.Find(ctx, w.inputs(call, false, nil), p.From)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, m.close()) }()
-	return readHead(p, func() (*os.File, error) { return foreign.Open(m.root, p.Name) })
+	defer func() { err = errors.Join(err, in.Close()) }()
+	return readHead(p, func() (*os.File, error) { return in.OpenFile(ctx, p.Name) })
 }
 
 // readHead reads the first bytes of a file.
-func readHead(p ReadFile, open func() (*os.File, error)) ([]byte, error) {
+func readHead(p protocol.ReadFile, open func() (*os.File, error)) ([]byte, error) {
 	f, err := open()
 	var link *foreign.LinkError
 	switch {
 	case errors.As(err, &link) || errors.Is(err, foreign.ErrSpecial) || errors.Is(err, unix.EISDIR):
-		return nil, fmt.Errorf("%w: %w", errInvalid, err)
+		return nil, fmt.Errorf("%w: %w", errdefs.ErrInvalid, err)
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
 		return nil, &filecopy.NotFoundError{Path: p.Name, Why: "no such file or directory"}
 	case err != nil:
@@ -60,24 +50,24 @@ func readHead(p ReadFile, open func() (*os.File, error)) ([]byte, error) {
 	return data, nil
 }
 
-func (w *worker) latestTime(ctx context.Context, stage string) (latest time.Time, err error) {
-	m, err := w.look(stage)
+func (w *worker) latestTime(ctx context.Context, call *wire.Call, p protocol.LatestTime) (latest time.Time, err error) {
+	m, err := w.look(ctx, call, p.Stage)
 	if err != nil {
 		return latest, err
 	}
-	defer func() { err = errors.Join(err, m.close()) }()
-	return filecopy.LatestTime(ctx, m.root)
+	defer func() { err = errors.Join(err, m.Close()) }()
+	return filecopy.LatestTime(ctx, m.Root(), m.Owners())
 }
 
-// look mounts a stage's files to read them.
-func (w *worker) look(stage string) (*mounted, error) {
+// look opens a stage's files to read them.
+func (w *worker) look(ctx context.Context, call *wire.Call, stage string) (workspace.View, error) {
 	s, err := w.stage(stage)
 	if err != nil {
 		return nil, err
 	}
-	top, err := s.claimed()
+	top, err := s.Claimed(ctx, w.reach(call))
 	if err != nil {
 		return nil, err
 	}
-	return w.mount(top, nil, false)
+	return w.spaces.View(top)
 }

@@ -3,163 +3,211 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/oakum-build/oakum/builder/internal/errdefs"
+	"github.com/oakum-build/oakum/builder/internal/passwd"
+	"github.com/oakum-build/oakum/builder/internal/protocol"
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
+	"github.com/oakum-build/oakum/builder/internal/step"
 	"github.com/oakum-build/oakum/builder/internal/wire"
-	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/builder/internal/workspace"
 )
 
 // defaultPath is what Docker gives a command whose environment has no PATH.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-func (w *worker) run(ctx context.Context, call *wire.Call, p Run) (Stepped, error) {
+// defaultTerm is what Docker gives one with a terminal whose environment has no TERM.
+const defaultTerm = "xterm"
+
+func (w *worker) run(ctx context.Context, call *wire.Call, p protocol.Run) (out protocol.Stepped, err error) {
 	s, err := w.stage(p.Stage)
 	if err != nil {
-		return Stepped{}, err
+		return out, err
 	}
-	files := 3
-	if p.Terminal != nil {
-		files = 1
+	if len(p.Args) == 0 || (len(call.Files) < p.StdioFiles() && !p.Lookup) {
+		return out, fmt.Errorf("%w: a command needs arguments and %d files", errdefs.ErrInvalid, p.StdioFiles())
 	}
-	if len(p.Args) == 0 || (len(call.Files) != files && !p.Lookup) {
-		return Stepped{}, fmt.Errorf("%w: a command needs arguments and %d files", errInvalid, files)
+	opts := s.Options()
+	if opts.Lookup && opts.NoCache {
+		return out, errdefs.ErrUncached // nothing need be fetched for that
 	}
-	what := p
-	what.Stage, what.UncachedEnv, what.Lookup, what.I386 = "", nil, false, false
-	op := operation{what: what, do: func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
-		return "", w.command(ctx, call, p, below, staging)
-	}, note: noting(call)}
-	if p.Lookup {
-		return w.known(ctx, s, op)
-	}
-	if p.Ephemeral {
-		return Stepped{}, w.ephemeral(ctx, s, op)
-	}
-	return w.step(ctx, s, op)
-}
-
-// errDiscard makes MakeLayer throw away a layer whose command succeeded.
-var errDiscard = errors.New("discarded")
-
-func (w *worker) ephemeral(ctx context.Context, s *stage, op operation) error {
-	below, err := s.claimed()
+	m, err := w.findMounts(ctx, call, p.Mounts, opts)
 	if err != nil {
-		return err
+		return out, err
 	}
-	_, err = w.store.MakeLayer(ctx, below, func(staging storage.Staging) error {
-		if _, err := op.do(ctx, below, staging); err != nil {
+	defer func() { err = errors.Join(err, m.close()) }()
+	devices, err := devices(p.Isolation)
+	if err != nil {
+		return out, err
+	}
+	n := &commandNetwork{w: w, asked: p.Isolation.Network, rights: p.Isolation.Security}
+	defer n.end()
+	op := step.Operation{
+		Key: runKey(p), Note: noting(call), Reach: w.reach(call), Content: m.content(), Change: workspace.Change{Kept: kept}, Inputs: m.binds, Explained: explaining(call, s),
+		Prepare: func(ctx context.Context, c *workspace.Change) error {
+			n.begin()
+			err := m.show(ctx, p.Files)
+			places := sandbox.Command{Mounts: m.places(), Devices: devices, Network: sandbox.Network{NoHosts: n.asked.NoHosts}}
+			box := w.sandboxes.get(p.Isolation.Sandbox)
+			c.Mounts, c.Fill = box.MountPoints(places), box.Fills()
 			return err
+		},
+		Do: func(ctx context.Context, ws workspace.Workspace) (string, error) {
+			if err := w.command(ctx, call, p, ws, m, n); err != nil {
+				return "", err
+			}
+			return m.read(ctx)
+		},
+	}
+	switch {
+	case p.Lookup:
+		found, ok, err := s.Find(ctx, op)
+		if !ok && err == nil && !opts.Lookup && !w.looking {
+			w.warmNetwork(p.Isolation.Network.Mode) // the command is run next
 		}
-		return errDiscard
+		return protocol.Stepped{Cached: ok, Missed: !ok, Changed: found.Changed}, err
+	case p.Ephemeral:
+		return out, w.ephemeral(ctx, s, op)
+	}
+	return stepped(s.Do(ctx, op))
+}
+
+func (w *worker) ephemeral(ctx context.Context, s *step.Stage, op step.Operation) error {
+	below, err := s.Claimed(ctx, op.Reach)
+	if err != nil {
+		return err
+	}
+	if err := op.Prepare(ctx, &op.Change); err != nil {
+		return err
+	}
+	op.Change.Discard = true
+	_, err = w.spaces.Make(ctx, below, op.Change, func(ws workspace.Workspace) error {
+		_, err := op.Do(ctx, ws)
+		return err
 	})
-	if errors.Is(err, errDiscard) {
-		return nil
-	}
 	return err
 }
 
-// command runs a command with staging as the place of its changes.
-func (w *worker) command(ctx context.Context, call *wire.Call, p Run, below *storage.Layer, staging storage.Staging) (err error) {
-	if err := keepMountPoints(below, staging.Upper); err != nil {
-		return err
-	}
-	m, err := w.mount(below, &staging, true)
-	if err != nil {
-		return err
-	}
-	traces := &traces{}
-	defer func() {
-		err = errors.Join(err, m.close())
-		traces.prune(staging.Upper)
-	}()
-	u, err := sandbox.LookupUser(m.root, p.User)
+// kept are the directories for the kernel's file systems. They stay when no layer has them, for a
+// runtime that is not given them by others makes them in the image: what BuildKit and Buildah
+// build has them after the first RUN.
+var kept = []string{"/dev", "/proc", "/sys"}
+
+// command runs a command in a workspace.
+func (w *worker) command(ctx context.Context, call *wire.Call, p protocol.Run, ws workspace.Workspace, m *mounts, n *commandNetwork) (err error) {
+	w.tellLevel(call)
+	command, err := w.sandboxed(call, p, ws, m)
 	if err == nil {
-		err = checkMapped("user "+p.User, u)
+		command.Network, err = n.ready(ctx, call)
 	}
 	if err != nil {
 		return err
 	}
-	userns, err := w.userns()
+	// Without an emulator, a program that was put into the image for this machine can be run.
+	users, emulator := w.emulators.Need(p.Arch)
+	command.Users = users
+	group, err := makeGroup(p.Isolation.Limits)
 	if err != nil {
 		return err
 	}
-	id := fmt.Sprintf("run%d", w.next())
-	defer os.RemoveAll(filepath.Join(w.mnt, "files", id))
-	files, err := w.privateFiles(id, cmp.Or(p.Hostname, sandbox.DefaultHostname))
-	if err != nil {
-		return err
+	if group != nil {
+		defer func() { err = errors.Join(err, group.Close()) }()
+		command.Cgroup = group.Procs
 	}
-	args, env, texts, err := commandLine(m.root, p, u)
-	if err != nil {
-		return started(err)
+	run := func(ctx context.Context, c sandbox.Command) error {
+		code, err := w.sandboxes.get(p.Isolation.Sandbox).Run(ctx, c)
+		return ended(code, err, emulator)
 	}
-	pipes, err := w.scripts(id, texts)
-	if err != nil {
-		return err
+	err = run(ctx, command)
+	n.well = err == nil
+	if group != nil && group.Killed() > 0 {
+		call.Event(protocol.Event{Warning: fmt.Sprintf("a process was killed because the command's memory, %d bytes, was used up", p.Isolation.Limits.Memory)})
 	}
-	traces = makeMountPoints(m.root, files)
-	command := sandbox.Command{
-		ID: id, StateDir: filepath.Join(w.mnt, "containers"), Rootfs: m.path,
-		Args: args, Env: env, Dir: p.Dir, User: u, Files: files, Pipes: pipes, Hostname: p.Hostname,
-		Userns: userns, I386: p.I386 || sandbox.Has32Bit(m.root),
-	}
-	if t := p.Terminal; t != nil {
-		command.Console, command.Rows, command.Columns = call.Files[0], t.Rows, t.Columns
-	} else {
-		command.Stdin, command.Stdout, command.Stderr = call.Files[0], call.Files[1], call.Files[2]
-	}
-	code, err := sandbox.Run(ctx, command)
-	traces.remove(m.root)
-	if err == nil && code != 0 {
-		return exitError(code, "")
-	}
-	return started(err)
-}
-
-// started gives the error of a command that could not be started its exit status.
-func started(err error) error {
-	var start *sandbox.StartError
-	if errors.As(err, &start) {
-		return exitError(start.Code, start.Error())
+	var exit *errdefs.ExitError
+	if p.OnError && errors.As(err, &exit) {
+		return w.failed(ctx, call, p, &held{ws: ws, command: command, run: run, groups: p.Isolation.Groups}, exit)
 	}
 	return err
 }
 
-// launcher is the name of a command's launcher among its files.
-const launcher = ".launcher"
-
-// commandLine gives a command's arguments, variables and files as libcontainer is to have
-// them.
-func commandLine(root *os.File, p Run, u sandbox.User) (args, env []string, files map[string]string, err error) {
-	args, env, files = p.Args, environment(p, u), p.Files
-	if !sandbox.NeedsLauncher(args, env) {
-		return args, env, files, nil
+// sandboxed is what the sandbox is to run in a workspace, but for the network.
+func (w *worker) sandboxed(call *wire.Call, p protocol.Run, ws workspace.Workspace, m *mounts) (sandbox.Command, error) {
+	u, err := user(ws.Root(), p.User, p.Isolation.Groups)
+	if err != nil {
+		return sandbox.Command{}, err
 	}
-	program, err := sandbox.Launcher(root, p.Dir, args, env)
-	files = maps.Clone(files)
-	if files == nil {
-		files = map[string]string{}
+	devices, err := devices(p.Isolation)
+	if err != nil {
+		return sandbox.Command{}, err
 	}
-	files[launcher] = string(program)
-	return []string{"/dev/pipes/" + launcher}, nil, files, err
+	c := sandbox.Command{
+		Process:  sandbox.Process{Args: p.Args, Env: environment(p, u, m.variables()...), Dir: p.Dir, User: u},
+		Root:     sandbox.Root{Path: ws.Path(), I386: p.Arch == "386"},
+		Mounts:   m.places(),
+		Hostname: p.Isolation.Network.Hostname,
+		Security: p.Isolation.Security, Limits: p.Isolation.Limits, Devices: devices,
+	}
+	c.Stdio, err = stdio(call, p.Terminal)
+	return c, err
 }
 
-// environment is that of the command: later entries win, PATH and HOME have defaults.
-func environment(p Run, u sandbox.User) []string {
+// stdio are the standard files that came with a call.
+func stdio(call *wire.Call, t *protocol.Terminal) (sandbox.Stdio, error) {
+	switch n := len(call.Files); {
+	case t != nil && n >= 1:
+		return sandbox.Stdio{Terminal: &sandbox.Terminal{Socket: call.Files[0], Rows: t.Rows, Columns: t.Columns}}, nil
+	case t == nil && n >= 3:
+		return sandbox.Stdio{In: call.Files[0], Out: call.Files[1], Err: call.Files[2]}, nil
+	}
+	return sandbox.Stdio{}, fmt.Errorf("%w: a command needs three files, or one with a terminal", errdefs.ErrInvalid)
+}
+
+// ended is the error of a command that has ended, or could not be started, which has an exit status
+// too, and that of every command what kept its image's programs from being emulated.
+func ended(code int, err, emulator error) error {
+	var start *sandbox.StartError
+	switch {
+	case errors.As(err, &start):
+		err = &errdefs.ExitError{Code: start.Code, Reason: start.Error()}
+	case err == nil && code != 0:
+		err = &errdefs.ExitError{Code: code}
+	}
+	var exit *errdefs.ExitError
+	if emulator != nil && errors.As(err, &exit) {
+		exit.Emulator = emulator.Error()
+		var host *errdefs.HostError
+		if errors.As(emulator, &host) {
+			exit.Emulator += "; to mend it: " + host.Remedy
+		}
+	}
+	return err
+}
+
+// environment is that of the command, with what its mounts add: PATH and HOME have defaults.
+func environment(p protocol.Run, u passwd.User, added ...string) []string {
+	env := overridden(p.Env, p.UncachedEnv, added)
+	env = withDefault(env, "PATH", defaultPath)
+	env = withDefault(env, "HOME", u.Home)
+	if p.Terminal != nil {
+		env = withDefault(env, "TERM", defaultTerm)
+	}
+	return env
+}
+
+// overridden joins lists of variables, of which later ones win. What has no name or no value is
+// left out: never the worker's own value (GHSA-4hq8-gpf5-8p68).
+func overridden(lists ...[]string) []string {
 	var env []string
 	at := map[string]int{}
-	for _, kv := range append(append([]string{}, p.Env...), p.UncachedEnv...) {
+	for _, kv := range slices.Concat(lists...) {
 		name, _, ok := strings.Cut(kv, "=")
 		if !ok || name == "" {
-			continue // never the worker's own value (GHSA-4hq8-gpf5-8p68)
+			continue
 		}
 		if i, seen := at[name]; seen {
 			env[i] = kv
@@ -168,49 +216,13 @@ func environment(p Run, u sandbox.User) []string {
 		at[name] = len(env)
 		env = append(env, kv)
 	}
-	if _, ok := at["PATH"]; !ok {
-		env = append(env, "PATH="+defaultPath)
-	}
-	if _, ok := at["HOME"]; !ok {
-		env = append(env, "HOME="+u.Home)
-	}
-	if _, ok := at["TERM"]; !ok && p.Terminal != nil {
-		env = append(env, "TERM=xterm") // as Docker's
-	}
 	return env
 }
 
-// scripts writes the command's own files and gives their directory, "" when there are
-// none.
-func (w *worker) scripts(id string, texts map[string]string) (string, error) {
-	if len(texts) == 0 {
-		return "", nil
+// withDefault is an environment in which a variable has a value.
+func withDefault(env []string, name, value string) []string {
+	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") }) {
+		return env
 	}
-	dir := filepath.Join(w.mnt, "files", id, "pipes")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", err
-	}
-	for name, text := range texts {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
-			return "", err
-		}
-	}
-	return dir, nil
-}
-
-// privateFiles writes the hosts and resolv.conf that one command sees, and may change.
-func (w *worker) privateFiles(id, hostname string) (map[string]string, error) {
-	dir := filepath.Join(w.mnt, "files", id)
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
-	}
-	files := map[string]string{}
-	for name, text := range map[string]string{"hosts": w.hello.Hosts + "127.0.1.1\t" + hostname + "\n", "resolv.conf": w.hello.Resolv} {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			return nil, err
-		}
-		files["/etc/"+name] = path
-	}
-	return files, nil
+	return append(env, name+"="+value)
 }

@@ -4,161 +4,165 @@ package worker
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/oakum-build/oakum/builder/internal/errdefs"
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
-	"github.com/oakum-build/oakum/builder/internal/sandbox"
+	"github.com/oakum-build/oakum/builder/internal/input"
+	"github.com/oakum-build/oakum/builder/internal/owners"
+	"github.com/oakum-build/oakum/builder/internal/passwd"
+	"github.com/oakum-build/oakum/builder/internal/protocol"
+	"github.com/oakum-build/oakum/builder/internal/step"
 	"github.com/oakum-build/oakum/builder/internal/wire"
+	"github.com/oakum-build/oakum/builder/internal/workspace"
 	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/imageref"
+	"github.com/oakum-build/oakum/storage/platform"
+	"github.com/oakum-build/oakum/storage/registry"
 )
 
-// stage is a filesystem being built: the layer it has come to, which is in use.
-type stage struct {
-	mu      sync.Mutex
-	layer   *storage.Layer
-	use     *storage.Use
-	noCache bool
-	lookup  bool   // steps are only looked up, also on layers that are gone
-	build   string // see fresh.go
-	times   *Times
-}
-
-func (s *stage) top() *storage.Layer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.layer
-}
-
-// claimed is the layer for who reads or mounts its files: others cannot remove it now.
-func (s *stage) claimed() (*storage.Layer, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.layer.Gone() {
-		return nil, errUncached
-	}
-	return s.layer, s.use.Claim()
-}
-
-func (s *stage) wait() { _ = s.top().Wait(context.Background()) }
-
-func (w *worker) stage(id string) (*stage, error) {
+func (w *worker) stage(id string) (*step.Stage, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s, ok := w.stages[id]
 	if !ok {
-		return nil, fmt.Errorf("%w: no stage %q", errInvalid, id)
+		return nil, fmt.Errorf("%w: no stage %q", errdefs.ErrInvalid, id)
 	}
 	return s, nil
 }
 
-func (w *worker) open(ctx context.Context, call *wire.Call, p Open) (Opened, error) {
-	var base *storage.Layer
-	var out Opened
+func (w *worker) open(ctx context.Context, call *wire.Call, p protocol.Open) (opened storage.Detail, err error) {
+	var base, on *storage.Layer
+	cache, err := w.cache(p.Cache)
+	if err != nil {
+		return opened, err
+	}
+	origin := step.Origin{Name: p.Name}
 	switch {
 	case p.Fork != "":
 		from, err := w.stage(p.Fork)
 		if err != nil {
-			return out, err
+			return opened, err
 		}
-		if base = from.top(); base.Gone() && !p.Lookup {
-			return out, errUncached
+		on = from.Options().Image
+		origin.Base, origin.BaseDigest = from.Options().Origin.Base, from.Options().Origin.BaseDigest
+		if base = from.Top(); base.Gone() && !base.IsElsewhere() && !p.Lookup {
+			return opened, errdefs.ErrUncached
 		}
-	case p.From != "":
-		d, err := w.base(ctx, call, p)
+		if cache == nil {
+			cache = from.Options().Cache
+		}
+	case p.From != nil:
+		if opened, base, err = w.from(ctx, call, p); err != nil {
+			return opened, err
+		}
+		on = base
+		origin.Base, origin.BaseDigest = p.From.Ref, opened.Manifest.Digest.String()
+	}
+	opts := step.Options{
+		NoCache: p.NoCache, Build: p.Build, Lookup: p.Lookup, TTL: p.CacheTTL, Image: on, Cache: cache, Times: (*step.Times)(p.Times), WorkdirTimes: (*step.Times)(p.WorkdirTimes),
+		Origin: origin, Explain: p.Explain,
+	}
+	if p.Push != "" {
+		push, err := w.push(p.Push)
 		if err != nil {
-			return out, err
+			return opened, err
 		}
-		out.Config = d.Config
-		if base, err = w.store.Layer(d.TopLayer); err != nil {
-			return out, err
-		}
+		opts.Came = push.Add
 	}
-	s := w.newStage(base)
-	s.noCache, s.lookup, s.build, s.times = p.NoCache, p.Lookup, p.Build, p.Times
-	return out, w.addStage(p.Stage, s)
+	return opened, w.addStage(p.Stage, w.steps.Open(base, opts))
 }
 
-func (w *worker) newStage(base *storage.Layer) *stage {
-	return &stage{layer: base, use: w.store.Use(usable(base))}
-}
-
-// usable is the layer for a storage.Use. One that is gone needs none.
-func usable(l *storage.Layer) *storage.Layer {
-	if l.Gone() {
-		return nil
-	}
-	return l
-}
-
-func (w *worker) addStage(id string, s *stage) error {
+func (w *worker) addStage(id string, s *step.Stage) error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if _, taken := w.stages[id]; taken || id == "" {
-		s.use.Close()
-		return fmt.Errorf("%w: stage %q", errInvalid, id)
-	}
-	w.stages[id] = s
-	w.join(s)
-	return nil
-}
-
-// closeStage forgets a stage once its layers are registered: an unregistered one would
-// lose what later builds could reuse.
-func (w *worker) closeStage(id string) error {
-	w.mu.Lock()
-	s, ok := w.stages[id]
-	delete(w.stages, id)
-	if ok {
-		w.quit(s)
+	_, taken := w.stages[id]
+	if taken = taken || id == ""; !taken {
+		w.stages[id] = s
 	}
 	w.mu.Unlock()
-	if ok {
-		s.wait()
-		s.use.Close()
+	if taken {
+		s.Close()
+		return fmt.Errorf("%w: stage %q", errdefs.ErrInvalid, id)
 	}
 	return nil
 }
+
+// closeStage forgets a stage once its layers are registered, so that who has closed it finds
+// them in the cache.
+func (w *worker) closeStage(_ context.Context, _ *wire.Call, p protocol.CloseStage) (wire.None, error) {
+	w.mu.Lock()
+	s, ok := w.stages[p.Stage]
+	delete(w.stages, p.Stage)
+	last := len(w.stages) == 0
+	w.mu.Unlock()
+	if ok {
+		s.Wait()
+		s.Close()
+	}
+	if last {
+		w.copies.drop()
+	}
+	return wire.None{}, nil
+}
+
+// from finds the image that a stage begins with, and its layer. Of one that is not here nothing but its configuration
+// is read, where steps are only looked up: that is enough to find them.
+func (w *worker) from(ctx context.Context, call *wire.Call, p protocol.Open) (d storage.Detail, l *storage.Layer, err error) {
+	if !p.Lookup || w.looking {
+		if d, err = w.base(ctx, call, *p.From, w.puller()); err == nil {
+			l, err = w.store.Layer(d.TopLayer)
+		}
+		return d, l, err
+	}
+	if d, err = w.base(ctx, call, *p.From, w.peeking(p.Cache)); err != nil {
+		return d, nil, err
+	}
+	if d.ID != "" {
+		l, err = w.store.Layer(d.TopLayer)
+	} else {
+		l, err = w.store.ElsewhereLayers(d.Layers)
+	}
+	return d, l, err
+}
+
+// pullFunc gets an image that is not here, or not the one that is wanted.
+type pullFunc func(ctx context.Context, call *wire.Call, ref string, p platform.Platform, reach registry.Access) (storage.Detail, error)
 
 // base finds the base image, pulling it as the policy says. Stages that want the same
 // image at once pull it once.
-func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Detail, error) {
-	if strings.HasPrefix(p.From, "docker-daemon:") {
-		return storage.Detail{}, fmt.Errorf("%w %q: a Docker daemon is not asked for images; write the image to a file with docker save, and name that: docker-archive:FILE", storage.ErrReference, p.From)
+func (w *worker) base(ctx context.Context, call *wire.Call, p input.Image, pull pullFunc) (storage.Detail, error) {
+	if strings.HasPrefix(p.Ref, "docker-daemon:") {
+		return storage.Detail{}, fmt.Errorf("%w %q: a Docker daemon is not asked for images; write the image to a file with docker save, and name that: docker-archive:FILE", imageref.ErrInvalid, p.Ref)
 	}
-	if name, here := strings.CutPrefix(p.From, "containers-storage:"); here {
-		p.From, p.Pull = name, "never"
+	if name, here := strings.CutPrefix(p.Ref, "containers-storage:"); here {
+		p.Ref, p.Pull = name, "never"
 	}
-	id := p.From + " " + p.Platform.String()
-	w.mu.Lock()
-	lock := w.pulls[id]
-	if lock == nil {
-		lock = &sync.Mutex{}
-		w.pulls[id] = lock
-	}
-	w.mu.Unlock()
-	lock.Lock()
-	defer lock.Unlock()
+	defer w.pullsAlone(p)()
 	choice := p.Platform
-	if choice == storage.HostPlatform() {
-		choice = storage.Platform{} // what is pulled without a choice, and so gets its name
+	if choice == platform.Host() {
+		choice = platform.Platform{} // what is pulled without a choice, and so gets its name
 	}
-	if storage.HasTransport(p.From) { // the file may have changed
+	if imageref.HasTransport(p.Ref) { // the file may have changed
 		return w.pullFile(ctx, call, p, choice)
 	}
-	local, err := w.store.Inspect(p.From)
+	local, err := w.store.Inspect(p.Ref)
 	have := err == nil
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return local, err
 	}
 	other := error(nil)
-	if have && p.Platform != (storage.Platform{}) {
+	if have && local.Index != nil {
+		if local, err = w.store.Choose(local.Image, p.Platform); errors.Is(err, storage.ErrNotFound) {
+			have, other, choice = false, err, p.Platform
+		} else if err != nil {
+			return local, err
+		}
+	}
+	if have && p.Platform != (platform.Platform{}) {
 		is, err := local.Platform()
 		if err != nil {
 			return local, err
@@ -168,12 +172,17 @@ func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Det
 			other = fmt.Errorf("the store has it for %s, not for %s", is, p.Platform)
 		}
 	}
-	pull, err := w.wantPull(ctx, call, p, have, local.Image)
-	if err == nil && !pull {
+	wanted, err := w.wantPull(ctx, call, p, have, local.Image)
+	if err == nil && !wanted {
 		return local, nil
 	}
 	if err == nil {
-		local, err = w.pull(ctx, call, p.From, choice, p.Access)
+		older := local
+		local, err = pull(ctx, call, p.Ref, choice, p.Access)
+		if p.Pull == "newer" && have && remote(err) {
+			call.Event(notNewer(err))
+			return older, nil
+		}
 	}
 	if err != nil && other != nil {
 		err = fmt.Errorf("%w; %w", err, other)
@@ -181,8 +190,38 @@ func (w *worker) base(ctx context.Context, call *wire.Call, p Open) (storage.Det
 	return local, err
 }
 
+// pullsAlone waits until nobody else looks for the same image, and gives what lets the next do so.
+func (w *worker) pullsAlone(p input.Image) (done func()) {
+	id := p.Ref + " " + p.Platform.String()
+	w.mu.Lock()
+	lock := w.pulls[id]
+	if lock == nil {
+		lock = &sync.Mutex{}
+		w.pulls[id] = lock
+	}
+	w.mu.Unlock()
+	lock.Lock()
+	return lock.Unlock
+}
+
+// puller gets the images to build from.
+func (w *worker) puller() pullFunc {
+	if w.looking {
+		return unseen
+	}
+	return w.pull
+}
+
+// do does a step, or only finds it.
+func (w *worker) do(ctx context.Context, s *step.Stage, op step.Operation) (step.Result, error) {
+	if w.looking {
+		return find(ctx, s, op)
+	}
+	return s.Do(ctx, op)
+}
+
 // pull pulls an image to build from.
-func (w *worker) pull(ctx context.Context, call *wire.Call, ref string, platform storage.Platform, reach storage.Access) (storage.Detail, error) {
+func (w *worker) pull(ctx context.Context, call *wire.Call, ref string, platform platform.Platform, reach registry.Access) (storage.Detail, error) {
 	img, err := w.pulling(call, ref, func() (storage.Image, error) { return w.store.PullBase(ctx, ref, platform, w.access(call, reach)) })
 	if err != nil {
 		return storage.Detail{}, err
@@ -192,12 +231,14 @@ func (w *worker) pull(ctx context.Context, call *wire.Call, ref string, platform
 
 // pulling tells the caller when a pull begins and ends.
 func (w *worker) pulling(call *wire.Call, ref string, pull func() (storage.Image, error)) (storage.Image, error) {
-	call.Event(Event{Pull: ref})
+	call.Event(protocol.Event{Pull: ref})
 	start := time.Now()
+	done := w.memory.pull()
 	img, err := pull()
-	e := Event{Pulled: ref, Took: time.Since(start)}
+	done()
+	e := protocol.Event{Pulled: ref, Took: time.Since(start)}
 	if err != nil {
-		e.Failed = err.Error()
+		e.Failed = protocol.Encode(err)
 	}
 	call.Event(e)
 	if err == nil {
@@ -206,289 +247,103 @@ func (w *worker) pulling(call *wire.Call, ref string, pull func() (storage.Image
 	return img, err
 }
 
-func (w *worker) wantPull(ctx context.Context, call *wire.Call, p Open, have bool, local storage.Image) (bool, error) {
+func (w *worker) wantPull(ctx context.Context, call *wire.Call, p input.Image, have bool, local storage.Image) (bool, error) {
 	switch p.Pull {
 	case "always":
 		return true, nil
 	case "never":
 		if !have {
-			return false, fmt.Errorf("%w in the store, and pulling is off: %s", storage.ErrNotFound, p.From)
+			return false, fmt.Errorf("%w in the store, and pulling is off: %s", storage.ErrNotFound, p.Ref)
 		}
 		return false, nil
 	case "newer":
 		if !have {
 			return true, nil
 		}
-		d, err := w.store.RemoteDigest(ctx, p.From, w.access(call, p.Access))
-		return err == nil && !w.store.HasDigest(local, d), nil
+		d, err := w.store.RemoteDigest(ctx, p.Ref, w.access(call, p.Access))
+		if remote(err) {
+			call.Event(notNewer(err))
+			return false, nil
+		}
+		return err == nil && !w.store.HasDigest(local, d), err
 	case "":
 		return !have, nil
 	}
-	return false, fmt.Errorf("%w: pull policy %q", errInvalid, p.Pull)
+	return false, fmt.Errorf("%w: pull policy %q", errdefs.ErrInvalid, p.Pull)
 }
 
-// stepKeyVersion changes when the same operation gives another result than before.
-const stepKeyVersion = "oakum step 3"
+// remote says that an error is of a registry, or that it has no such image.
+func remote(err error) bool {
+	return errors.Is(err, registry.ErrRegistry) || errors.Is(err, storage.ErrNotFound)
+}
 
-// operation is one step on a stage.
-type operation struct {
-	// what goes into the key with the layer below: everything the result depends on
-	// but the content read.
-	what any
-	// content digests what the step would read; nil when it reads nothing.
-	content func(ctx context.Context) (string, error)
-	// skip says that the layer below is the result already; nil when it never is.
-	skip func(below *storage.Layer) (bool, error)
-	// do makes the layer in staging and gives the content's digest.
-	do func(ctx context.Context, below *storage.Layer, staging storage.Staging) (string, error)
-	// note is told what the files that were made lost, for layers do not hold it; nil
-	// tells nobody.
-	note func(string)
+// notNewer tells that the store's image is built from because the registry failed.
+func notNewer(err error) protocol.Event {
+	return protocol.Event{Warning: fmt.Sprintf("the image that is here is built from, for whether there is a newer one is not known: %v", err)}
 }
 
 // noting tells a call's caller.
 func noting(call *wire.Call) func(string) {
-	return func(text string) { call.Event(Event{Warning: text}) }
+	return func(text string) { call.Event(protocol.Event{Warning: text}) }
 }
 
-// timed is what goes into the key of a step whose files get other times.
-type timed struct {
-	Kind  string // the type of What
-	What  any
-	Times Times
-}
-
-// key is an operation's key on a layer of the stage.
-func (s *stage) key(below *storage.Layer, what any) (string, error) {
-	if s.times != nil {
-		what = timed{fmt.Sprintf("%T", what), what, *s.times}
-	}
-	return stepKey(below, what)
-}
-
-func stepKey(below *storage.Layer, what any) (string, error) {
-	data, err := wire.Marshal(what)
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s\n%T\n", stepKeyVersion, below.ID(), what)
-	h.Write(data)
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// step finds an operation's layer in the cache or does it. A step that another stage
-// is just doing is waited for and then found.
-func (w *worker) step(ctx context.Context, s *stage, op operation) (Stepped, error) {
-	below := s.top()
-	key, err := s.key(below, op.what)
-	if err != nil {
-		return Stepped{}, err
-	}
-	release := func() {}
-	if !s.noCache || s.build != "" {
-		if release, err = w.claim(ctx, key); err != nil {
-			return Stepped{}, err
-		}
-		found, err := w.lookup(ctx, s, key, op)
-		if err != nil || found {
-			release()
-			return Stepped{Cached: true, Changed: s.top().ID() != below.ID()}, err
-		}
-	}
-	if s.lookup {
-		release()
-		return Stepped{}, errUncached
-	}
-	if below, err = s.claimed(); err != nil {
-		release()
-		return Stepped{}, err
-	}
-	if op.skip != nil {
-		skip, err := op.skip(below)
-		if err != nil {
-			release()
-			return Stepped{}, err
-		}
-		if skip {
-			w.keep(s, key, "", below)
-			w.recordLater(key, "", below, below, release)
-			return Stepped{}, nil
-		}
-	}
-	return w.do(ctx, s, below, key, op, release)
-}
-
-// known asks the cache for a step without doing it.
-func (w *worker) known(ctx context.Context, s *stage, op operation) (Stepped, error) {
-	below := s.top()
-	key, err := s.key(below, op.what)
-	if err != nil || s.noCache {
-		return Stepped{Missed: true}, err
-	}
-	found, err := w.lookup(ctx, s, key, op)
-	return Stepped{Cached: found, Missed: !found, Changed: s.top().ID() != below.ID()}, err
-}
-
-// claim waits until no other stage is doing the step.
-func (w *worker) claim(ctx context.Context, key string) (func(), error) {
-	for {
-		w.mu.Lock()
-		busy, ok := w.steps[key]
-		if !ok {
-			mine := make(chan struct{})
-			w.steps[key] = mine
-			w.mu.Unlock()
-			return func() {
-				w.mu.Lock()
-				delete(w.steps, key)
-				w.mu.Unlock()
-				close(mine)
-			}, nil
-		}
-		w.mu.Unlock()
-		select {
-		case <-busy:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-func (w *worker) lookup(ctx context.Context, s *stage, key string, op operation) (bool, error) {
-	if s.noCache {
-		l, found, err := w.done(ctx, s, key, op)
-		if found {
-			s.set(l)
-		}
-		return found, err
-	}
-	if !w.store.StepSeen(key) {
-		return false, nil
-	}
-	content := ""
-	if op.content != nil {
-		var err error
-		if content, err = op.content(ctx); err != nil {
-			return false, err
-		}
-	}
-	l, found := w.store.Step(key, content)
-	if !found && s.lookup {
-		l, found = w.store.Remembered(key, content)
-	}
-	if !found {
-		return false, nil
-	}
-	s.set(l)
-	return true, nil
-}
-
-func (s *stage) set(l *storage.Layer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.layer = l
-	s.use.Move(usable(l))
-}
-
-func (w *worker) do(ctx context.Context, s *stage, below *storage.Layer, key string, op operation, release func()) (Stepped, error) {
-	content := ""
-	l, err := w.store.MakeLayer(ctx, below, func(staging storage.Staging) (err error) {
-		if content, err = op.do(ctx, below, staging); err != nil || s.times == nil {
-			return err
-		}
-		return s.times.set(staging.Upper)
-	})
-	if err != nil {
-		release()
-		return Stepped{}, err
-	}
-	for _, text := range l.Notices() {
-		if op.note != nil {
-			op.note(text)
-		}
-	}
-	s.set(l)
-	w.keep(s, key, content, l)
-	w.recordLater(key, content, below, l, release)
-	return Stepped{Changed: true}, nil
-}
-
-// recordLater remembers a step's layer once it is registered, and then lets others do
-// the step.
-func (w *worker) recordLater(key, content string, below, l *storage.Layer, release func()) {
-	w.bg.Go(func() {
-		defer release()
-		if l.Wait(context.Background()) != nil {
-			return // the next call on the stage tells
-		}
-		if err := w.store.RecordStep(key, content, below, l); err != nil {
-			fmt.Fprintln(os.Stderr, "layer cache:", err)
-		}
-	})
-}
-
-func (w *worker) mkdir(ctx context.Context, p Mkdir) (Stepped, error) {
+func (w *worker) mkdir(ctx context.Context, call *wire.Call, p protocol.Mkdir) (protocol.Stepped, error) {
 	s, err := w.stage(p.Stage)
 	if err != nil {
-		return Stepped{}, err
+		return protocol.Stepped{}, err
 	}
-	return w.step(ctx, s, operation{
-		what: p.key(),
-		skip: func(below *storage.Layer) (bool, error) { return w.dirExists(below, p.Dir) },
-		do: func(_ context.Context, below *storage.Layer, staging storage.Staging) (string, error) {
-			err := w.makeDir(below, staging, p)
-			if err == nil && p.Times != nil {
-				err = p.Times.set(staging.Upper)
-			}
-			return "", err
+	times := s.Options().WorkdirTimes
+	op := step.Operation{
+		Key: workdirKey(p, times), Explained: explaining(call, s),
+		Reach: w.reach(call),
+		Skip:  func(below *storage.Layer) (bool, error) { return w.dirExists(below, p.Dir) },
+		Do: func(_ context.Context, ws workspace.Workspace) (string, error) {
+			return "", makeDir(ws, p)
 		},
-	})
-}
-
-// set gives a layer's files their times.
-func (t Times) set(upper string) error {
-	dir, err := os.Open(upper)
-	if err != nil {
-		return err
 	}
-	defer dir.Close()
-	return filecopy.LimitTimes(dir, time.Unix(t.Limit, 0), t.All)
-}
-
-func (p Mkdir) key() any {
-	p.Stage = ""
-	return p
+	if times != nil {
+		op.Change.Times = append(op.Change.Times, times.Change())
+	}
+	return stepped(w.do(ctx, s, op))
 }
 
 func (w *worker) dirExists(l *storage.Layer, dir string) (bool, error) {
-	m, err := w.mount(l, nil, false)
+	v, err := w.spaces.View(l)
 	if err != nil {
 		return false, err
 	}
-	exists, err := filecopy.IsDir(m.root, dir)
-	return exists, errors.Join(err, m.close())
+	exists, err := filecopy.IsDir(v.Root(), dir)
+	return exists, errors.Join(err, v.Close())
 }
 
-func (w *worker) makeDir(below *storage.Layer, staging storage.Staging, p Mkdir) error {
-	m, err := w.mount(below, &staging, false)
+func makeDir(ws workspace.Workspace, p protocol.Mkdir) error {
+	var owner filecopy.IDs
+	var err error
+	if owner.UID, owner.GID, err = passwd.LookupDirOwner(ws.Root(), p.User); err != nil {
+		return err
+	}
+	if err := checkOwner("user "+p.User, owner, ws.Owners()); err != nil {
+		return err
+	}
+	d, err := filecopy.MakeDirs(ws.Root(), ws.Owners(), p.Dir, owner, 0o755)
 	if err != nil {
 		return err
 	}
-	err = func() error {
-		var owner filecopy.IDs
-		var err error
-		if owner.UID, owner.GID, err = sandbox.LookupDirOwner(m.root, p.User); err != nil {
-			return err
-		}
-		if err := checkMapped("user "+p.User, sandbox.User{UID: owner.UID, GID: owner.GID}); err != nil {
-			return err
-		}
-		d, err := filecopy.MakeDirs(m.root, p.Dir, owner, 0o755)
-		if err != nil {
-			return err
-		}
-		return d.Close()
-	}()
-	return errors.Join(err, m.close())
+	return d.Close()
+}
+
+// owners are for the files of a directory of the worker's own.
+func (w *worker) owners() *owners.Owners {
+	if w.store.Driver() == storage.DriverTree {
+		return owners.New()
+	}
+	return nil // all that a layer can say, a file can be
+}
+
+// checkOwner refuses an owner that files cannot have, unless it is remembered.
+func checkOwner(what string, owner filecopy.IDs, own *owners.Owners) error {
+	if own != nil {
+		return nil
+	}
+	return passwd.CheckMapped(what, passwd.User{UID: owner.UID, GID: owner.GID})
 }

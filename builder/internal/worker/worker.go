@@ -19,36 +19,50 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/oakum-build/oakum/builder/internal/nsenter"
+	"github.com/oakum-build/oakum/builder/internal/binfmt"
+	"github.com/oakum-build/oakum/builder/internal/network"
+	"github.com/oakum-build/oakum/builder/internal/passwd"
+	"github.com/oakum-build/oakum/builder/internal/protocol"
+	"github.com/oakum-build/oakum/builder/internal/protocol/question"
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
+	"github.com/oakum-build/oakum/builder/internal/step"
+	"github.com/oakum-build/oakum/builder/internal/userns"
 	"github.com/oakum-build/oakum/builder/internal/wire"
+	"github.com/oakum-build/oakum/builder/internal/workspace"
+	"github.com/oakum-build/oakum/builder/internal/workspace/overlay"
+	"github.com/oakum-build/oakum/builder/internal/workspace/tree"
+	"github.com/oakum-build/oakum/builder/isolation"
 	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/authfile"
+	"github.com/oakum-build/oakum/storage/owndir"
+	"github.com/oakum-build/oakum/storage/registry"
 	"github.com/oakum-build/oakum/storage/retry"
 )
 
-// Main is the worker's life. It gives the exit status.
-func Main() int {
-	// This process is ours alone, so its environment may be changed: what it starts
-	// must not become workers.
-	os.Unsetenv(nsenter.EnvMode)
-	os.Setenv(nsenter.EnvChild, "1")
+// Main is the life of a worker of a kind. It gives the exit status.
+func Main(kind userns.Kind) int {
+	// This process is ours alone, so its environment may be changed: what it starts may be
+	// helpers.
+	os.Setenv(userns.EnvHelper, "1")
 	// A container's first process needs one thread for Go code.
 	os.Setenv("GOMAXPROCS", "1")
-	unix.CloseOnExec(nsenter.ControlFD)
-	if err := nsenter.Ready(); err != nil {
+	w := newWorker(kind)
+	err := userns.Ready(protocol.Version, kind, func() *userns.Fault {
+		w.emulators = binfmt.Open(kind.OwnUsers())
+		return privateMounts(kind)
+	})
+	var told *userns.Fault
+	if errors.As(err, &told) {
+		return 1 // the parent knows
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	unix.Umask(0o022)
-	debug.SetGCPercent(400) // it lives for one build, and the store makes much garbage
-	// It is collected more often from here on: pulling 490 layers took 1.4 GB, and takes 0.2.
-	debug.SetMemoryLimit(192 << 20)
-	w := &worker{rootless: inUserns(), userns: sync.OnceValues(commandsUserns), stages: map[string]*stage{}, steps: map[string]chan struct{}{}, pulls: map[string]*sync.Mutex{}, told: map[string]bool{}, builds: map[string]*build{}}
-	if err := privateMounts(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		w.broken = err
-	}
-	control := os.NewFile(nsenter.ControlFD, "control")
-	err := wire.Serve(control, w.handle)
+	debug.SetGCPercent(usualGarbage)
+	debug.SetMemoryLimit(mostMemory)
+	err = w.server().Serve(os.NewFile(userns.ControlFD, "control"))
 	w.close()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -57,55 +71,74 @@ func Main() int {
 	return 0
 }
 
+func newWorker(kind userns.Kind) *worker {
+	return &worker{kind: kind, rootless: kind.OwnUsers() || inUserns(), stages: map[string]*step.Stage{},
+		shared: shared{pulls: map[string]*sync.Mutex{}, told: map[string]bool{}, held: map[string]*held{}, pushes: map[string]*storage.Push{}, cachesElsewhere: map[string]*travelling{}}}
+}
+
 // inUserns says whether the process is not root of the machine: its own user namespace
 // or one that it was started in maps only some ids.
 func inUserns() bool {
-	data, err := os.ReadFile("/proc/self/uid_map")
-	return err == nil && !strings.Contains(string(data), " 4294967295")
+	uids, _, err := passwd.OwnIDs()
+	return err == nil && !uids.All()
 }
 
-// privateMounts cuts the mount namespace off from the host's, and shows the PID
-// namespace in /proc. Cgroups become read-only: containers must make none, since a
-// killed worker could not remove them.
-func privateMounts() error {
+// privateMounts cuts the mount namespace off from the host's, and shows the PID namespace in /proc, if
+// the worker has them.
+func privateMounts(kind userns.Kind) *userns.Fault {
+	if kind == userns.Plain {
+		return nil
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("making the mounts private: %w", err)
+		return &userns.Fault{Lack: userns.Mounts, Missing: "making the mounts private: " + err.Error(), Fix: userns.MountFix(err)}
+	}
+	if kind.SharesPIDs() {
+		return nil
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NOEXEC|unix.MS_NODEV, ""); err != nil {
-		return hostError("mounting /proc in a PID namespace: "+err.Error(),
-			"run the outer container with an unmasked /proc (--security-opt systempaths=unconfined)")
+		return &userns.Fault{Lack: userns.Proc, Missing: "mounting /proc in a PID namespace: " + err.Error(),
+			Fix: "run the outer container with an unmasked /proc (--security-opt systempaths=unconfined)"}
 	}
-	// Best effort: without it an old kernel's cgroups are only left behind empty.
-	_ = unix.MountSetattr(unix.AT_FDCWD, "/sys", unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 	return nil
 }
 
-// commandsUserns is the user namespace that commands run in.
-func commandsUserns() (sandbox.Userns, error) {
-	u, err := sandbox.NewUserns(!inUserns())
-	if errors.Is(err, sandbox.ErrCapabilities) {
-		return u, hostError(err.Error(), "run oakum as an ordinary user, or give the container CAP_SETPCAP")
-	}
-	return u, err
+type worker struct {
+	kind     userns.Kind
+	rootless bool
+
+	emulators *binfmt.Emulators
+
+	chosen
+	mu     sync.Mutex
+	store  *storage.Store
+	spaces workspace.Driver
+	tmpfs
+	sandboxes sandboxes
+	networks  *network.Pool
+	hello     protocol.Hello
+	stages    map[string]*step.Stage
+	steps     *step.Engine
+	copies    copies
+	shared
 }
 
-type worker struct {
-	rootless bool
-	userns   func() (sandbox.Userns, error) // found when the first command runs
-	broken   error
+// tmpfs is the one that is the worker's own.
+type tmpfs struct {
+	mnt     string
+	tempMnt *owndir.Dir // where it is, if not in the store
+	serial  int         // of what was mounted and made there
+}
 
-	mu      sync.Mutex
-	store   *storage.Store
-	mnt     string // our tmpfs
-	tempMnt string // where it is, if not in the store
-	hello   Hello
-	stages  map[string]*stage
-	steps   map[string]chan struct{} // steps being done, by key
-	pulls   map[string]*sync.Mutex
-	told    map[string]bool // what warnings were given
-	builds  map[string]*build
-	serial  int
-	bg      sync.WaitGroup
+// shared is what calls under way know of each other.
+type shared struct {
+	pulls map[string]*sync.Mutex
+	told  map[string]bool // what warnings were given
+	held  map[string]*held
+	// pushes are those that go on beside builds.
+	pushes map[string]*storage.Push
+	// cachesElsewhere are those that stages look at and give to.
+	cachesElsewhere map[string]*travelling
+	memory          memory
 }
 
 // next gives a number that no other mount or container of this worker has.
@@ -117,19 +150,27 @@ func (w *worker) next() int {
 }
 
 func (w *worker) close() {
-	w.bg.Wait()
-	if w.tempMnt != "" {
-		_ = unix.Unmount(w.tempMnt, unix.MNT_DETACH)
-		_ = os.Remove(w.tempMnt)
+	for _, p := range w.pushes {
+		p.Close()
+	}
+	if w.steps != nil {
+		w.steps.Wait()
+	}
+	if w.tempMnt != nil {
+		_ = unix.Unmount(w.tempMnt.Path(), unix.MNT_DETACH)
+		_ = w.tempMnt.Remove()
 	}
 	for _, s := range w.stages {
-		s.wait()
+		s.Wait()
 	}
+	w.copies.drop()
 	if w.store != nil {
-		if err := w.store.Close(); err != nil {
+		w.networks.Close()
+		if err := errors.Join(w.spaces.Close(), w.store.Close()); err != nil {
 			fmt.Fprintln(os.Stderr, "closing the store:", err)
 		}
 	}
+	w.emulators.Close()
 }
 
 // openStore opens the store where the overlay driver does not find fuse-overlayfs, which it
@@ -141,43 +182,65 @@ func openStore(opts storage.Options) (*storage.Store, error) {
 	return storage.Open(opts)
 }
 
-func (w *worker) start(call *wire.Call, h Hello) error {
+func (w *worker) start(_ context.Context, call *wire.Call, h protocol.Hello) (out isolation.Means, err error) {
 	h.Store.Rootless = w.rootless
-	st, err := openStore(h.Store)
-	if err != nil {
-		return err
+	if err := w.choose(h); err != nil {
+		return out, err
 	}
-	if instead := st.Instead(); instead != "" {
-		call.Event(Event{Warning: instead})
+	st, err := w.openChosen(h.Store)
+	if err != nil {
+		return out, err
+	}
+	for _, warning := range []string{st.Instead(), st.Lost()} {
+		if warning != "" {
+			call.Event(protocol.Event{Warning: warning})
+		}
+	}
+	mnt, err := w.ownDir(st)
+	if err != nil {
+		return out, errors.Join(err, st.Close())
+	}
+	for _, d := range []string{"sandbox", "scripts", "grants", "trees", "roots"} {
+		if err := os.Mkdir(filepath.Join(mnt, d), 0o700); err != nil {
+			return out, err
+		}
+	}
+	if w.level < isolation.Full {
+		what := "the sandbox that is asked for needs more namespaces than there are"
+		if w.level == isolation.NoCommands {
+			what = "commands cannot be run here"
+		}
+		why := lacking(what, w.ofCommands())
+		w.sandboxes.why = sandbox.HostError{Missing: why.Missing, Remedy: why.Remedy}
+	}
+	w.sandboxes.level = w.level
+	w.store, w.mnt, w.hello, w.sandboxes.dir = st, mnt, h, filepath.Join(mnt, "sandbox")
+	w.networks = network.NewPool(w.machine())
+	if st.Driver() == storage.DriverTree {
+		w.spaces = tree.New(st)
+	} else {
+		w.spaces = overlay.New(st, filepath.Join(mnt, "roots"), w.rootless)
+	}
+	w.steps = step.New(st, w.spaces, st.Records(), func(err error) { fmt.Fprintln(os.Stderr, "layer cache:", err) })
+	out = isolation.Means{Level: w.level, Probes: w.ofCommands()}
+	return out, w.remember(h, out)
+}
+
+// ownDir is the directory of the worker's own files: a tmpfs, or where nothing can be mounted one of the
+// store's scratch.
+func (w *worker) ownDir(st *storage.Store) (string, error) {
+	if w.kind == userns.Plain {
+		dir, _, err := st.ScratchDir("worker-")
+		return dir, err
 	}
 	mnt, err := w.mountPoint(st)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := unix.Mount("tmpfs", mnt, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=700"); err != nil {
-		return fmt.Errorf("mounting a tmpfs: %w", err)
+		return "", fmt.Errorf("mounting a tmpfs: %w", err)
 	}
-	for _, d := range []string{"containers", "files", "trees"} {
-		if err := os.Mkdir(filepath.Join(mnt, d), 0o700); err != nil {
-			return err
-		}
-	}
-	w.store, w.mnt, w.hello = st, mnt, h
-	return nil
-}
-
-// stepped completes the outcome of a step on a stage.
-func (w *worker) stepped(stage string) func(Stepped, error) (Stepped, error) {
-	return func(out Stepped, err error) (Stepped, error) {
-		if err != nil {
-			return out, err
-		}
-		s, err := w.stage(stage)
-		if err == nil {
-			out.Layer, out.Gone = s.top().ID(), s.top().Gone()
-		}
-		return out, err
-	}
+	return mnt, nil
 }
 
 // mountPoint is the directory over which the worker mounts its tmpfs, by a path that
@@ -189,118 +252,33 @@ func (w *worker) mountPoint(st *storage.Store) (string, error) {
 	if err != nil || utf8.ValidString(mnt) {
 		return mnt, err
 	}
-	if w.tempMnt, err = os.MkdirTemp("", "oakum-mnt-"); err != nil {
+	if w.tempMnt, err = owndir.Temp("oakum-mnt-"); err != nil {
 		return "", err
 	}
-	return filepath.EvalSymlinks(w.tempMnt)
-}
-
-// handle does one call.
-func (w *worker) handle(ctx context.Context, call *wire.Call) (any, error) {
-	if w.broken != nil {
-		return nil, w.broken
-	}
-	result, err := w.dispatch(ctx, call)
-	if err != nil && ctx.Err() == nil {
-		return nil, wireError(err)
-	}
-	return result, err
-}
-
-func (w *worker) dispatch(ctx context.Context, call *wire.Call) (any, error) {
-	if call.Method != "hello" && w.store == nil {
-		return nil, errors.New("the store is not open")
-	}
-	switch call.Method {
-	case "hello":
-		return with(call, func(p Hello) (any, error) { return nil, w.start(call, p) })
-	case "open":
-		return with(call, func(p Open) (any, error) { return w.open(ctx, call, p) })
-	case "copy":
-		return with(call, func(p Copy) (any, error) { return w.stepped(p.Stage)(w.copy(ctx, call, p)) })
-	case "mkdir":
-		return with(call, func(p Mkdir) (any, error) { return w.stepped(p.Stage)(w.mkdir(ctx, p)) })
-	case "run":
-		return with(call, func(p Run) (any, error) { return w.stepped(p.Stage)(w.run(ctx, call, p)) })
-	case "checkcommand":
-		return with(call, func(p Command) (any, error) { return w.checkCommand(ctx, p) })
-	case "commit":
-		return with(call, func(p Commit) (any, error) { return w.commit(ctx, p) })
-	case "readfile":
-		return with(call, func(p ReadFile) (any, error) { return w.readFile(p) })
-	case "latesttime":
-		return with(call, func(id string) (any, error) { return w.latestTime(ctx, id) })
-	case "close":
-		return with(call, func(id string) (any, error) { return nil, w.closeStage(id) })
-	}
-	return w.dispatchImages(ctx, call)
-}
-
-func (w *worker) dispatchImages(ctx context.Context, call *wire.Call) (any, error) {
-	switch call.Method {
-	case "images":
-		return w.store.Images()
-	case "inspect":
-		return with(call, func(p Ref) (any, error) { return w.store.Inspect(p.Ref) })
-	case "tag":
-		return with(call, func(p Ref) (any, error) { return nil, w.store.Tag(p.Ref, p.Names) })
-	case "remove":
-		return with(call, func(p Ref) (any, error) {
-			untagged, deleted, err := w.store.Remove(p.Ref, p.Force, p.Unnamed)
-			return Removed{untagged, deleted}, err
-		})
-	case "pull":
-		return with(call, func(p Ref) (any, error) {
-			return w.pulling(call, p.Ref, func() (storage.Image, error) {
-				return w.withFile(ctx, p.Ref, nil, func(ref string) (storage.Image, error) {
-					return w.store.Pull(ctx, ref, p.Platform, w.access(call, p.Access))
-				})
-			})
-		})
-	case "push":
-		return with(call, func(p Ref) (any, error) {
-			return w.store.Push(ctx, p.Ref, p.Dest, p.Format, w.access(call, p.Access))
-		})
-	case "remembers":
-		return w.store.Remembers(), nil
-	case "prune":
-		return w.store.Prune()
-	case "info":
-		return w.info()
-	}
-	return nil, fmt.Errorf("unknown method %q", call.Method)
+	return filepath.EvalSymlinks(w.tempMnt.Path())
 }
 
 // retrying says how often a transfer is tried again, and tells the caller when it is.
 func (w *worker) retrying(call *wire.Call) retry.Policy {
 	again := w.hello.Retry
-	again.Notice = func(text string) { call.Event(Event{Warning: text}) }
+	again.Notice = func(text string) { call.Event(protocol.Event{Warning: text}) }
 	return again
 }
 
 // access lets the caller find logins: helpers need the user's own environment.
-func (w *worker) access(call *wire.Call, a storage.Access) storage.Access {
+func (w *worker) access(call *wire.Call, a registry.Access) registry.Access {
 	a.Retry = w.retrying(call)
-	a.Logins = func(ctx context.Context, authFile string, repositories []string) (storage.Logins, error) {
-		var found storage.Logins
-		err := call.Ask(ctx, Ask{AuthFile: authFile, Repositories: repositories}, &found)
-		return found, err
+	a.Logins = func(ctx context.Context, authFile string, repositories []string) (authfile.Logins, error) {
+		return wire.Ask(ctx, call, question.Logins{AuthFile: authFile, Repositories: repositories})
 	}
-	a.Notice = func(text string) { call.Event(Event{Warning: text}) }
+	a.Notice = func(text string) { call.Event(protocol.Event{Warning: text}) }
+	a.Progress = func(m registry.Moved) { call.Event(protocol.Event{Moved: &m}) }
 	return a
 }
 
-func with[P any](call *wire.Call, f func(P) (any, error)) (any, error) {
-	var p P
-	if err := wire.Unmarshal(call.Params, &p); err != nil {
-		return nil, fmt.Errorf("%s: %w", call.Method, err)
-	}
-	return f(p)
-}
-
-func (w *worker) info() (Info, error) {
+func (w *worker) info(ctx context.Context, _ *wire.Call, _ protocol.Info) (protocol.Machine, error) {
 	status, err := w.store.Status()
-	info := Info{Status: status, Rootless: w.rootless}
+	info := protocol.Machine{Status: status, Rootless: w.rootless || os.Geteuid() != 0}
 	if err != nil {
 		return info, err
 	}
@@ -313,5 +291,6 @@ func (w *worker) info() (Info, error) {
 		}
 		*to = strings.TrimSpace(string(data))
 	}
-	return info, nil
+	info.Commands, err = w.means(ctx)
+	return info, err
 }

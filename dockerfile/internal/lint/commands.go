@@ -1,7 +1,6 @@
 package lint
 
 import (
-	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -9,70 +8,65 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
-	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/moby/buildkit/util/suggest"
 
 	"github.com/oakum-build/oakum/builder/bytetext"
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
-// noEnvArgs are arguments that do not become variables, and may be used without being
-// declared.
-var noEnvArgs = []string{"BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"}
-
 // commands looks at the instructions of a stage, after the triggers of its base.
-func (c *checker) commands(s *stage) {
-	c.begin(s)
-	for _, ic := range c.triggers(s) {
-		c.command(s, ic, s.lint)
-	}
-	for _, ic := range s.Commands {
-		lint := c.lint
-		if commented, ok := ic.(interface{ Comments() []string }); ok {
-			lint = c.lint.WithMergedConfigFromComments(commented.Comments())
-		}
-		c.command(s, ic, lint)
-	}
-}
-
-// triggers parses the ONBUILD triggers of a stage's base, as far as they are known. They
-// stand where the FROM does. What is wrong with them is package plan's business.
-func (c *checker) triggers(s *stage) (commands []instructions.Command) {
-	var texts []string
-	if s.base != nil {
-		for _, ic := range s.base.Commands {
-			if o, ok := ic.(*instructions.OnbuildCommand); ok {
-				texts = append(texts, o.Expression)
+func (w *walk) commands(s *stage) {
+	w.begin(s)
+	if s.base == nil {
+		if base, known := w.baseOf(s, false); known {
+			triggers, _ := w.plan.Triggers(s.Stage, base.OnBuild) // the errors are the build's
+			for _, c := range triggers {
+				w.command(s, c)
 			}
 		}
-	} else if base, known := c.baseOf(s, false); known {
-		texts = base.OnBuild
 	}
-	return parseTriggers(s, texts)
+	for _, c := range s.Commands {
+		w.command(s, c)
+	}
 }
 
-func parseTriggers(s *stage, texts []string) (commands []instructions.Command) {
-	line, end := lines(s.Location)
-	for _, text := range texts {
-		if ic, err := plan.ParseTrigger(text, line, end); err == nil {
-			commands = append(commands, ic)
+// assume takes what triggers set, which nobody has looked at, for known.
+func (w *walk) assume(s *stage, triggers []string) {
+	commands, _ := w.plan.Triggers(s.Stage, triggers)
+	for _, c := range commands {
+		switch c := c.Command.(type) {
+		case *instructions.EnvCommand:
+			for _, kv := range c.Env {
+				s.assumed = append(s.assumed, kv.Key)
+			}
+		case *instructions.ArgCommand:
+			for _, kv := range c.Args {
+				s.assumed = append(s.assumed, kv.Key)
+			}
+		case *instructions.WorkdirCommand:
+			s.workdir = true
 		}
 	}
-	return commands
-}
-
-func (c *checker) command(s *stage, ic instructions.Command, lint *linter.Linter) {
-	i := &instruction{checker: c, stage: s, command: ic, lint: lint}
-	i.expand()
-	i.check()
 }
 
 // instruction is one instruction of a stage.
 type instruction struct {
-	*checker
+	*walk
 	stage   *stage
-	command instructions.Command
+	command plan.Command
 	lint    *linter.Linter // with the settings of the comment above
+}
+
+// command looks at an instruction.
+func (w *walk) command(s *stage, c plan.Command) {
+	i := &instruction{walk: w, stage: s, command: c, lint: s.lint}
+	if !c.Trigger {
+		i.lint = w.lint.WithMergedConfigFromComments(c.Comments())
+	}
+	s.scope.Undefined = i.undefined
+	expanded, _ := s.scope.Expand(c) // errors are the build's
+	i.check(expanded)
+	s.scope.Undefined = nil
 }
 
 // report reports a rule of the whole instruction.
@@ -80,54 +74,29 @@ func (i *instruction) report(rule linter.LinterRuleI, detail string) {
 	i.lint.Run(rule, i.command.Location(), detail)
 }
 
-// expand replaces variables, in place, where a build does, and reports those that are
-// not defined. Errors are the build's.
-func (i *instruction) expand() {
-	if _, isArg := i.command.(*instructions.ArgCommand); isArg {
-		return
+// undefined reports variables that are not defined, unless the base image may define them.
+// When that has been asked for, the word is to be done again.
+func (i *instruction) undefined(names []string) (again bool) {
+	s := i.stage
+	names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(s.assumed, name) })
+	if len(names) == 0 {
+		return false
 	}
-	if e, ok := i.command.(instructions.SupportsSingleWordExpansion); ok {
-		_ = e.Expand(func(word string) (string, error) { return i.word(i.lex, word) })
+	if s.partial {
+		return i.complete(s)
 	}
-	if e, ok := i.command.(instructions.SupportsSingleWordExpansionRaw); ok {
-		raw := plan.NewLex('\\') // here-documents have the shell's escape, not the file's
-		raw.SkipProcessQuotes = true
-		_ = e.ExpandRaw(func(word string) (string, error) { return i.word(raw, word) })
-	}
-}
-
-// word replaces the variables in a word.
-func (i *instruction) word(lex *plan.Lex, word string) (string, error) {
-	result, unmatched, err := lex.ProcessWord(word, shell.EnvsFromSlice(i.stage.env))
-	for _, name := range i.stage.declared {
-		delete(unmatched, name)
-	}
-	maps.DeleteFunc(unmatched, func(name string, _ struct{}) bool { return slices.Contains(noEnvArgs, name) })
-	if len(unmatched) == 0 {
-		return result, err
-	}
-	if i.stage.partial {
-		if i.complete(i.stage) {
-			return i.word(lex, word)
-		}
-		return result, err
-	}
-	var known []string
-	for _, e := range i.stage.env {
-		name, _, _ := strings.Cut(e, "=")
-		known = append(known, name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(unmatched)) {
-		meant, _ := suggest.Search(name, known, true)
+	for _, name := range names {
+		meant, _ := suggest.Search(name, s.scope.Names(), true)
 		i.report(&linter.RuleUndefinedVar, linter.RuleUndefinedVar.Format(name, meant))
 	}
-	return result, err
+	return false
 }
 
-// check looks at the instruction, whose variables are replaced.
-func (i *instruction) check() {
+// check looks at the instruction, whose variables are replaced, and does what it does to
+// those of the stage.
+func (i *instruction) check(expanded instructions.Command) {
 	s := i.stage
-	switch ic := i.command.(type) {
+	switch ic := expanded.(type) {
 	case *instructions.ArgCommand:
 		for _, kv := range ic.Args {
 			i.arg(kv)
@@ -136,7 +105,7 @@ func (i *instruction) check() {
 		for _, kv := range ic.Env {
 			i.legacy(kv)
 			i.secretKey("ENV", kv.Key)
-			s.env = plan.SetEnv(s.env, kv.Key, kv.Value)
+			s.scope.Set(kv.Key, kv.Value)
 		}
 	case *instructions.LabelCommand:
 		for _, kv := range ic.Labels {
@@ -158,11 +127,13 @@ func (i *instruction) check() {
 	case *instructions.ExposeCommand:
 		i.expose(ic)
 	case *instructions.CopyCommand:
-		i.copy("Copy", ic.From, ic.SourcePaths)
+		if ic.From == "" {
+			i.copy("Copy", ic.SourcePaths)
+		}
 	case *instructions.AddCommand:
-		i.copy("Add", "", ic.SourcePaths)
+		i.copy("Add", ic.SourcePaths)
 	case *instructions.RunCommand:
-		i.mounts(ic)
+		i.mounts()
 	}
 }
 
@@ -183,31 +154,16 @@ func (i *instruction) secretKey(instruction, key string) {
 func (i *instruction) arg(kv instructions.KeyValuePairOptional) {
 	i.secretKey("ARG", kv.Key)
 	s := i.stage
-	a := arg{Arg: Arg{Name: kv.Key, Description: kv.DocComment}}
-	a.Line, a.End = lines(i.command.Location())
-	value, set := i.Args[kv.Key]
-	own := set || kv.Value != nil
-	switch {
-	case set:
-	case kv.Value != nil:
-		var err error
-		value, err = i.word(i.lex, *kv.Value)
-		set = err == nil
-	default:
-		value, set = plan.Lookup(i.globals, kv.Key)
-		own = !set
-	}
-	s.declared = append(s.declared, kv.Key)
-	if set && !slices.Contains(noEnvArgs, kv.Key) {
-		s.env = plan.SetEnv(s.env, kv.Key, value)
-	}
-	if set {
-		a.Value = value
-	}
+	value, _ := s.scope.DeclareOne(kv)
 	s.used[kv.Key] = true
-	if own {
-		s.known[kv.Key] = a
+	if value.Header {
+		return
 	}
+	a := arg{Arg: Arg{Name: kv.Key, Description: kv.DocComment, Line: i.command.Line, End: i.command.End}}
+	if value.Set {
+		a.Value = value.Text
+	}
+	s.known[kv.Key] = a
 }
 
 // last looks at an instruction of which a stage's last one counts. The one before is
@@ -227,7 +183,7 @@ func (i *instruction) last(shellForm bool) {
 // expose looks at the ports of EXPOSE, [[ip:]host:]port[/protocol].
 func (i *instruction) expose(c *instructions.ExposeCommand) {
 	for _, word := range c.Ports {
-		specs, err := i.lex.ProcessWords(word, shell.EnvsFromSlice(i.stage.env))
+		specs, err := i.stage.scope.Words(word)
 		if err != nil {
 			continue
 		}
@@ -244,17 +200,13 @@ func (i *instruction) expose(c *instructions.ExposeCommand) {
 	}
 }
 
-// copy looks at the sources of COPY or ADD.
-func (i *instruction) copy(verb, from string, sources []string) {
-	if from != "" {
-		i.need(from)
-		return
-	}
+// copy looks at the sources of COPY or ADD in the build context.
+func (i *instruction) copy(verb string, sources []string) {
 	if i.ignore == nil {
 		return
 	}
 	for _, source := range sources {
-		if plan.IsRemote(source) {
+		if git, file, _ := plan.Remote(source); git || file {
 			continue
 		}
 		source = filepath.Clean(source)
@@ -268,8 +220,8 @@ func (i *instruction) copy(verb, from string, sources []string) {
 }
 
 // ignoresAll says that a pattern hides all of the context.
-func (c *checker) ignoresAll() bool {
-	return slices.ContainsFunc(c.Ignore, func(pattern string) bool {
+func (w *walk) ignoresAll() bool {
+	return slices.ContainsFunc(w.Ignore, func(pattern string) bool {
 		return slices.Contains([]string{"*", "**", "**/*"}, strings.TrimPrefix(pattern, "/"))
 	})
 }

@@ -3,8 +3,8 @@
 //
 // The rules are those of BuildKit's linter package, which also names, words and
 // silences them. Those that BuildKit applies while it converts a Dockerfile are applied
-// here under the same conditions, by a walk over the stages that keeps their variables
-// but neither reads nor builds anything. What a base image sets is asked of the caller;
+// here under the same conditions, by a walk over the plan, whose scopes have the values
+// of variables. Nothing is read or built. What a base image sets is asked of the caller;
 // nothing that it may set is reported while that is not known.
 package lint
 
@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/containerd/platforms"
-	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/patternmatcher"
@@ -22,21 +20,24 @@ import (
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
-// Options is what the findings depend on beside the Dockerfile.
+// Checks are the settings of a file's checks, with what its parser has found.
+type Checks struct {
+	// Strict says that a build whose checks find something is to fail: error=true.
+	Strict bool
+
+	linter *linter.Linter
+	parsed []Finding
+}
+
+// Options is what the findings depend on beside the plan.
 type Options struct {
-	// Target is the stage that is built, by name or index; "" is the last.
-	Target string
-	// Platform is what is built for; "" is this machine's.
-	Platform string
-	// Args are the build arguments.
-	Args map[string]string
 	// Ignore are the patterns of the context's ignore file.
 	Ignore []string
-	// Needed says whether a stage, by its index, is looked into; nil is always.
-	Needed func(index int) bool
-	// Base tells what a base image sets that is taken for a platform, "" when none is asked
-	// for. When ask is false it is only to tell what is known already. Nil knows nothing.
-	Base func(image, platform string, ask bool) (Base, bool)
+	// Stages are those that are looked into; nil is all.
+	Stages []*plan.Stage
+	// Base tells what the base image of a stage sets. When ask is false it is only to tell
+	// what is known already. Nil knows nothing.
+	Base func(s *plan.Stage, ask bool) (Base, bool)
 }
 
 // Base is what a base image sets.
@@ -58,9 +59,9 @@ type Finding struct {
 // argument is the build argument that overrides the file's own directive.
 const argument = "BUILDKIT_DOCKERFILE_CHECK"
 
-// config reads the settings of the checks: of the build argument, else of the file's
-// directive "# check=". An error is a *plan.Fault.
-func config(text []byte, args map[string]string) (*linter.Config, error) {
+// New reads the settings of the checks: of the build argument, else of the file's
+// directive "# check=". With an error, a *plan.Fault, it gives checks that find nothing.
+func New(text []byte, args map[string]string) (*Checks, error) {
 	setting, _, location, _ := parser.ParseDirective("check", text)
 	if value, ok := args[argument]; ok {
 		setting, location = value, nil
@@ -69,110 +70,90 @@ func config(text []byte, args map[string]string) (*linter.Config, error) {
 	if err != nil {
 		f := &plan.Fault{Err: fmt.Errorf("check=%s: %w", setting, err)}
 		f.Hint = "the options are skip=RULE,…|all, experimental=RULE,…|all and error=true, separated by semicolons"
-		for _, r := range location {
-			f.Line, f.End = r.Start.Line, r.End.Line
-		}
-		return nil, f
+		f.Line, f.End = lines(location)
+		return &Checks{linter: linter.New(&linter.Config{})}, f
 	}
-	return config, nil
-}
-
-// Strict says whether a build whose checks find something is to fail: error=true. The
-// error is a *plan.Fault, of a setting that cannot be read.
-func Strict(text []byte, args map[string]string) (bool, error) {
-	c, err := config(text, args)
-	return err == nil && c.ReturnAsError, err
-}
-
-// Check lists what breaks a rule, in the order of the lines. What is wrong with the
-// Dockerfile itself is left to package plan: the findings are then those up to there.
-// The error is Strict's.
-func Check(text []byte, opts Options) ([]Finding, error) {
-	c, err := newChecker(text, opts)
-	if err != nil {
-		return nil, err
-	}
-	c.run(text)
-	slices.SortStableFunc(c.findings, func(a, b Finding) int { return a.Line - b.Line })
-	return c.findings, nil
-}
-
-// checker is one walk over a Dockerfile.
-type checker struct {
-	Options
-	lint     *linter.Linter
-	findings []Finding
-
-	lex     *plan.Lex
-	target  platforms.Platform
-	globals []string       // the arguments that FROM sees, as NAME=value
-	header  map[string]arg // those that an ARG before the first FROM names
-	stages  []*stage
-	ignore  *patternmatcher.PatternMatcher // nil when it hides nothing for certain
-}
-
-func newChecker(text []byte, opts Options) (*checker, error) {
-	config, err := config(text, opts.Args)
-	if err != nil {
-		return nil, err
-	}
-	c := &checker{Options: opts, header: map[string]arg{}}
-	config.Warn = c.warn
-	c.lint = linter.New(config)
-	if len(opts.Ignore) > 0 {
-		// A pattern with "!" may bring back a file of a directory that is ignored.
-		patterns := make([]string, len(opts.Ignore))
-		for i, p := range opts.Ignore {
-			patterns[i] = bytetext.Encode(p)
-		}
-		if m, err := patternmatcher.New(patterns); err == nil && !m.Exclusions() {
-			c.ignore = m
-		}
-	}
+	c := &Checks{Strict: config.ReturnAsError}
+	config.Warn = into(&c.parsed)
+	c.linter = linter.New(config)
 	return c, nil
 }
 
-// warn is the linter's sink.
-func (c *checker) warn(rule, description, url, detail string, location []parser.Range) {
-	f := Finding{Rule: rule, Description: description, URL: url, Detail: detail}
-	f.Line, f.End = lines(location)
-	c.findings = append(c.findings, f)
+// Linter is what the file's parser is to tell what it finds.
+func (c *Checks) Linter() *linter.Linter { return c.linter }
+
+// into makes a linter's sink of a list.
+func into(list *[]Finding) linter.LintWarnFunc {
+	return func(rule, description, url, detail string, location []parser.Range) {
+		f := Finding{Rule: rule, Description: description, URL: url, Detail: detail}
+		f.Line, f.End = lines(location)
+		*list = append(*list, f)
+	}
 }
 
-// run parses the file and looks at all of it.
-func (c *checker) run(text []byte) {
-	tree, _, err := plan.Tree(text)
-	if err != nil {
+// reporting is the checks' linter with another list.
+func (c *Checks) reporting(list *[]Finding) *linter.Linter {
+	l := *c.linter
+	if l.Warn != nil {
+		l.Warn = into(list)
+	}
+	return &l
+}
+
+// Look looks at all of a plan, whether or not it has a fault, and gives what breaks a rule,
+// in the order of the lines, and the outline of the plan's target. A file that cannot be
+// parsed has no plan: nil.
+func (c *Checks) Look(p *plan.Plan, opts Options) ([]Finding, Outline) {
+	findings := slices.Clone(c.parsed)
+	var outline Outline
+	if p != nil {
+		w := &walk{Options: opts, plan: p, lint: c.reporting(&findings), header: map[string]arg{}}
+		w.readIgnore()
+		w.run()
+		outline = w.outline()
+	}
+	slices.SortStableFunc(findings, func(a, b Finding) int { return a.Line - b.Line })
+	return findings, outline
+}
+
+// walk is one walk over a plan.
+type walk struct {
+	Options
+	plan   *plan.Plan
+	lint   *linter.Linter
+	header map[string]arg // the arguments that an ARG before the first FROM names
+	stages []*stage
+	ignore *patternmatcher.PatternMatcher // nil when it hides nothing for certain
+}
+
+func (w *walk) readIgnore() {
+	if len(w.Ignore) == 0 {
 		return
 	}
-	for _, w := range tree.Warnings {
-		if w.URL == linter.RuleNoEmptyContinuation.URL && w.Location != nil {
-			c.lint.Run(&linter.RuleNoEmptyContinuation, []parser.Range{*w.Location}, linter.RuleNoEmptyContinuation.Format())
-		}
+	// A pattern with "!" may bring back a file of a directory that is ignored.
+	patterns := make([]string, len(w.Ignore))
+	for i, p := range w.Ignore {
+		patterns[i] = bytetext.Encode(p)
 	}
-	stages, header, err := instructions.Parse(tree.AST, c.lint)
-	if err != nil || len(stages) == 0 {
-		return
+	if m, err := patternmatcher.New(patterns); err == nil && !m.Exclusions() {
+		w.ignore = m
 	}
-	c.lex = plan.NewLex(tree.EscapeToken)
-	c.stageNames(stages)
-	c.casing(stages)
-	target := c.Target
-	if target == "" {
-		target = stages[len(stages)-1].Name
+}
+
+func (w *walk) run() {
+	w.stageNames()
+	w.casing()
+	w.defaultBases()
+	for _, a := range w.plan.Header {
+		w.header[a.Name] = headerArg(a, w.header[a.Name])
 	}
-	if c.target, err = plan.ParsePlatform(c.Platform); err != nil {
-		return // the plan's error
+	known := w.plan.FromNames()
+	for _, s := range w.plan.Stages {
+		w.from(s, known)
 	}
-	c.globals = plan.PlatformArgs(c.Args, target, c.target)
-	c.defaultBases(stages, header)
-	c.globals = c.headerArgs(header, c.Args, c.header)
-	for i := range stages {
-		c.from(&stages[i])
-	}
-	for i, s := range c.stages {
-		if c.Needed == nil || c.Needed(i) {
-			c.commands(s)
+	for _, s := range w.stages {
+		if w.Stages == nil || slices.Contains(w.Stages, s.Stage) {
+			w.commands(s)
 		}
 	}
 }
@@ -195,26 +176,16 @@ var ruleCommandCannotRun = linter.LinterRule[func(string) string]{
 	Format:      func(problem string) string { return "The command of the image cannot run: " + problem },
 }
 
-// Place is an instruction that a finding is about.
-type Place struct {
-	Line, End   int
-	Instruction instructions.Command // nil for FROM
-}
-
 // Command makes findings of the problems of the image's command, unless they are to be
-// silent. The error is Strict's.
-func Command(text []byte, opts Options, at Place, problems []string) ([]Finding, error) {
-	c, err := newChecker(text, opts)
-	if err != nil {
-		return nil, err
-	}
-	lint := c.lint
-	if commented, ok := at.Instruction.(interface{ Comments() []string }); ok {
-		lint = lint.WithMergedConfigFromComments(commented.Comments())
+// silent. They are about the instruction at; one without a Command is a FROM.
+func (c *Checks) Command(at plan.Command, problems []string) (findings []Finding) {
+	l := c.reporting(&findings)
+	if at.Command != nil {
+		l = l.WithMergedConfigFromComments(at.Comments())
 	}
 	location := []parser.Range{{Start: parser.Position{Line: at.Line}, End: parser.Position{Line: at.End}}}
 	for _, p := range problems {
-		lint.Run(&ruleCommandCannotRun, location, ruleCommandCannotRun.Format(p))
+		l.Run(&ruleCommandCannotRun, location, ruleCommandCannotRun.Format(p))
 	}
-	return c.findings, nil
+	return findings
 }

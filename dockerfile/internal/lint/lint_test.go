@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
 // rules lists findings as "line Rule".
@@ -16,6 +18,27 @@ func rules(findings []Finding) string {
 		list = append(list, fmt.Sprintf("%d %s", f.Line, f.Rule))
 	}
 	return strings.Join(list, "\n")
+}
+
+// check parses and plans a Dockerfile, and looks at the plan, with a fault or without.
+func check(text string, args map[string]string, opts Options) ([]Finding, error) {
+	checks, err := New([]byte(text), args)
+	if err != nil {
+		return nil, err
+	}
+	p := planned(text, checks, args)
+	findings, _ := checks.Look(p, opts)
+	return findings, nil
+}
+
+// planned plans a Dockerfile as far as that can be done.
+func planned(text string, checks *Checks, args map[string]string) *plan.Plan {
+	file, err := plan.Parse([]byte(text), checks.Linter())
+	if err != nil {
+		return nil
+	}
+	p, _ := file.Plan(plan.Options{Args: args})
+	return p
 }
 
 // TestEveryRule has a Dockerfile for each rule that breaks it, and one beside it that
@@ -51,15 +74,24 @@ func TestEveryRule(t *testing.T) {
 		"ExposeInvalidFormat":             {"FROM scratch\nEXPOSE 127.0.0.1:80:80", "FROM scratch\nEXPOSE 80-90/udp"},
 	} {
 		t.Run(rule, func(t *testing.T) {
-			findings, err := Check([]byte(c.bad), Options{Ignore: ignore})
+			findings, err := check(c.bad, nil, Options{Ignore: ignore})
 			if err != nil || len(findings) != 1 || findings[0].Rule != rule {
 				t.Errorf("bad: %v\n%s", err, rules(findings))
 			}
-			findings, err = Check([]byte(c.good), Options{Ignore: ignore})
+			findings, err = check(c.good, nil, Options{Ignore: ignore})
 			if err != nil || len(findings) != 0 {
 				t.Errorf("good: %v\n%s", err, rules(findings))
 			}
 		})
+	}
+}
+
+// TestMountVariables: the values of mounts have variables, too.
+func TestMountVariables(t *testing.T) {
+	const text = "FROM scratch AS a\nARG dir=/d\nRUN --mount=type=cache,target=$dir/$none y\nRUN --mount=from=a,target=$dir z\nFROM base\nRUN --mount=target=$own y\n"
+	findings, _ := check(text, nil, Options{})
+	if got, want := rules(findings), "3 UndefinedVar"; got != want {
+		t.Errorf("%s\nwant %s", got, want)
 	}
 }
 
@@ -69,7 +101,7 @@ func TestPlaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	findings, err := Check(text, Options{Ignore: []string{"ignored"}})
+	findings, err := check(string(text), nil, Options{Ignore: []string{"ignored"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,20 +139,20 @@ func TestSettings(t *testing.T) {
 		{"experimental alone", "# check=skip=all;experimental=InvalidDefinitionDescription\n# x y\nFROM scratch AS b\n", "", "3 InvalidDefinitionDescription"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			opts := Options{}
+			var args map[string]string
 			if c.argument != "" {
-				opts.Args = map[string]string{"BUILDKIT_DOCKERFILE_CHECK": c.argument}
+				args = map[string]string{"BUILDKIT_DOCKERFILE_CHECK": c.argument}
 			}
-			findings, err := Check([]byte(c.text), opts)
+			findings, err := check(c.text, args, Options{})
 			if got := rules(findings); err != nil || got != c.want {
 				t.Errorf("%v\n%s\nwant:\n%s", err, got, c.want)
 			}
 		})
 	}
-	if strict, err := Strict([]byte("# check=error=true\n"+body), nil); err != nil || !strict {
-		t.Errorf("error=true: %v, %v", strict, err)
+	if checks, err := New([]byte("# check=error=true\n"+body), nil); err != nil || !checks.Strict {
+		t.Errorf("error=true: %+v, %v", checks, err)
 	}
-	if _, err := Check([]byte("# escape=`\n# check=skp=all\n"+body), Options{}); err == nil || !strings.Contains(err.Error(), "skp") {
+	if _, err := check("# escape=`\n# check=skp=all\n"+body, nil, Options{}); err == nil || !strings.Contains(err.Error(), "skp") {
 		t.Errorf("bad setting: %v", err)
 	}
 }
@@ -129,18 +161,18 @@ func TestSettings(t *testing.T) {
 // reported while it is not known.
 func TestBase(t *testing.T) {
 	const text = "FROM base AS a\nENV b=$OWN\nFROM a\nENV c=$b d=$OTHER$PATH\nCMD x\n"
-	findings, err := Check([]byte(text), Options{})
+	findings, err := check(text, nil, Options{})
 	if got := rules(findings); err != nil || got != "5 JSONArgsRecommended" {
 		t.Errorf("unknown: %v\n%s", err, got)
 	}
 	var asked []string
-	known := func(image, _ string, ask bool) (Base, bool) {
+	known := func(s *plan.Stage, ask bool) (Base, bool) {
 		if ask {
-			asked = append(asked, image)
+			asked = append(asked, s.Image)
 		}
 		return Base{Env: []string{"OWN=1"}}, ask
 	}
-	findings, err = Check([]byte(text), Options{Base: known})
+	findings, err = check(text, nil, Options{Base: known})
 	if got := rules(findings); err != nil || got != "4 UndefinedVar\n5 JSONArgsRecommended" {
 		t.Errorf("asked: %v\n%s", err, got)
 	}
@@ -148,20 +180,25 @@ func TestBase(t *testing.T) {
 		t.Errorf("asked for %v, want %v", asked, want)
 	}
 	asked = nil
-	if _, err := Check([]byte("FROM base\nENV a=$PATH\nENV b=$a\n"), Options{Base: known}); err != nil || asked != nil {
+	if _, err := check("FROM base\nENV a=$PATH\nENV b=$a\n", nil, Options{Base: known}); err != nil || asked != nil {
 		t.Errorf("%v; asked for %v without need", err, asked)
 	}
-	built := func(string, string, bool) (Base, bool) {
+	built := func(*plan.Stage, bool) (Base, bool) {
 		return Base{Env: []string{"OWN=1", "OTHER=2"}, Shell: []string{"/sh"}, OS: "linux", Arch: "sparc"}, true
 	}
-	findings, err = Check([]byte(text), Options{Base: built})
+	findings, err = check(text, nil, Options{Base: built})
 	if got := rules(findings); err != nil || got != "1 InvalidBaseImagePlatform" {
 		t.Errorf("known: %v\n%s", err, got)
 	}
-	needed := func(index int) bool { return index == 1 }
-	findings, err = Check([]byte("FROM scratch\nWORKDIR a\nFROM scratch\nWORKDIR b\n"), Options{Needed: needed})
-	if got := rules(findings); err != nil || got != "4 WorkdirRelativePath" {
-		t.Errorf("needed: %v\n%s", err, got)
+	const two = "FROM scratch\nWORKDIR a\nFROM scratch\nWORKDIR b\n"
+	checks, err := New([]byte(two), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := planned(two, checks, nil)
+	findings, _ = checks.Look(p, Options{Stages: p.Needed()})
+	if got := rules(findings); got != "4 WorkdirRelativePath" {
+		t.Errorf("needed: %s", got)
 	}
 }
 
@@ -169,16 +206,16 @@ func TestBase(t *testing.T) {
 // they set is known.
 func TestTriggers(t *testing.T) {
 	const child = "ENV a=$V\nWORKDIR y\n"
-	findings, err := Check([]byte("FROM scratch AS a\nONBUILD ARG V=1\nONBUILD WORKDIR x\nONBUILD ENV TOKEN=$NONE\nONBUILD cmd y\nFROM a\n"+child), Options{})
+	findings, err := check("FROM scratch AS a\nONBUILD ARG V=1\nONBUILD WORKDIR x\nONBUILD ENV TOKEN=$NONE\nONBUILD cmd y\nFROM a\n"+child, nil, Options{})
 	const want = "6 WorkdirRelativePath\n6 UndefinedVar\n6 SecretsUsedInArgOrEnv\n6 JSONArgsRecommended"
 	if got := rules(findings); err != nil || !strings.HasSuffix(got, want) {
 		t.Errorf("own: %v\n%s", err, got)
 	}
 	for _, known := range []bool{true, false} {
-		base := func(_, _ string, ask bool) (Base, bool) {
+		base := func(_ *plan.Stage, ask bool) (Base, bool) {
 			return Base{OnBuild: []string{"ARG V", "ENV w=1", "WORKDIR /x", "nonsense"}}, known || ask
 		}
-		findings, err = Check([]byte("FROM base\nENV a=$V b=$w c=$none\nWORKDIR y\n"), Options{Base: base})
+		findings, err = check("FROM base\nENV a=$V b=$w c=$none\nWORKDIR y\n", nil, Options{Base: base})
 		if got := rules(findings); err != nil || got != "2 UndefinedVar" {
 			t.Errorf("of an image (%t): %v\n%s", known, err, got)
 		}
@@ -197,16 +234,19 @@ func FuzzCheck(f *testing.F) {
 	f.Add("ARG a=$a\nFROM ${a:-scratch}\nENV $a=$b\nEXPOSE $x:/\nRUN --mount=type=secret,id=$a true\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		count := strings.Count(text, "\n") + 1
-		findings, err := Check([]byte(text), Options{Ignore: []string{"a"}})
+		checks, err := New([]byte(text), nil)
 		if err != nil {
 			return
 		}
+		p := planned(text, checks, nil)
+		findings, _ := checks.Look(p, Options{Ignore: []string{"a"}})
 		for _, finding := range findings {
 			if finding.Line < 1 || finding.Line > count {
 				t.Errorf("%s in line %d of %d", finding.Rule, finding.Line, count)
 			}
 		}
-		_, _ = Targets([]byte(text))
-		_, _, _ = Describe([]byte(text), Options{})
+		if p != nil {
+			Targets(p)
+		}
 	})
 }

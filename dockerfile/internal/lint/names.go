@@ -1,29 +1,27 @@
 package lint
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
-	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
-	"github.com/moby/buildkit/frontend/dockerfile/shell"
 )
 
 // stageNames reports names that are reserved or taken.
-func (c *checker) stageNames(stages []instructions.Stage) {
+func (w *walk) stageNames() {
 	var seen []string
-	for _, s := range stages {
+	for _, stage := range w.plan.Stages {
+		s := stage.Parsed
 		if s.Name == "" {
 			continue
 		}
 		if s.Name == scratch || s.Name == "context" {
-			c.lint.Run(&linter.RuleReservedStageName, s.Location, linter.RuleReservedStageName.Format(s.Name))
+			w.lint.Run(&linter.RuleReservedStageName, s.Location, linter.RuleReservedStageName.Format(s.Name))
 		}
 		if slices.Contains(seen, s.Name) {
-			c.lint.Run(&linter.RuleDuplicateStageName, s.Location, linter.RuleDuplicateStageName.Format(s.Name))
+			w.lint.Run(&linter.RuleDuplicateStageName, s.Location, linter.RuleDuplicateStageName.Format(s.Name))
 		}
 		seen = append(seen, s.Name)
 	}
@@ -31,24 +29,24 @@ func (c *checker) stageNames(stages []instructions.Stage) {
 
 // casing reports the instructions that are not written as most of the file's are: all
 // in capitals, or in none.
-func (c *checker) casing(stages []instructions.Stage) {
+func (w *walk) casing() {
 	type word struct {
 		text     string
 		location []parser.Range
 	}
 	var words []word
-	for _, s := range stages {
-		words = append(words, word{s.OrigCmd, s.Location})
-		for _, command := range s.Commands {
+	for _, s := range w.plan.Stages {
+		words = append(words, word{s.Parsed.OrigCmd, s.Parsed.Location})
+		for _, command := range s.Parsed.Commands {
 			words = append(words, word{command.Name(), command.Location()})
 		}
 	}
 	balance := 0
-	for _, w := range words {
-		switch w.text {
-		case strings.ToLower(w.text):
+	for _, word := range words {
+		switch word.text {
+		case strings.ToLower(word.text):
 			balance--
-		case strings.ToUpper(w.text):
+		case strings.ToUpper(word.text):
 			balance++
 		}
 	}
@@ -56,31 +54,27 @@ func (c *checker) casing(stages []instructions.Stage) {
 	if balance < 0 {
 		proper, casing = strings.ToLower, "lowercase"
 	}
-	for _, w := range words {
-		if w.text != proper(w.text) {
-			c.lint.Run(&linter.RuleConsistentInstructionCasing, w.location,
-				linter.RuleConsistentInstructionCasing.Format(w.text, casing))
+	for _, word := range words {
+		if word.text != proper(word.text) {
+			w.lint.Run(&linter.RuleConsistentInstructionCasing, word.location,
+				linter.RuleConsistentInstructionCasing.Format(word.text, casing))
 		}
 	}
 }
 
-// transport matches references that say where the image is.
-var transport = regexp.MustCompile(`^(?:docker://|(?:dir|docker-archive|oci|oci-archive):)`)
+// transports begin references that say where the image is.
+var transports = []string{"docker://", "dir:", "docker-archive:", "oci:", "oci-archive:"}
 
 // defaultBases reports the base images that are no references when no build argument
 // is given.
-func (c *checker) defaultBases(stages []instructions.Stage, header []instructions.ArgCommand) {
-	env := shell.EnvsFromSlice(c.headerArgs(header, nil, nil))
-	for _, s := range stages {
-		match, err := c.lex.ProcessWordWithMatches(s.BaseName, env)
-		if err != nil {
-			return // an error of the build
-		}
-		if transport.MatchString(match.Result) {
+func (w *walk) defaultBases() {
+	for i, base := range w.plan.DefaultBases() {
+		if slices.ContainsFunc(transports, func(t string) bool { return strings.HasPrefix(base, t) }) {
 			continue
 		}
-		if _, err := reference.ParseNormalizedNamed(match.Result); err != nil {
-			c.lint.Run(&linter.RuleInvalidDefaultArgInFrom, s.Location, linter.RuleInvalidDefaultArgInFrom.Format(s.BaseName))
+		if _, err := reference.ParseNormalizedNamed(base); err != nil {
+			s := w.plan.Stages[i].Parsed
+			w.lint.Run(&linter.RuleInvalidDefaultArgInFrom, s.Location, linter.RuleInvalidDefaultArgInFrom.Format(s.BaseName))
 		}
 	}
 }

@@ -2,13 +2,11 @@ package lint
 
 import (
 	"cmp"
-	"path"
+	"maps"
 	"slices"
 
-	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/buildkit/frontend/dockerfile/shell"
-
 	"github.com/oakum-build/oakum/dockerfile/internal/plan"
+	"github.com/oakum-build/oakum/dockerfile/internal/runflags"
 )
 
 // Arg is a build argument that a target takes.
@@ -46,90 +44,88 @@ type Target struct {
 
 // parameters are what one stage takes.
 type parameters struct {
-	known                map[string]arg  // the arguments that have a definition
+	known                map[string]arg  // the arguments that an ARG of it defines
 	used                 map[string]bool // the names of those that it uses
 	secrets, ssh, caches []Mount
 }
 
-// Targets lists the stages. The error is BuildKit's parser's.
-func Targets(text []byte) ([]Target, error) {
-	tree, _, err := plan.Tree(text)
-	if err != nil {
-		return nil, err
-	}
-	stages, _, err := instructions.Parse(tree.AST, plan.Silent())
-	if err != nil {
-		return nil, err
-	}
-	targets := make([]Target, len(stages))
-	for i, s := range stages {
-		t := Target{Name: s.Name, Description: s.DocComment, Base: s.BaseName, Platform: s.Platform, Default: i == len(stages)-1}
-		t.Line, t.End = lines(s.Location)
-		targets[i] = t
-	}
-	return targets, nil
+// arg is an argument with those that its default uses.
+type arg struct {
+	Arg
+	uses []string
 }
 
-// Describe gives the outline of the target; ok is false when there is no such stage.
-func Describe(text []byte, opts Options) (outline Outline, ok bool, err error) {
-	c, err := newChecker(text, opts)
-	if err != nil {
-		return Outline{}, false, err
+// headerArg makes an argument of the header's, which before named already.
+func headerArg(a plan.Arg, before arg) arg {
+	return arg{
+		Arg:  Arg{Name: a.Name, Description: a.Description, Value: a.Value, Line: a.Line, End: a.End},
+		uses: slices.Concat(a.Uses, before.uses),
 	}
-	c.run(text)
-	if len(c.stages) == 0 {
-		return Outline{}, false, nil
+}
+
+// Targets lists the stages.
+func Targets(p *plan.Plan) []Target {
+	targets := make([]Target, len(p.Stages))
+	for i, stage := range p.Stages {
+		s := stage.Parsed
+		t := Target{Name: s.Name, Description: s.DocComment, Base: s.BaseName, Platform: s.Platform, Default: i == len(p.Stages)-1}
+		t.Line, t.End = stage.Line, stage.End
+		targets[i] = t
 	}
-	target := c.stages[len(c.stages)-1]
-	if opts.Target != "" {
-		target = c.find(opts.Target)
+	return targets
+}
+
+// outline gives that of the target; it is blank when there is no such stage.
+func (w *walk) outline() Outline {
+	if w.plan.Target == nil {
+		return Outline{}
 	}
-	if target == nil {
-		return Outline{}, false, nil
-	}
+	target := w.plan.Target.Parsed
 	o := Outline{Name: target.Name, Description: target.DocComment}
-	gather{outline: &o, stages: map[*stage]bool{}, args: map[string]bool{}}.stage(target)
+	gather{walk: w, outline: &o, stages: map[*plan.Stage]bool{}, args: map[string]bool{}}.stage(w.plan.Target)
 	byLine := func(a, b Arg) int { return cmp.Compare(a.Line, b.Line) }
 	slices.SortStableFunc(o.Args, byLine)
 	for _, list := range [][]Mount{o.Secrets, o.SSH, o.Caches} {
 		slices.SortStableFunc(list, func(a, b Mount) int { return cmp.Compare(a.Line, b.Line) })
 	}
-	return o, true, nil
+	return o
 }
 
 // gather adds up what stages take; of two definitions the first one found counts.
 type gather struct {
+	*walk
 	outline *Outline
-	stages  map[*stage]bool
+	stages  map[*plan.Stage]bool
 	args    map[string]bool
 }
 
-func (g gather) stage(s *stage) {
-	if s == nil || g.stages[s] {
+func (g gather) stage(p *plan.Stage) {
+	if p == nil || p.Index < 0 || g.stages[p] {
 		return
 	}
-	g.stages[s] = true
-	names := make([]string, 0, len(s.used))
-	for name := range s.used {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	g.stages[p] = true
+	s := g.walk.stages[p.Index]
+	for _, name := range sortedKeys(s.used) {
 		g.arg(s, name)
 	}
 	o := g.outline
 	o.Secrets = add(o.Secrets, s.secrets)
 	o.SSH = add(o.SSH, s.ssh)
 	o.Caches = add(o.Caches, s.caches)
-	g.stage(s.base)
-	for _, needed := range s.needs {
-		g.stage(needed)
+	g.stage(s.Base)
+	for _, c := range s.Commands {
+		for _, from := range c.From {
+			g.stage(from)
+		}
 	}
 }
 
 // arg adds an argument and those that its default uses.
 func (g gather) arg(s *stage, name string) {
 	a, known := s.known[name]
+	if !known {
+		a, known = g.header[name]
+	}
 	if !known || g.args[name] {
 		return
 	}
@@ -139,6 +135,9 @@ func (g gather) arg(s *stage, name string) {
 		g.arg(s, other)
 	}
 }
+
+// sortedKeys are the keys of a set, in order.
+func sortedKeys[V any](set map[string]V) []string { return slices.Sorted(maps.Keys(set)) }
 
 // add appends the mounts whose name is new.
 func add(list, more []Mount) []Mount {
@@ -150,46 +149,19 @@ func add(list, more []Mount) []Mount {
 	return list
 }
 
-// use notes the arguments that a FROM names.
-func (s *stage) use(names map[string]struct{}) {
-	for name := range names {
-		s.used[name] = true
-	}
-}
-
-// need notes that a stage copies or mounts from another one.
-func (i *instruction) need(name string) {
-	vars := slices.Concat(i.globals, i.stage.env)
-	name, _, err := i.lex.ProcessWord(name, shell.EnvsFromSlice(vars))
-	if err != nil {
-		return
-	}
-	if other := i.find(name); other != nil && other != i.stage {
-		i.stage.needs = append(i.stage.needs, other)
-	}
-}
-
 // mounts notes what a RUN mounts.
-func (i *instruction) mounts(c *instructions.RunCommand) {
+func (i *instruction) mounts() {
 	s := i.stage
-	for _, m := range instructions.GetMounts(c) {
-		found := Mount{Name: m.CacheID, Required: m.Required}
-		found.Line, found.End = lines(c.Location())
+	mounts, _ := s.scope.Mounts(i.command) // the error is the build's
+	for _, m := range mounts {
+		found := Mount{Name: m.ID, Required: m.Required, Line: i.command.Line, End: i.command.End}
 		switch m.Type {
-		case instructions.MountTypeSecret:
-			if found.Name = cmp.Or(m.Source, m.CacheID); found.Name == "" {
-				found.Name = path.Base(m.Target)
-			}
+		case runflags.Secret:
 			s.secrets = append(s.secrets, found)
-		case instructions.MountTypeSSH:
-			found.Name = cmp.Or(m.CacheID, "default")
+		case runflags.SSH:
 			s.ssh = append(s.ssh, found)
-		case instructions.MountTypeCache:
-			found.Name = cmp.Or(m.CacheID, m.Target)
+		case runflags.Cache:
 			s.caches = append(s.caches, found)
-		}
-		if m.From != "" {
-			i.need(m.From)
 		}
 	}
 }

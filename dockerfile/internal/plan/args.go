@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -15,12 +16,12 @@ const defaultTarget = "default"
 // platformArgs are the arguments in the global scope that every Dockerfile may use
 // without declaring them in its header (Dockerfile reference, "Automatic platform
 // ARGs"), with those that BuildKit adds. Build arguments override them.
-func platformArgs(args map[string]string, target string, platform platforms.Platform) *Vars {
+func platformArgs(args map[string]string, target string, platform platforms.Platform) *vars {
 	host := platforms.DefaultSpec()
 	if target == "" {
 		target = defaultTarget
 	}
-	vars := newVars([]string{
+	known := newVars([]string{
 		"BUILDPLATFORM=" + platforms.Format(host),
 		"BUILDOS=" + host.OS,
 		"BUILDOSVERSION=" + host.OSVersion,
@@ -33,37 +34,75 @@ func platformArgs(args map[string]string, target string, platform platforms.Plat
 		"TARGETVARIANT=" + platform.Variant,
 		"TARGETSTAGE=" + target,
 	})
-	for _, name := range vars.Keys() {
+	for _, name := range known.Keys() {
 		if value, ok := args[name]; ok {
-			vars.Set(name, value)
+			known.Set(name, value)
 		}
 	}
-	return vars
+	return known
 }
 
-// headerArgs adds the ARG instructions that stand before the first FROM.
-func headerArgs(vars *Vars, header []instructions.ArgCommand, lex *Lex, args map[string]string) (*Vars, error) {
+// headerArgs does what ARG does before the first FROM: it adds the arguments to known. The
+// error is the first one's; the others are added all the same.
+func (p *Plan) headerArgs(known *vars, header []instructions.ArgCommand, args map[string]string) (list []Arg, first error) {
+	lex := p.lexer()
 	for _, c := range header {
 		for _, kv := range c.Args {
-			if value, ok := args[kv.Key]; ok {
-				vars.Set(kv.Key, value)
-				continue
+			a := Arg{Name: kv.Key, Description: kv.DocComment}
+			a.Line, a.End = lines(c.Location())
+			value, set := args[kv.Key]
+			if !set && kv.Value != nil {
+				match, err := lex.ProcessWordWithMatches(*kv.Value, known)
+				if err == nil {
+					err = known.checkValue(kv.Key, match.Result)
+				}
+				if err != nil {
+					first = cmp.Or(first, error(&Fault{Line: a.Line, End: a.End, Err: err}))
+					continue
+				}
+				value, set, a.Uses = match.Result, true, slices.Sorted(maps.Keys(match.Matched))
 			}
-			if kv.Value == nil {
-				continue
+			if set {
+				a.Value = value
+				known.Set(kv.Key, value)
 			}
-			value, _, err := lex.ProcessWord(*kv.Value, vars)
-			if err == nil {
-				err = vars.checkValue(kv.Key, value)
-			}
-			if err != nil {
-				first, last := lines(c.Location())
-				return nil, &Fault{Line: first, End: last, Err: err}
-			}
-			vars.Set(kv.Key, value)
+			list = append(list, a)
 		}
 	}
-	return vars, nil
+	return list, first
+}
+
+// FromNames are the variables that a FROM may use, in order.
+func (p *Plan) FromNames() []string {
+	names := p.globals.Keys()
+	for _, a := range p.Header {
+		if !slices.Contains(names, a.Name) {
+			names = append(names, a.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Global is the value of a variable that FROM sees, or "".
+func (p *Plan) Global(name string) string {
+	value, _ := p.globals.Get(name)
+	return value
+}
+
+// DefaultBases are the bases of the stages, in order, as they are when the header's
+// arguments have their defaults: up to the first that has a fault.
+func (p *Plan) DefaultBases() (bases []string) {
+	known := p.automatic.clone()
+	_, _ = p.headerArgs(known, p.file.header, nil)
+	for _, s := range p.Stages {
+		base, _, err := p.lexer().ProcessWord(s.Parsed.BaseName, known)
+		if err != nil {
+			break
+		}
+		bases = append(bases, base)
+	}
+	return bases
 }
 
 // proxies are the predefined arguments: they reach every RUN undeclared, and are
@@ -88,10 +127,10 @@ func (p *Plan) ProxyEnv() []string {
 }
 
 // proxyValue finds a proxy variable in any case; the lower one counts.
-func proxyValue(vars map[string]string, proxy string) (value string, ok bool) {
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
+func proxyValue(in map[string]string, proxy string) (value string, ok bool) {
+	for _, name := range slices.Sorted(maps.Keys(in)) {
 		if strings.EqualFold(name, proxy) {
-			value, ok = vars[name], true
+			value, ok = in[name], true
 		}
 	}
 	return value, ok
@@ -112,11 +151,15 @@ const hostnameArg = "BUILDKIT_SANDBOX_HOSTNAME"
 // Hostname is the machine's name for RUN; "" is the default.
 func (p *Plan) Hostname() string { return p.opts.Args[hostnameArg] }
 
+// cacheNamespaceArg is the argument that keeps the caches of RUN --mount apart from those of other
+// builds, as in BuildKit.
+const cacheNamespaceArg = "BUILDKIT_CACHE_MOUNT_NS"
+
 // buildArgs are BuildKit's own arguments (Dockerfile reference, "BuildKit built-in build
 // args", and its frontend). Those that nothing here goes by are accepted, too, so that
 // the same command line serves for both.
 var buildArgs = []string{
-	"BUILDKIT_BUILD_NAME", "BUILDKIT_CACHE_MOUNT_NS", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", "BUILDKIT_DOCKERFILE_CHECK", "BUILDKIT_GIT_ADVICE",
+	"BUILDKIT_BUILD_NAME", cacheNamespaceArg, "BUILDKIT_CONTEXT_KEEP_GIT_DIR", "BUILDKIT_DOCKERFILE_CHECK", "BUILDKIT_GIT_ADVICE",
 	"BUILDKIT_INLINE_CACHE", "BUILDKIT_MULTI_PLATFORM", hostnameArg, "BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE", "BUILDKIT_SYNTAX",
 }
 

@@ -1,7 +1,7 @@
 package plan
 
 import (
-	"regexp"
+	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
@@ -15,7 +15,7 @@ import (
 
 // read parses a text with BuildKit's parser.
 func read(text []byte) (*parser.Result, error) {
-	tree, err := cut([]byte(bytetext.Encode(string(text)))).parse()
+	tree, err := parseLines([]byte(bytetext.Encode(string(text))))
 	if err == nil {
 		decodeTree(tree.AST)
 	}
@@ -26,7 +26,7 @@ func read(text []byte) (*parser.Result, error) {
 // them, which BuildKit's packages give to a lexer once more; Bytes decodes those.
 func decodeTree(n *parser.Node) {
 	for ; n != nil; n = n.Next {
-		if n.Original = bytetext.Decode(n.Original); !heredocWord.MatchString(n.Value) {
+		if n.Original = bytetext.Decode(n.Original); !isHeredoc(n.Value) {
 			n.Value = bytetext.Decode(n.Value)
 		}
 		n.Flags, n.PrevComment = decodeWords(n.Flags), decodeWords(n.PrevComment)
@@ -39,8 +39,10 @@ func decodeTree(n *parser.Node) {
 	}
 }
 
-// heredocWord matches what begins with a here-document.
-var heredocWord = regexp.MustCompile(`^[0-9]*<<`)
+// isHeredoc says whether a text begins with a here-document.
+func isHeredoc(text string) bool {
+	return strings.HasPrefix(strings.TrimLeft(text, "0123456789"), "<<")
+}
 
 // Bytes is the name of a here-document as it is written.
 func Bytes(name string) string { return bytetext.Decode(name) }

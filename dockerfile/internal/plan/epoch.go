@@ -29,9 +29,9 @@ type EpochSource struct {
 // epoch reads the time that SOURCE_DATE_EPOCH gives, in seconds or as that of a source:
 // as a build argument or as the default of an ARG in the file's header. What a source
 // without a time leaves is as if the argument were not given.
-func (p *Plan) epoch(file *file) error {
+func (p *Plan) epoch() error {
 	text, given := p.opts.Args[epochArg]
-	if at := headerArg(file, epochArg); !given && at != nil {
+	if at := headerArg(p.file, epochArg); !given && at != nil {
 		text, _ = p.globals.Get(epochArg)
 	}
 	if text == "" {
@@ -42,12 +42,15 @@ func (p *Plan) epoch(file *file) error {
 		p.Epoch = &at
 		return nil
 	}
-	source, err := p.epochSource(file, text)
-	if err == nil && p.opts.EpochOf != nil {
+	source, err := p.epochSource(text)
+	if err == nil && p.opts.EpochOf == nil {
+		return nil
+	}
+	if err == nil {
 		p.Epoch, err = p.opts.EpochOf(source)
 	}
 	if err != nil {
-		return epochFault(file, given, err)
+		return p.epochFault(given, err)
 	}
 	p.opts.Args = maps.Clone(p.opts.Args)
 	delete(p.opts.Args, epochArg)
@@ -59,7 +62,7 @@ func (p *Plan) epoch(file *file) error {
 }
 
 // epochSource finds the source of that name.
-func (p *Plan) epochSource(file *file, name string) (EpochSource, error) {
+func (p *Plan) epochSource(name string) (EpochSource, error) {
 	if name == "context" {
 		return EpochSource{}, nil
 	}
@@ -67,13 +70,12 @@ func (p *Plan) epochSource(file *file, name string) (EpochSource, error) {
 		return EpochSource{Context: key}, nil
 	}
 	var stages []string
-	for i := range file.stages {
-		st := &file.stages[i]
+	for _, st := range p.file.stages {
 		if !strings.EqualFold(st.Name, name) {
 			stages = append(stages, st.Name)
 			continue
 		}
-		source, err := p.epochStage(st)
+		source, err := p.epochStage(st.Stage)
 		if err != nil {
 			first, last := lines(st.Location)
 			return source, &Fault{Line: first, End: last, Err: fmt.Errorf("%s=%s: %w", epochArg, name, err)}
@@ -88,9 +90,9 @@ func (p *Plan) epochSource(file *file, name string) (EpochSource, error) {
 // epochStage reads a stage that does nothing but fetch a source.
 func (p *Plan) epochStage(st *instructions.Stage) (EpochSource, error) {
 	var source EpochSource
-	vars, lex := p.globals.clone(), p.lexer()
-	vars.unset(epochArg)
-	base, _, err := lex.ProcessWord(st.BaseName, vars)
+	known, lex := p.globals.clone(), p.lexer()
+	known.unset(epochArg)
+	base, _, err := lex.ProcessWord(st.BaseName, known)
 	if err != nil {
 		return source, err
 	}
@@ -100,13 +102,13 @@ func (p *Plan) epochStage(st *instructions.Stage) (EpochSource, error) {
 	for _, c := range st.Commands {
 		switch c := c.(type) {
 		case *instructions.ArgCommand:
-			_, err = headerArgs(vars, []instructions.ArgCommand{*c}, lex, p.opts.Args)
+			_, err = p.headerArgs(known, []instructions.ArgCommand{*c}, p.opts.Args)
 		case *instructions.AddCommand:
 			if source.Remote != "" || len(c.SourcePaths) != 1 || len(c.SourceContents) > 0 {
 				return source, errors.New("the stage must ADD one URL or git repository")
 			}
-			if source.Remote, _, err = lex.ProcessWord(c.SourcePaths[0], vars); err == nil {
-				source.Checksum, _, err = lex.ProcessWord(c.Checksum, vars)
+			if source.Remote, _, err = lex.ProcessWord(c.SourcePaths[0], known); err == nil {
+				source.Checksum, _, err = lex.ProcessWord(c.Checksum, known)
 			}
 			if err == nil {
 				err = checkRemote(source.Remote, source.Checksum)
@@ -118,14 +120,14 @@ func (p *Plan) epochStage(st *instructions.Stage) (EpochSource, error) {
 			return source, err
 		}
 	}
-	if !IsRemote(source.Remote) {
+	if !isRemote(source.Remote) {
 		return source, errors.New("the stage must ADD a URL or a git repository")
 	}
 	return source, nil
 }
 
 // headerArg finds the last ARG of the header that names an argument; nil without.
-func headerArg(file *file, name string) (found *instructions.ArgCommand) {
+func headerArg(file *File, name string) (found *instructions.ArgCommand) {
 	for i := range file.header {
 		for _, kv := range file.header[i].Args {
 			if kv.Key == name {
@@ -138,12 +140,12 @@ func headerArg(file *file, name string) (found *instructions.ArgCommand) {
 
 // epochFault gives an error the place of the header's ARG, when the value is its own and
 // the error has none.
-func epochFault(file *file, given bool, err error) error {
+func (p *Plan) epochFault(given bool, err error) error {
 	var f *Fault
 	if !errors.As(err, &f) {
 		f = &Fault{Err: fmt.Errorf("%s: %w", epochArg, err)}
 	}
-	if at := headerArg(file, epochArg); at != nil && !given && f.Line == 0 {
+	if at := headerArg(p.file, epochArg); at != nil && !given && f.Line == 0 {
 		f.Line, f.End = lines(at.Location())
 	}
 	return f

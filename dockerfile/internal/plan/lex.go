@@ -7,48 +7,48 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 
 	"github.com/oakum-build/oakum/builder/bytetext"
-	"github.com/oakum-build/oakum/builder/foreign"
+	"github.com/oakum-build/oakum/builder/limits"
 )
 
-// Lex is BuildKit's lexer. Of what that refuses it also takes ${v/p} and ${v//p}, which
+// lexer is BuildKit's lexer. Of what that refuses it also takes ${v/p} and ${v//p}, which
 // delete p as in bash and Buildah. It belongs to one goroutine.
 //
-// What a word may ask for is limited, as is what all words of a Lex may.
-type Lex struct {
+// What a word may ask for is limited, as is what all words of a lexer may.
+type lexer struct {
 	*shell.Lex
 	escape rune
 	spent  int // what variables put into all words so far
 }
 
-// NewLex makes a lexer with an escape character.
-func NewLex(escape rune) *Lex { return &Lex{Lex: shell.NewLex(escape), escape: escape} }
+// newLexer makes a lexer with an escape character.
+func newLexer(escape rune) *lexer { return &lexer{Lex: shell.NewLex(escape), escape: escape} }
 
 // ProcessWord is that of shell.Lex.
-func (l *Lex) ProcessWord(word string, env shell.EnvGetter) (string, map[string]struct{}, error) {
+func (l *lexer) ProcessWord(word string, env shell.EnvGetter) (string, map[string]struct{}, error) {
 	result, err := l.ProcessWordWithMatches(word, env)
 	return result.Result, result.Unmatched, err
 }
 
 // ProcessWords is that of shell.Lex.
-func (l *Lex) ProcessWords(word string, env shell.EnvGetter) ([]string, error) {
+func (l *lexer) ProcessWords(word string, env shell.EnvGetter) ([]string, error) {
 	words, err := retry(l, bytetext.Encode(word), encodedVars{env}, l.Lex.ProcessWords)
 	return decodeWords(words), err
 }
 
 // ProcessWordWithMatches is that of shell.Lex.
-func (l *Lex) ProcessWordWithMatches(word string, env shell.EnvGetter) (shell.ProcessWordResult, error) {
+func (l *lexer) ProcessWordWithMatches(word string, env shell.EnvGetter) (shell.ProcessWordResult, error) {
 	result, err := retry(l, bytetext.Encode(word), encodedVars{env}, l.Lex.ProcessWordWithMatches)
 	return decodeResult(result), err
 }
 
 // retry tries a word that is refused again, with its deletions written out.
-func retry[T any](l *Lex, word string, env shell.EnvGetter, process func(string, shell.EnvGetter) (T, error)) (T, error) {
+func retry[T any](l *lexer, word string, env shell.EnvGetter, process func(string, shell.EnvGetter) (T, error)) (T, error) {
 	result, err := within(l, word, env, process)
-	if err == nil || foreign.IsLimit(err) {
+	if err == nil || limits.IsLimit(err) {
 		return result, err
 	}
 	if d := l.walk(word); d.found {
-		if again, err := within(l, d.out.String(), env, process); err == nil || foreign.IsLimit(err) {
+		if again, err := within(l, d.out.String(), env, process); err == nil || limits.IsLimit(err) {
 			return again, err
 		}
 	}
@@ -56,7 +56,7 @@ func retry[T any](l *Lex, word string, env shell.EnvGetter, process func(string,
 }
 
 // within processes a word within the limits.
-func within[T any](l *Lex, word string, env shell.EnvGetter, process func(string, shell.EnvGetter) (T, error)) (result T, err error) {
+func within[T any](l *lexer, word string, env shell.EnvGetter, process func(string, shell.EnvGetter) (T, error)) (result T, err error) {
 	if err := l.checkWord(word); err != nil {
 		return result, err
 	}
@@ -74,7 +74,7 @@ func within[T any](l *Lex, word string, env shell.EnvGetter, process func(string
 }
 
 // walk looks at a word, and writes its deletions out.
-func (l *Lex) walk(word string) *deletions {
+func (l *lexer) walk(word string) *deletions {
 	d := &deletions{in: []rune(word), escape: l.escape, quotes: !l.SkipProcessQuotes}
 	d.until("", false)
 	return d
@@ -163,7 +163,7 @@ func (d *deletions) until(stop string, quoted bool) {
 func (d *deletions) variable() {
 	d.depth++
 	defer func() { d.depth-- }()
-	if d.deepest = max(d.deepest, d.depth); d.depth > foreign.MaxNesting {
+	if d.deepest = max(d.deepest, d.depth); d.depth > limits.MaxNesting {
 		d.next(len(d.in)) // which is refused
 		return
 	}

@@ -21,16 +21,16 @@ func TestDeletions(t *testing.T) {
 		`${none/-}`:            "",
 		`/usr/${v/-}/lib/${p}`: "/usr/ab-c/lib//x",
 	} {
-		if got, _, err := NewLex('\\').ProcessWord(word, env); got != want || err != nil {
+		if got, _, err := newLexer('\\').ProcessWord(word, env); got != want || err != nil {
 			t.Errorf("%s: %q, %v, want %q", word, got, err, want)
 		}
 	}
 	for _, word := range []string{`${v/`, `${v/-`, `${v/-}${`, `${v^^}`, `${v/-}'`} {
-		if got, _, err := NewLex('\\').ProcessWord(word, env); err == nil {
+		if got, _, err := newLexer('\\').ProcessWord(word, env); err == nil {
 			t.Errorf("%s: %q", word, got)
 		}
 	}
-	words, err := NewLex('\\').ProcessWords("${v/-} x", env)
+	words, err := newLexer('\\').ProcessWords("${v/-} x", env)
 	if err != nil || len(words) != 2 || words[0] != "ab-c" {
 		t.Errorf("words %q, %v", words, err)
 	}

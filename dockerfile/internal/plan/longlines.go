@@ -3,104 +3,56 @@ package plan
 import (
 	"bytes"
 	"errors"
-	"sort"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// BuildKit's parser takes no line of 64 KiB, while Buildah takes more. Longer ones are given
-// to it in pieces, which it joins as continued lines, and in here-documents keeps apart.
-// A mark between them tells where they are to be joined in what it gives.
+// BuildKit's parser takes no line of 64 KiB, while Buildah takes more. So longer ones are
+// given to it in pieces, as lines that continue, which it joins. In a here-document no line
+// continues; there the pieces are joined by the mark that is between them.
 
 const (
 	longLine = 60 << 10 // a line beyond this is cut
-	piece    = 30 << 10 // into pieces of about this size
-	// settled is how many bytes before a cut must be plain, so that no escape is cut.
-	settled = 16
+	piece    = 30 << 10 // into pieces that are longer than this
+	// pieceMark is in no sane text, and ends no word, variable or JSON string.
+	pieceMark = "\ue0dcoakum\ue0dc"
 )
 
-// cutMark is in no sane text, and breaks no word, variable or JSON string.
-const cutMark = "\ue0dcoakum\ue0dc"
+// plain matches what may be cut before its last byte: nothing that has a meaning is near.
+var plain = lazy(`[0-9A-Za-z]{17}`)
 
-// cutText is a text whose long lines are cut.
-type cutText struct {
-	text  []byte
-	glue  string // between two pieces
-	extra []int  // the lines of text that begin with a later piece, ascending, from 1
-}
-
-// cut cuts the long lines of a text. Comments stay as they are, for they do not continue.
-func cut(text []byte) cutText {
-	escape, _, _, _ := parser.ParseDirective("escape", text)
-	if escape == "" {
-		escape = string(parser.DefaultEscapeToken)
+// parseLines is parser.Parse for lines of any length. One that has no plain place, and a
+// comment, is refused as there.
+func parseLines(text []byte) (*parser.Result, error) {
+	if len(text) < longLine || bytes.Contains(text, []byte(pieceMark)) {
+		return parser.Parse(bytes.NewReader(text))
 	}
-	c := cutText{text: text, glue: cutMark + escape + "\n"}
-	if len(text) < longLine || bytes.Contains(text, []byte(cutMark)) {
-		return c
-	}
-	var out bytes.Buffer
+	p := pieces{glue: pieceMark + escapeOf(text) + "\n", lines: []int{0}}
+	var cut bytes.Buffer
 	number := 0
 	for line := range bytes.Lines(text) {
 		number++
-		comment := bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("#"))
-		for len(line) > longLine && !comment {
-			at := plainPlace(line)
-			if at < 0 {
+		p.lines = append(p.lines, number)
+		for len(line) > longLine && !bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("#")) {
+			at := plain().FindIndex(line[piece:longLine])
+			if at == nil {
 				break
 			}
-			out.Write(line[:at])
-			out.WriteString(c.glue)
-			line = line[at:]
-			number++
-			c.extra = append(c.extra, number)
+			cut.Write(line[:piece+at[1]-1])
+			cut.WriteString(p.glue)
+			line = line[piece+at[1]-1:]
+			p.lines = append(p.lines, number)
 		}
-		out.Write(line)
+		cut.Write(line)
 	}
-	c.text = out.Bytes()
-	return c
-}
-
-// plainPlace finds a place to cut a line: between letters and digits alone. It is -1 when
-// there is none.
-func plainPlace(line []byte) int {
-	plain := 0
-	for i, b := range line[:longLine] {
-		if plain >= settled && i >= piece && isPlain(b) {
-			return i
-		}
-		plain++
-		if !isPlain(b) {
-			plain = 0
-		}
-	}
-	return -1
-}
-
-func isPlain(b byte) bool {
-	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9'
-}
-
-// line gives the line of the original text.
-func (c cutText) line(number int) int { return number - sort.SearchInts(c.extra, number+1) }
-
-func (c cutText) ranges(ranges []parser.Range) {
-	for i := range ranges {
-		ranges[i].Start.Line, ranges[i].End.Line = c.line(ranges[i].Start.Line), c.line(ranges[i].End.Line)
-	}
-}
-
-// parse parses the text as if nothing had been cut.
-func (c cutText) parse() (*parser.Result, error) {
-	tree, err := parser.Parse(bytes.NewReader(c.text))
-	if len(c.extra) == 0 {
-		return tree, err
-	}
+	tree, err := parser.Parse(&cut)
 	var located *parser.LocationError
 	if errors.As(err, &located) {
 		for _, ranges := range located.Locations {
-			c.ranges(ranges)
+			for i := range ranges {
+				p.place(&ranges[i])
+			}
 		}
 	}
 	if err != nil {
@@ -108,26 +60,48 @@ func (c cutText) parse() (*parser.Result, error) {
 	}
 	for _, w := range tree.Warnings {
 		if w.Location != nil {
-			w.Location.Start.Line, w.Location.End.Line = c.line(w.Location.Start.Line), c.line(w.Location.End.Line)
+			p.place(w.Location)
 		}
 	}
-	c.join(tree.AST)
+	p.join(tree.AST)
 	return tree, nil
 }
 
+// escapeOf is the escape character that a text's directive sets.
+func escapeOf(text []byte) string {
+	if escape, _, _, _ := parser.ParseDirective("escape", text); escape != "" {
+		return escape
+	}
+	return string(parser.DefaultEscapeToken)
+}
+
+// pieces are a text whose long lines are cut.
+type pieces struct {
+	glue  string // between two pieces
+	lines []int  // for each line, from 1, that of the text before
+}
+
+// line is the line of the text before.
+func (p pieces) line(number int) int { return p.lines[min(number, len(p.lines)-1)] }
+
+// place corrects the lines of a range.
+func (p pieces) place(r *parser.Range) {
+	r.Start.Line, r.End.Line = p.line(r.Start.Line), p.line(r.End.Line)
+}
+
 // join takes the marks out of a tree, and corrects its lines.
-func (c cutText) join(n *parser.Node) {
+func (p pieces) join(n *parser.Node) {
 	for ; n != nil; n = n.Next {
-		n.StartLine, n.EndLine = c.line(n.StartLine), c.line(n.EndLine)
-		n.Value, n.Original = strings.ReplaceAll(n.Value, cutMark, ""), strings.ReplaceAll(n.Original, cutMark, "")
+		n.StartLine, n.EndLine = p.line(n.StartLine), p.line(n.EndLine)
+		n.Value, n.Original = strings.ReplaceAll(n.Value, pieceMark, ""), strings.ReplaceAll(n.Original, pieceMark, "")
 		for i, flag := range n.Flags {
-			n.Flags[i] = strings.ReplaceAll(flag, cutMark, "")
+			n.Flags[i] = strings.ReplaceAll(flag, pieceMark, "")
 		}
 		for i := range n.Heredocs {
-			n.Heredocs[i].Content = strings.ReplaceAll(n.Heredocs[i].Content, c.glue, "")
+			n.Heredocs[i].Content = strings.ReplaceAll(n.Heredocs[i].Content, p.glue, "")
 		}
 		for _, child := range n.Children {
-			c.join(child)
+			p.join(child)
 		}
 	}
 }

@@ -14,7 +14,7 @@ func TestLongLines(t *testing.T) {
 	for _, escape := range []string{`\`, "`"} {
 		text := "# escape=" + escape + "\nFROM x\nRUN echo " + long + "\nENV A=\"" + long + "\" B=$A\nCMD [\"" + long + "\", \"b\"]\n" +
 			"COPY --chmod=644 <<E /f\nfirst\n" + long + "\n" + long + "\nE\nRUN a " + escape + "\n  " + long + escape + "\n b\nUSER last\n"
-		p, err := New([]byte(text), Options{})
+		p, err := newPlan([]byte(text), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,17 +39,22 @@ func TestLongLines(t *testing.T) {
 				t.Errorf("instruction %d is in lines %d to %d, want %v", i, c[i].Line, c[i].End, want)
 			}
 		}
-		_, err = New([]byte(text+"OOPS\n"), Options{})
+		_, err = newPlan([]byte(text+"OOPS\n"), Options{})
 		var f *Fault
 		if !errors.As(err, &f) || f.Line != 15 {
 			t.Errorf("a fault below: %+v", f)
 		}
 	}
 	// What has no plain place is refused as before.
-	if _, err := New([]byte("FROM x\nRUN "+strings.Repeat("-", 70000)+"\n"), Options{}); err == nil || !strings.Contains(err.Error(), "line greater than") {
+	if _, err := newPlan([]byte("FROM x\nRUN "+strings.Repeat("-", 70000)+"\n"), Options{}); err == nil || !strings.Contains(err.Error(), "line greater than") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := New([]byte("FROM x\nRUN "+strings.Repeat("x", 200000)+"\n"), Options{}); err != nil {
+	for _, blank := range []string{"#" + strings.Repeat("x", 70000), strings.Repeat(" ", 70000)} {
+		if _, err := newPlan([]byte("FROM x\n"+blank), Options{}); err == nil || !strings.Contains(err.Error(), "line greater than") {
+			t.Errorf("%.3q…: %v", blank, err)
+		}
+	}
+	if _, err := newPlan([]byte("FROM x\nRUN "+strings.Repeat("x", 200000)+"\n"), Options{}); err != nil {
 		t.Error(err)
 	}
 }

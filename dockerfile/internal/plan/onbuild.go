@@ -4,8 +4,9 @@ import (
 	"errors"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
-	"github.com/oakum-build/oakum/builder/foreign"
+	"github.com/oakum-build/oakum/builder/limits"
 )
 
 // onbuild lists the triggers that the stage's own ONBUILD instructions set.
@@ -19,29 +20,33 @@ func (s *Stage) onbuild() []string {
 	return triggers
 }
 
-// triggers makes commands of ONBUILD triggers that run in s. Faults are those of
-// its FROM. scope is what they know of variables.
+// triggers makes commands of ONBUILD triggers that run in s. The fault is that of the first
+// bad one, at the FROM of s; the others are given all the same. scope is what they know of
+// variables.
 func (p *Plan) triggers(s *Stage, scope *Scope, triggers []string) ([]Command, error) {
-	if len(triggers) > foreign.MaxInstructions {
-		return nil, &Fault{Line: s.Line, End: s.End, Err: limit("the number of ONBUILD triggers", foreign.MaxInstructions, "triggers")}
+	if len(triggers) > limits.MaxInstructions {
+		return nil, &Fault{Line: s.Line, End: s.End, Err: limit("the number of ONBUILD triggers", limits.MaxInstructions, "triggers")}
 	}
 	commands := make([]Command, 0, len(triggers))
+	var first error
 	for _, text := range triggers {
 		c, err := p.trigger(s, scope, text)
-		if err != nil {
+		if err != nil && first == nil {
 			f := fault(s.Line, s.End, "ONBUILD trigger %q of the base: %w", text, err)
-			f.Hint = p.fromHint(err)
-			return nil, f
+			f.Hint = p.hint(err)
+			first = f
 		}
-		scope.learn(c.Command)
-		commands = append(commands, c)
+		if c.Command != nil {
+			scope.learn(c.Command)
+			commands = append(commands, c)
+		}
 	}
-	return commands, nil
+	return commands, first
 }
 
-// ParseTrigger parses an ONBUILD trigger, which always has the default escape character,
+// parseTrigger parses an ONBUILD trigger, which always has the default escape character,
 // for a FROM in the lines given.
-func ParseTrigger(text string, line, end int) (instructions.Command, error) {
+func parseTrigger(text string, line, end int) (*parser.Node, error) {
 	if f := checkText([]byte(text)); f != nil {
 		return nil, f.Err
 	}
@@ -54,7 +59,12 @@ func ParseTrigger(text string, line, end int) (instructions.Command, error) {
 	}
 	node := tree.AST.Children[0]
 	node.StartLine, node.EndLine = line, end
-	parsed, err := instructions.ParseInstructionWithLinter(node, Silent())
+	return node, nil
+}
+
+// parseNode makes an instruction of its node, for a trigger or anew.
+func (p *Plan) parseNode(node *parser.Node) (instructions.Command, error) {
+	parsed, err := instructions.ParseInstructionWithLinter(node, p.file.silent)
 	if err != nil {
 		return nil, syntaxFault(err, nil)
 	}
@@ -62,19 +72,25 @@ func ParseTrigger(text string, line, end int) (instructions.Command, error) {
 	if !ok {
 		return nil, errors.New("FROM is not a command for a trigger")
 	}
-	if _, chained := ic.(*instructions.OnbuildCommand); chained {
-		return nil, errors.New("ONBUILD may not be a trigger itself")
-	}
 	return ic, nil
 }
 
 // trigger makes a command of one trigger.
 func (p *Plan) trigger(s *Stage, scope *Scope, text string) (Command, error) {
-	ic, err := ParseTrigger(text, s.Line, s.End)
+	node, err := parseTrigger(text, s.Line, s.End)
 	if err != nil {
 		return Command{}, err
 	}
-	c := Command{Command: ic, Source: sourceOf(ic), Line: s.Line, End: s.End, Trigger: true}
+	mounts := takeMounts(node)
+	ic, err := p.parseNode(node)
+	if err != nil {
+		return Command{}, err
+	}
+	if _, chained := ic.(*instructions.OnbuildCommand); chained {
+		return Command{}, errors.New("ONBUILD may not be a trigger itself")
+	}
+	c := Command{Command: ic, Source: sourceOf(ic), Line: s.Line, End: s.End, Trigger: true, node: node, mounts: mounts}
 	p.declareCommand(ic)
-	return c, p.resolveFrom(s, scope, &c)
+	err = p.resolveFrom(s, scope, &c)
+	return c, err
 }

@@ -4,101 +4,133 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/command"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"github.com/oakum-build/oakum/builder/bytetext"
 )
 
-// file is a parsed Dockerfile.
-type file struct {
+// File is a Dockerfile that has been parsed, once for all that is done with it: checks,
+// and each plan of a build. It is not changed any more.
+type File struct {
 	escape rune
 	header []instructions.ArgCommand // the ARGs before the first FROM
-	stages []instructions.Stage      // at least one
-	after  [][]string                // of each stage
+	stages []parsedStage             // at least one
+	silent *linter.Linter
+}
+
+// parsedStage is a FROM with its instructions.
+type parsedStage struct {
+	*instructions.Stage
+	after  []string       // the values of --after
+	nodes  []*parser.Node // of each instruction, from which it is made anew
+	mounts [][]string     // and the values of its --mount
 }
 
 // afterFlag is Buildah's flag of FROM, which BuildKit's packages do not know.
 const afterFlag = "--after="
 
-// Tree parses a text with BuildKit's parser, whose error it gives, and takes FROM's
-// --after out: after has its values for each stage. A text that is none, or is beyond a
-// limit, is a *Fault.
-func Tree(text []byte) (tree *parser.Result, after [][]string, err error) {
-	if f := cmp.Or(encodingFault(text), checkText(text)); f != nil {
-		return nil, nil, f
-	}
-	tree, err = read(text)
-	if err != nil {
-		return nil, nil, err
-	}
-	if f := checkSize(tree.AST); f != nil {
-		return nil, nil, f
-	}
-	for _, n := range tree.AST.Children {
-		if !strings.EqualFold(n.Value, command.From) {
-			continue
-		}
-		var names []string
-		n.Flags = slices.DeleteFunc(n.Flags, func(flag string) bool {
-			name, found := strings.CutPrefix(flag, afterFlag)
-			if found {
-				names = append(names, name)
-			}
-			return found
-		})
-		after = append(after, names)
-	}
-	return tree, after, nil
-}
-
-// parse reads the text with BuildKit's parser. What is wrong may be that the text is in
+// Parse parses a Dockerfile with BuildKit's parser, which tells l what it finds by the way,
+// also when there is an error. That is a *Fault. What is wrong may be that the text is in
 // another language.
-func parse(text []byte) (*file, error) {
-	parsed, err := parseText(text)
-	if err == nil {
-		return parsed, nil
+func Parse(text []byte, l *linter.Linter) (*File, error) {
+	file, f := parseText(text, l)
+	if f == nil {
+		return file, nil
 	}
-	var f *Fault
-	if name, _, where, found := parser.DetectSyntax(text); found && errors.As(err, &f) {
+	if name, _, where, found := parser.DetectSyntax(text); found {
 		_, _, _, isComment := parser.ParseDirective("syntax", text)
 		switch {
 		case !isComment: // but "// syntax=" or JSON, which no Dockerfile has
 			f = &Fault{Err: unsupported{fmt.Sprintf("the language of the frontend %s", name)}, Hint: "only Dockerfiles are built, whose first line may be # syntax="}
 			f.Line, f.End = lines(where)
-			return nil, f
 		case f.Hint == "" && !strings.HasPrefix(name, "docker/dockerfile") && !strings.HasPrefix(name, "docker.io/docker/dockerfile"):
 			f.Hint = "the file names the frontend " + name + ", which is not run: the grammar is that of docker/dockerfile"
 		}
 	}
-	return nil, err
+	return nil, f
 }
 
-func parseText(text []byte) (*file, error) {
+func parseText(text []byte, l *linter.Linter) (*File, *Fault) {
 	if len(strings.TrimSpace(string(text))) == 0 {
 		return nil, &Fault{Err: errors.New("the Dockerfile is empty"), Hint: "it needs at least a FROM instruction"}
 	}
-	tree, after, err := Tree(text)
-	if err != nil {
-		return nil, syntaxFault(err, text)
-	}
-	if f := startsWithFrom(tree.AST); f != nil {
+	if f := cmp.Or(encodingFault(text), checkText(text)); f != nil {
 		return nil, f
 	}
-	stages, header, err := instructions.Parse(tree.AST, Silent())
+	tree, err := read(text)
 	if err != nil {
 		return nil, syntaxFault(err, text)
 	}
-	if len(stages) == 0 {
+	if f := checkSize(tree.AST); f != nil {
+		return nil, f
+	}
+	for _, w := range tree.Warnings {
+		if w.URL == linter.RuleNoEmptyContinuation.URL && w.Location != nil {
+			l.Run(&linter.RuleNoEmptyContinuation, []parser.Range{*w.Location}, linter.RuleNoEmptyContinuation.Format())
+		}
+	}
+	file := &File{escape: tree.EscapeToken, silent: silent()}
+	file.readNodes(tree.AST)
+	misplaced := startsWithFrom(tree.AST)
+	stages, header, err := instructions.Parse(tree.AST, l)
+	switch {
+	case misplaced != nil:
+		return nil, misplaced
+	case err != nil:
+		return nil, syntaxFault(err, text)
+	case len(stages) == 0:
 		return nil, &Fault{Err: errors.New("the Dockerfile has no FROM instruction, so there is nothing to build")}
 	}
-	return &file{escape: tree.EscapeToken, header: header, stages: stages, after: after}, nil
+	file.header = header
+	for i := range stages {
+		file.stages[i].Stage = &stages[i]
+	}
+	return file, nil
 }
+
+// readNodes notes the nodes of each stage, and takes FROM's --after and RUN's --mount out of them.
+func (file *File) readNodes(tree *parser.Node) {
+	for _, n := range tree.Children {
+		if !strings.EqualFold(n.Value, command.From) {
+			if last := len(file.stages) - 1; last >= 0 {
+				st := &file.stages[last]
+				st.nodes, st.mounts = append(st.nodes, n), append(st.mounts, takeMounts(n))
+			}
+			continue
+		}
+		file.stages = append(file.stages, parsedStage{after: takeFlags(n, afterFlag)})
+	}
+}
+
+// takeFlags takes those of a node's flags that begin so out of it, and gives their values.
+func takeFlags(n *parser.Node, prefix string) (values []string) {
+	n.Flags = slices.DeleteFunc(n.Flags, func(flag string) bool {
+		value, found := strings.CutPrefix(flag, prefix)
+		if found {
+			values = append(values, value)
+		}
+		return found
+	})
+	return values
+}
+
+// takeMounts takes the mounts of a RUN out of its node.
+func takeMounts(n *parser.Node) []string {
+	if !strings.EqualFold(n.Value, command.Run) {
+		return nil
+	}
+	return takeFlags(n, "--mount=")
+}
+
+// silent makes a linter that reports nothing. BuildKit's parser does not stand having
+// none where a comment above an instruction has settings for it.
+func silent() *linter.Linter { return linter.New(&linter.Config{}) }
 
 // startsWithFrom checks that only ARG stands before the first FROM. Instructions
 // that do not exist are left to BuildKit's parser, which knows better what was meant.
@@ -118,7 +150,7 @@ func startsWithFrom(tree *parser.Node) *Fault {
 }
 
 // suggestion is how BuildKit's packages append a proposal to an error's text.
-var suggestion = regexp.MustCompile(`(?s)^(.*) \((did you mean .*\?)\)$`)
+var suggestion = lazy(`(?s)^(.*) \((did you mean .*\?)\)$`)
 
 // syntaxFault takes the lines and the proposal out of an error of BuildKit's
 // packages, whose types it hides.
@@ -136,7 +168,7 @@ func syntaxFault(err error, text []byte) *Fault {
 		err = located.Unwrap()
 	}
 	message := bytetext.Decode(err.Error())
-	if m := suggestion.FindStringSubmatch(message); m != nil {
+	if m := suggestion().FindStringSubmatch(message); m != nil {
 		message, f.Hint = m[1], m[2]
 		if strings.HasPrefix(message, "unknown flag: --") {
 			f.Hint = strings.Replace(f.Hint, "did you mean ", "did you mean --", 1)

@@ -12,6 +12,7 @@
 package plan
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -19,6 +20,10 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+
+	"github.com/oakum-build/oakum/dockerfile/internal/runflags"
 )
 
 // Options is what a plan depends on beside the Dockerfile.
@@ -38,10 +43,14 @@ type Options struct {
 	// is something else. They stand for images of that name, and for stages.
 	Contexts map[string]string
 	// EpochOf gives the time of a source that SOURCE_DATE_EPOCH names, or nil when it has
-	// none; without EpochOf none has.
+	// none. Without EpochOf, for checks, no source is asked and the argument stays as it is.
 	EpochOf func(EpochSource) (*time.Time, error)
 	// NoContext says that there are no files to COPY or ADD from.
 	NoContext bool
+	// Allow are the entitlements that RUN may use.
+	Allow []string
+	// Mounts are what each RUN mounts beside what it says itself, in the same words.
+	Mounts []string
 }
 
 // Plan is a Dockerfile with its stages resolved. Its methods may be called from
@@ -49,20 +58,33 @@ type Options struct {
 type Plan struct {
 	// Stages are the file's stages, in its order.
 	Stages []*Stage
-	// Target is the stage that was asked for.
+	// Target is the stage that was asked for; nil when there is none of that name.
 	Target *Stage
+	// Header is what the ARGs before the first FROM name.
+	Header []Arg
 
 	// Epoch is the time of SOURCE_DATE_EPOCH; nil without.
 	Epoch *time.Time
 
-	opts     Options
-	escape   rune
-	globals  *Vars
-	platform string          // of the options, in its normal form
-	declared map[string]bool // arguments that any ARG names
+	file      *File
+	opts      Options
+	fault     error           // the first one
+	automatic *vars           // what FROM sees without any ARG
+	globals   *vars           // what FROM sees
+	platform  string          // of the options, in its normal form
+	declared  map[string]bool // arguments that any ARG names
 
 	mu     sync.Mutex
 	images map[string]*Stage // what COPY --from takes from images, by reference
+}
+
+// Arg is an argument that an ARG before the first FROM names.
+type Arg struct {
+	Name        string
+	Description string // of a comment "# NAME description" above it
+	Value       string
+	Uses        []string // the variables that are used by its default
+	Line, End   int
 }
 
 // Stage is one FROM with its instructions, or, as the source of a COPY --from, an
@@ -74,91 +96,100 @@ type Stage struct {
 	Name string
 	// Line to End are the lines of its FROM, or of the COPY that names an image.
 	Line, End int
-	// Source is the FROM instruction as written.
-	Source string
-	// Base is the stage that it starts from; nil when that is Image.
-	Base *Stage
+	// Parsed is the FROM as it is written, with its instructions; nil for an image.
+	Parsed *instructions.Stage
+	// BaseWord and PlatformWord are what the variables make of its base and its --platform.
+	BaseWord, PlatformWord shell.ProcessWordResult
+	Origin
 	// After are the stages that are built before its image is looked for.
 	After []*Stage
-	// Image is the reference of the base image, or "scratch". Given says that the options
-	// name it, and not the Dockerfile.
-	Image string
-	Given bool
-	// Platform is what its image is taken for: that of its --platform, else of the options,
-	// or "".
-	Platform string
-	// Commands are its instructions, the triggers of a stage that it starts from first.
+	// Commands are its instructions, the triggers of a stage that it starts from first. A
+	// stage in whose place there is a named context has none.
 	Commands []Command
-
-	// Context is the named context, not an image, that it starts from; "" for none.
-	Context string
 
 	fault    error  // of its instructions, for when it is needed
 	replaced bool   // by a named context, instructions and all
 	early    *Scope // its variables as far as they are known without the base image
 }
 
-// Command is one instruction.
+// Origin is what a stage starts from.
+type Origin struct {
+	// Base is the stage that it is; nil when that is Image.
+	Base *Stage
+	// Image is the reference of the base image, or "scratch". Given says that the options
+	// name it, and not the Dockerfile.
+	Image string
+	Given bool
+	// Context is the named context, not an image, that it is; "" for none.
+	Context string
+	// Platform is what the image is taken for: that of FROM --platform, else of the options,
+	// or "".
+	Platform string
+}
+
+// Command is one instruction, as it is written; a Scope has the values of its variables.
 type Command struct {
 	instructions.Command
-	// Source is the instruction as written, continuation lines joined.
+	// Source is its text, continuation lines joined.
 	Source string
 	// Line to End are its lines in the file; those of FROM for a trigger.
 	Line, End int
-	// From is what COPY --from names; nil without it.
-	From *Stage
+	// From is what COPY --from names, or the from= of each RUN --mount that has one, in their order.
+	From []*Stage
+	// Mounts are those of a RUN as far as they are known without the base image; a Scope has all.
+	Mounts []runflags.Mount
 	// Trigger says that it comes from an ONBUILD of the base.
 	Trigger bool
+
+	mounts []string // as they are written
+	node   *parser.Node
 }
 
-// New parses and resolves a Dockerfile. The error is a *Fault.
-func New(text []byte, opts Options) (*Plan, error) {
-	file, err := parse(text)
-	if err != nil {
-		return nil, err
-	}
-	p := &Plan{
-		opts:     opts,
-		escape:   file.escape,
-		declared: map[string]bool{},
-		images:   map[string]*Stage{},
-	}
-	target := opts.Target
-	if target == "" {
-		target = file.stages[len(file.stages)-1].Name
-	}
+// Plan resolves the file. The error is a *Fault, the first one, which ends a build; the
+// plan then holds what can be told nevertheless, and is for checks alone.
+func (file *File) Plan(opts Options) (*Plan, error) {
+	p := &Plan{file: file, opts: opts, declared: map[string]bool{}, images: map[string]*Stage{}}
 	platform, err := ParsePlatform(opts.Platform)
 	if err != nil {
-		return nil, &Fault{Err: err}
+		return p, &Fault{Err: err}
 	}
 	if opts.Platform != "" {
 		p.platform = platforms.Format(platform)
 	}
-	p.globals, err = headerArgs(platformArgs(opts.Args, target, platform), file.header, p.lexer(), opts.Args)
-	if err != nil {
-		return nil, err
+	p.automatic = platformArgs(opts.Args, cmp.Or(opts.Target, file.stages[len(file.stages)-1].Name), platform)
+	p.globals = p.automatic.clone()
+	p.Header, err = p.headerArgs(p.globals, file.header, opts.Args)
+	p.failed(err)
+	p.failed(p.epoch())
+	p.declare()
+	for _, st := range file.stages {
+		s := &Stage{Index: len(p.Stages), Name: st.Name, Parsed: st.Stage, Origin: Origin{Platform: p.platform}}
+		p.failed(p.resolve(s, st.after))
+		p.Stages = append(p.Stages, s)
 	}
-	if err := p.epoch(file); err != nil {
-		return nil, err
-	}
-	p.declare(file)
-	for i := range file.stages {
-		if err := p.addStage(&file.stages[i], file.after[i]); err != nil {
-			return nil, err
-		}
-	}
-	if p.Target, err = p.find(opts.Target); err != nil {
-		return nil, err
-	}
-	for i := range file.stages {
-		p.Stages[i].fault = p.addCommands(p.Stages[i], file.stages[i].Commands)
+	p.Target, err = p.find(opts.Target)
+	p.failed(err)
+	for i, st := range file.stages {
+		p.addCommands(p.Stages[i], st)
 	}
 	for _, s := range p.Needed() {
-		if err := checkStage(s, p.opts.NoContext); err != nil {
-			return nil, err
-		}
+		p.failed(p.checkStage(s))
 	}
-	return p, nil
+	return p, p.fault
+}
+
+// failed notes a fault, if err is one.
+func (p *Plan) failed(err error) {
+	if p.fault == nil {
+		p.fault = err
+	}
+}
+
+// failed notes a fault of the stage's instructions, if err is one.
+func (s *Stage) failed(err error) {
+	if s.fault == nil {
+		s.fault = err
+	}
 }
 
 // Needed lists the stages of the file that the target needs, itself included, in
@@ -181,7 +212,9 @@ func (p *Plan) closure(s *Stage) []*Stage {
 			visit(before)
 		}
 		for _, c := range s.Commands {
-			visit(c.From)
+			for _, from := range c.From {
+				visit(from)
+			}
 		}
 	}
 	visit(s)
@@ -197,40 +230,32 @@ func (p *Plan) closure(s *Stage) []*Stage {
 // Triggers gives the commands of the ONBUILD triggers that s's base image holds.
 // They run before s's own. A trigger that copies from a stage needs that stage,
 // and what it needs in turn, all of which are checked as the plan's own stages
-// were.
+// were. With an error, a *Fault, they are those that can be read, for checks.
 func (p *Plan) Triggers(s *Stage, triggers []string) ([]Command, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	commands, err := p.triggers(s, p.Scope(nil, nil), triggers)
-	if err != nil {
-		return nil, err
-	}
 	for _, c := range commands {
-		if err := checkCommand(c, p.opts.NoContext); err != nil {
-			return nil, err
-		}
-		if c.From == nil || c.From.Index < 0 {
-			continue
-		}
-		for _, dep := range p.closure(c.From) {
-			if err := checkStage(dep, p.opts.NoContext); err != nil {
-				return nil, err
+		err = cmp.Or(err, p.checkCommand(c))
+		for _, from := range c.From {
+			for _, dep := range p.closure(from) {
+				err = cmp.Or(err, p.checkStage(dep))
 			}
 		}
 	}
-	return commands, nil
+	return commands, err
 }
 
 // lexer makes a lexer of the file's escape character. A lexer belongs to one
 // goroutine.
-func (p *Plan) lexer() *Lex { return NewLex(p.escape) }
+func (p *Plan) lexer() *lexer { return newLexer(p.file.escape) }
 
 // declare notes the arguments that the file's ARG instructions name.
-func (p *Plan) declare(file *file) {
-	for _, a := range file.header {
+func (p *Plan) declare() {
+	for _, a := range p.file.header {
 		p.declareArgs(&a)
 	}
-	for _, s := range file.stages {
+	for _, s := range p.file.stages {
 		for _, c := range s.Commands {
 			p.declareCommand(c)
 		}

@@ -10,10 +10,19 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
 
+// newPlan parses and plans a Dockerfile.
+func newPlan(text []byte, opts Options) (*Plan, error) {
+	file, err := Parse(text, silent())
+	if err != nil {
+		return nil, err
+	}
+	return file.Plan(opts)
+}
+
 // mustPlan plans a Dockerfile that has no fault.
 func mustPlan(t *testing.T, text string, opts Options) *Plan {
 	t.Helper()
-	p, err := New([]byte(text), opts)
+	p, err := newPlan([]byte(text), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +63,7 @@ FROM d
 func TestStageOfAName(t *testing.T) {
 	// A name that is used twice means the nearest stage above.
 	p := mustPlan(t, "FROM x AS a\nFROM a AS b\nFROM y AS a\nFROM a AS c\nCOPY --from=a / /\n", Options{})
-	if p.Stages[1].Base != p.Stages[0] || p.Stages[3].Base != p.Stages[2] || p.Stages[3].Commands[0].From != p.Stages[2] {
+	if p.Stages[1].Base != p.Stages[0] || p.Stages[3].Base != p.Stages[2] || p.Stages[3].Commands[0].From[0] != p.Stages[2] {
 		t.Error("a name does not mean the nearest stage above")
 	}
 	if p.Target != p.Stages[3] {
@@ -64,7 +73,7 @@ func TestStageOfAName(t *testing.T) {
 
 func TestImagesAreShared(t *testing.T) {
 	p := mustPlan(t, "FROM x\nCOPY --from=i / /\nFROM x\nCOPY --from=i / /\nCOPY --from=0 / /\n", Options{})
-	first, second := p.Stages[0].Commands[0].From, p.Stages[1].Commands[0].From
+	first, second := p.Stages[0].Commands[0].From[0], p.Stages[1].Commands[0].From[0]
 	if first != second || first.Index != -1 || first.Image != "i" || first.Line != 2 {
 		t.Errorf("the images are %+v and %+v", first, second)
 	}
@@ -111,7 +120,7 @@ func TestScope(t *testing.T) {
 			p := mustPlan(t, tt.text, Options{Args: tt.args})
 			var scope *Scope
 			for _, s := range p.Needed() {
-				scope = runScope(t, p, s, tt.env)
+				scope, _ = runScope(t, p, s, tt.env)
 			}
 			got, ok := scope.vars.Get(tt.variable)
 			if got != tt.want || ok == tt.unset {
@@ -121,20 +130,22 @@ func TestScope(t *testing.T) {
 	}
 }
 
-// runScope takes a stage and those that it is based on through their ARG and ENV.
-func runScope(t *testing.T, p *Plan, s *Stage, env []string) *Scope {
+// runScope takes a stage and those that it is based on through their ARG and ENV. Its
+// configuration has the environment env then.
+func runScope(t *testing.T, p *Plan, s *Stage, image []string) (scope *Scope, env []string) {
 	t.Helper()
 	var base *Scope
+	env = slices.Clone(image)
 	if s.Base != nil {
-		base = runScope(t, p, s.Base, env)
-		env = baseEnv(s.Base, env)
+		base, env = runScope(t, p, s.Base, image)
 	}
-	scope := p.Scope(base, env)
+	scope = p.Scope(base, env)
 	for _, c := range s.Commands {
-		if err := scope.Expand(c.Command); err != nil {
+		expanded, err := scope.Expand(c)
+		if err != nil {
 			t.Fatal(err)
 		}
-		switch c := c.Command.(type) {
+		switch c := expanded.(type) {
 		case *instructions.ArgCommand:
 			if _, err := scope.Declare(c); err != nil {
 				t.Fatal(err)
@@ -142,23 +153,11 @@ func runScope(t *testing.T, p *Plan, s *Stage, env []string) *Scope {
 		case *instructions.EnvCommand:
 			for _, kv := range c.Env {
 				scope.Set(kv.Key, kv.Value)
-			}
-		}
-	}
-	return scope
-}
-
-// baseEnv is the environment that a stage's ENV instructions leave.
-func baseEnv(s *Stage, env []string) []string {
-	env = slices.Clone(env)
-	for _, c := range s.Commands {
-		if e, ok := c.Command.(*instructions.EnvCommand); ok {
-			for _, kv := range e.Env {
 				env = SetEnv(env, kv.Key, kv.Value)
 			}
 		}
 	}
-	return env
+	return scope, env
 }
 
 func TestRunEnv(t *testing.T) {
@@ -263,7 +262,7 @@ func TestDeclareText(t *testing.T) {
 
 func TestEveryFaultIsAFault(t *testing.T) {
 	for _, text := range []string{"", "FROM", "FROM a b", "FROM x\nCOPY a\n", "FROM x\nCOPY --from=0 a b\n", "ARG A=${\nFROM x\n"} {
-		_, err := New([]byte(text), Options{})
+		_, err := newPlan([]byte(text), Options{})
 		var f *Fault
 		if !errors.As(err, &f) {
 			t.Errorf("%q: error %v is no *Fault", text, err)
@@ -291,5 +290,71 @@ func TestNamedContexts(t *testing.T) {
 		if got, _ := p.contextOf("other", platform); got != want {
 			t.Errorf("for %s: %q, want %q", platform, got, want)
 		}
+	}
+}
+
+// TestPlanAgain: a file serves several plans, for expanding an instruction leaves it alone.
+func TestPlanAgain(t *testing.T) {
+	file, err := Parse([]byte("ARG B=x\nFROM $B\nENV A=$V\nRUN --mount=type=cache,target=/$V true\nCOPY --chown=$V $V <<E /$V\n$V\nE\n"), silent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"one", "two"} {
+		p, err := file.Plan(Options{Args: map[string]string{"B": value}})
+		if err != nil || p.Target.Image != value {
+			t.Fatalf("%v, from %s", err, p.Target.Image)
+		}
+		scope := p.Scope(nil, []string{"V=" + value})
+		var got []string
+		for _, c := range p.Target.Commands {
+			expanded, err := scope.Expand(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch ic := expanded.(type) {
+			case *instructions.EnvCommand:
+				got = append(got, ic.Env[0].Value)
+			case *instructions.RunCommand:
+				mounts, err := scope.Mounts(c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, mounts[0].Target)
+			case *instructions.CopyCommand:
+				got = append(got, ic.Chown, ic.SourcePaths[0], ic.SourceContents[0].Data, ic.DestPath)
+			}
+		}
+		if want := []string{value, "/" + value, value, value, value + "\n", "/" + value}; !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestPlanWithFaults: behind each fault that would end a build the plan goes on, for checks.
+func TestPlanWithFaults(t *testing.T) {
+	for _, text := range []string{
+		"ARG X=${Y\nFROM a AS one\nRUN x\nFROM one\nRUN y\n",
+		"FROM ${X AS one\nRUN x\nFROM one\nRUN y\n",
+		"FROM $NONE AS one\nRUN x\nFROM one\nRUN y\n",
+		"FROM --platform=a/b/c/d a AS one\nRUN x\nFROM one\nRUN y\n",
+		"FROM --after=none a AS one\nRUN x\nFROM one\nRUN y\n",
+		"FROM a AS one\nCOPY --from=7 a b\nRUN x\nFROM one\nRUN y\n",
+		"FROM a AS one\nONBUILD nonsense\nONBUILD RUN x\nFROM one\nRUN y\n",
+		"FROM a AS one\nRUN --network=host x\nFROM one\nRUN y\n",
+	} {
+		p, err := newPlan([]byte(text), Options{})
+		var f *Fault
+		if !errors.As(err, &f) {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		if len(p.Stages) != 2 || p.Target != p.Stages[1] || p.Target.Base != p.Stages[0] || len(p.Target.Commands) == 0 ||
+			p.Target.Commands[len(p.Target.Commands)-1].Source != "RUN y" || len(p.Stages[0].Commands)+len(p.Target.Commands) < 2 {
+			t.Errorf("%q leaves %+v", text, p.Stages)
+		}
+	}
+	p, err := newPlan([]byte("FROM a\n"), Options{Target: "none"})
+	if err == nil || p.Target != nil || len(p.Stages) != 1 || len(p.Needed()) != 0 {
+		t.Errorf("no target: %v, %+v", err, p)
 	}
 }

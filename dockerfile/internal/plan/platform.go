@@ -20,17 +20,16 @@ func ParsePlatform(text string) (platforms.Platform, error) {
 	return platforms.Normalize(p), err
 }
 
-// stagePlatform gives the value of a FROM --platform.
-func (p *Plan) stagePlatform(text string) (string, error) {
-	value, _, err := p.lexer().ProcessWord(text, p.globals)
-	if err != nil {
-		return "", err
+// setPlatform does what FROM --platform says.
+func (s *Stage) setPlatform(text string) error {
+	if text == "" {
+		return errors.New("the platform is blank")
 	}
-	if value == "" {
-		return "", errors.New("the platform is blank")
+	platform, err := ParsePlatform(text)
+	if err == nil {
+		s.Platform = platforms.Format(platform)
 	}
-	platform, err := ParsePlatform(value)
-	return platforms.Format(platform), err
+	return err
 }
 
 // checkPlatform refuses images of systems whose files have other rules.

@@ -4,36 +4,39 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
+	"strings"
 
 	digest "github.com/opencontainers/go-digest"
 
-	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/gitref"
 )
-
-// webURL matches what ADD downloads, unless it is a git repository.
-var webURL = regexp.MustCompile(`^(?i:https?)://`)
 
 // Remote says whether ADD fetches a source, and whether as a git repository or as a
 // file. The error is of a source that looks like a repository and cannot be one.
 func Remote(source string) (git, file bool, err error) {
-	if git, err = builder.IsGit(source); git {
+	if git, err = gitref.Is(source); git {
 		return true, false, err
 	}
-	return false, webURL.MatchString(source), nil
+	scheme, _, ok := strings.Cut(source, "://")
+	return false, ok && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")), nil
 }
 
-// IsRemote says whether ADD fetches a source.
-func IsRemote(source string) bool {
+// isRemote says whether ADD fetches a source.
+func isRemote(source string) bool {
 	git, file, _ := Remote(source)
 	return git || file
 }
 
 // userInfo matches the credentials of a URL.
-var userInfo = regexp.MustCompile(`((?i:https?)://)[^/@\s"']+@`)
+var userInfo = lazy(`((?i:https?)://)[^/@\s"']+@`)
 
 // Redact hides credentials in a text that is shown or kept.
-func Redact(text string) string { return userInfo.ReplaceAllString(text, "${1}xxxxx@") }
+func Redact(text string) string {
+	if !strings.Contains(text, "@") {
+		return text
+	}
+	return userInfo().ReplaceAllString(text, "${1}xxxxx@")
+}
 
 // checkRemote checks a source and the checksum that ADD fetches it with.
 func checkRemote(source, checksum string) error {
@@ -50,7 +53,7 @@ func checkRemote(source, checksum string) error {
 	case checksum == "":
 		return nil
 	case git:
-		if !commitID.MatchString(checksum) {
+		if !commitID().MatchString(checksum) {
 			return fmt.Errorf("ADD --checksum=%s: the checksum of a git repository is a commit's id", checksum)
 		}
 		return nil
@@ -63,4 +66,4 @@ func checkRemote(source, checksum string) error {
 	return nil
 }
 
-var commitID = regexp.MustCompile(`^[0-9a-f]{1,64}$`)
+var commitID = lazy(`^[0-9a-f]{1,64}$`)

@@ -2,16 +2,15 @@ package plan
 
 import (
 	"errors"
-	"regexp"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
-// Shell is what runs shell forms unless SHELL says otherwise (Dockerfile
+// shellOr is what runs shell forms unless SHELL says otherwise (Dockerfile
 // reference, SHELL).
-func Shell(configured []string) []string {
+func shellOr(configured []string) []string {
 	if len(configured) > 0 {
 		return configured
 	}
@@ -24,7 +23,7 @@ func Args(line instructions.ShellDependantCmdLine, shell []string) []string {
 	if !line.PrependShell {
 		return line.CmdLine
 	}
-	args := append([]string{}, Shell(shell)...)
+	args := append([]string{}, shellOr(shell)...)
 	return append(args, strings.Join(line.CmdLine, " "))
 }
 
@@ -45,7 +44,7 @@ func RunArgs(c *instructions.RunCommand, shell []string) (args []string, files m
 	script, alone := heredocScript(line)
 	if alone && strings.HasPrefix(script, "#!") {
 		name := line.Files[0].Name
-		if !plainName.MatchString(name) {
+		if !plainName().MatchString(name) {
 			name = "script"
 		}
 		script, files = scripts+name, map[string]string{name: script}
@@ -55,14 +54,14 @@ func RunArgs(c *instructions.RunCommand, shell []string) (args []string, files m
 }
 
 // plainName matches the names of files that a shell reads as one word.
-var plainName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]*$`)
+var plainName = lazy(`^[A-Za-z0-9_-][A-Za-z0-9_.-]*$`)
 
 // heredocScript is what the shell gets for a RUN with here-documents: the document
 // when the line is nothing else, and then alone is true; otherwise the line and the
 // documents, for the shell to read as its own.
 func heredocScript(line instructions.ShellDependantCmdLine) (script string, alone bool) {
 	text := strings.Join(line.CmdLine, " ")
-	if heredocWord.MatchString(text) && parser.MustParseHeredoc(text) != nil {
+	if isHeredoc(text) && parser.MustParseHeredoc(text) != nil {
 		script := line.Files[0].Data
 		if line.Files[0].Chomp {
 			script = parser.ChompHeredocContent(script)
@@ -70,7 +69,7 @@ func heredocScript(line instructions.ShellDependantCmdLine) (script string, alon
 		return script, true
 	}
 	var b strings.Builder
-	if heredocWord.MatchString(text) {
+	if isHeredoc(text) {
 		text = Bytes(text)
 	}
 	b.WriteString(text)

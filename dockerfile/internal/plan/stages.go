@@ -1,37 +1,48 @@
 package plan
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/oakum-build/oakum/dockerfile/internal/runflags"
 )
 
-// addStage resolves a FROM and appends its stage to the plan.
-func (p *Plan) addStage(st *instructions.Stage, after []string) error {
-	s := &Stage{Index: len(p.Stages), Name: st.Name, Source: st.SourceCode, Platform: p.platform}
+// resolve finds what a stage, which is not among the plan's yet, starts from and waits for.
+func (p *Plan) resolve(s *Stage, after []string) error {
+	st := s.Parsed
 	s.Line, s.End = lines(st.Location)
 	if s.Name == "" {
 		s.Name = strconv.Itoa(s.Index)
 	}
+	var baseErr, platformErr error
+	s.BaseWord, baseErr = p.lexer().ProcessWordWithMatches(st.BaseName, p.globals)
 	if st.Platform != "" {
-		var err error
-		if s.Platform, err = p.stagePlatform(st.Platform); err != nil {
-			return &Fault{Line: s.Line, End: s.End, Err: fmt.Errorf("FROM --platform=%s: %w", st.Platform, err)}
+		s.PlatformWord, platformErr = p.lexer().ProcessWordWithMatches(st.Platform, p.globals)
+		if platformErr == nil {
+			platformErr = s.setPlatform(s.PlatformWord.Result)
+		}
+		if platformErr != nil {
+			platformErr = &Fault{Line: s.Line, End: s.End, Err: fmt.Errorf("FROM --platform=%s: %w", st.Platform, platformErr)}
 		}
 	}
 	if _, replaced := p.contextOf(st.Name, s.Platform); replaced {
 		s.replaced = true
 		p.substitute(s, st.Name)
-		p.Stages = append(p.Stages, s)
-		return nil
+		return platformErr
 	}
-	if err := p.waitFor(s, after); err != nil {
-		return err
-	}
-	lex := p.lexer()
-	base, _, err := lex.ProcessWord(st.BaseName, p.globals)
+	return cmp.Or(platformErr, p.waitFor(s, after), p.resolveBase(s, baseErr))
+}
+
+// resolveBase finds the stage or image that a stage starts from. err is what is wrong with
+// its name.
+func (p *Plan) resolveBase(s *Stage, err error) error {
+	base := s.BaseWord.Result
 	if s.Index == 0 && p.opts.From != "" {
 		base, err, s.Given = p.opts.From, nil, true
 	}
@@ -39,7 +50,7 @@ func (p *Plan) addStage(st *instructions.Stage, after []string) error {
 		return &Fault{Line: s.Line, End: s.End, Err: err}
 	}
 	if base == "" {
-		f := fault(s.Line, s.End, "FROM %s: the base name is blank", st.BaseName)
+		f := fault(s.Line, s.End, "FROM %s: the base name is blank", s.Parsed.BaseName)
 		f.Hint = "FROM sees only the arguments declared before the first FROM; give them a default, or a value by --build-arg"
 		return f
 	}
@@ -52,7 +63,6 @@ func (p *Plan) addStage(st *instructions.Stage, after []string) error {
 	if s.Base == nil {
 		p.substitute(s, base)
 	}
-	p.Stages = append(p.Stages, s)
 	return nil
 }
 
@@ -129,31 +139,28 @@ func (p *Plan) names() []string {
 
 // addCommands resolves the instructions of a stage, after those of the stages
 // before it.
-func (p *Plan) addCommands(s *Stage, commands []instructions.Command) error {
+func (p *Plan) addCommands(s *Stage, st parsedStage) {
 	if s.Base != nil {
 		s.early = s.Base.early
 	}
 	s.early = p.Scope(s.early, nil)
 	if s.replaced {
-		return nil
+		return
 	}
 	if s.Base != nil {
 		triggers, err := p.triggers(s, s.early, s.Base.onbuild())
-		if err != nil {
-			return err
-		}
+		s.failed(err)
 		s.Commands = triggers
 	}
-	for _, ic := range commands {
-		c := Command{Command: ic, Source: sourceOf(ic)}
+	for i, ic := range st.Commands {
+		c := Command{Command: ic, Source: sourceOf(ic), node: st.nodes[i], mounts: st.mounts[i]}
 		c.Line, c.End = lines(ic.Location())
 		if err := p.resolveFrom(s, s.early, &c); err != nil {
-			return &Fault{Line: c.Line, End: c.End, Err: err, Hint: p.fromHint(err)}
+			s.failed(&Fault{Line: c.Line, End: c.End, Err: err, Hint: p.hint(err)})
 		}
 		s.early.learn(ic)
 		s.Commands = append(s.Commands, c)
 	}
-	return nil
 }
 
 // sourceOf is an instruction as written.
@@ -164,66 +171,95 @@ func sourceOf(c instructions.Command) string {
 	return strings.ToUpper(c.Name())
 }
 
-// noStage is a --from that names no stage before this one.
-type noStage struct{ name, why string }
+// noStage is a name that is no stage's before this one.
+type noStage struct{ flag, name, why string }
 
-func (e noStage) Error() string { return fmt.Sprintf("COPY --from=%s: %s", e.name, e.why) }
+func (e noStage) Error() string { return fmt.Sprintf("%s%s: %s", e.flag, e.name, e.why) }
 
-// fromHint helps with an error of resolveFrom.
-func (p *Plan) fromHint(err error) string {
-	if e, ok := err.(noStage); ok {
-		return didYouMean(e.name, p.names())
+// hint helps with an error of resolveFrom.
+func (p *Plan) hint(err error) string {
+	var none noStage
+	if errors.As(err, &none) {
+		return didYouMean(none.name, p.names())
+	}
+	var advising interface{ Hint() string }
+	if errors.As(err, &advising) {
+		return advising.Hint()
 	}
 	return ""
 }
 
-// resolveFrom finds what COPY --from names, with the variables in scope: a stage before
-// s by name or index, else an image. BuildKit takes no variables there, Buildah does.
+// resolveFrom finds what an instruction takes files from, by COPY --from or RUN --mount, with
+// the variables in scope, and the rest of its mounts as far as it is known.
 func (p *Plan) resolveFrom(s *Stage, scope *Scope, c *Command) error {
-	cp, ok := c.Command.(*instructions.CopyCommand)
-	if !ok || cp.From == "" {
-		return nil
+	switch ic := c.Command.(type) {
+	case *instructions.CopyCommand:
+		if ic.From == "" {
+			return nil
+		}
+		from, err := p.fromOf(s, scope, c, "COPY --from=", ic.From)
+		c.From = []*Stage{from}
+		return err
+	case *instructions.RunCommand:
+		c.mounts = slices.Concat(p.opts.Mounts, c.mounts)
+		var first error
+		for _, text := range c.mounts {
+			word, err := runflags.From(text)
+			if word != "" && err == nil {
+				var from *Stage
+				from, err = p.fromOf(s, scope, c, "RUN --mount from=", word)
+				c.From = append(c.From, from)
+			}
+			first = cmp.Or(first, err)
+		}
+		if first != nil {
+			return first
+		}
+		return scope.learnMounts(c)
 	}
-	name, err := scope.fromWord(cp.From)
-	if err != nil {
-		return fmt.Errorf("COPY --from=%s: %w", cp.From, err)
-	}
-	if from := p.named(name, s.Index); from != nil {
-		c.From = from
-		return nil
-	}
-	index, err := strconv.Atoi(name)
-	if err != nil {
-		return p.fromLaterOrImage(s, c, name)
-	}
-	switch {
-	case index < 0 || index >= len(p.Stages):
-		return noStage{name, fmt.Sprintf("there is no stage %d; the stages are 0 to %d", index, len(p.Stages)-1)}
-	case index == s.Index:
-		return noStage{name, "the stage refers to itself"}
-	case index > s.Index:
-		return noStage{name, fmt.Sprintf("the stage is defined after this one, in line %d", p.Stages[index].Line)}
-	}
-	c.From = p.Stages[index]
 	return nil
 }
 
-// fromLaterOrImage handles a --from that no stage before s is called.
-func (p *Plan) fromLaterOrImage(s *Stage, c *Command, name string) error {
+// fromOf finds what a flag of an instruction names: a stage before s by name or index, else an
+// image. BuildKit takes no variables there, Buildah does in COPY.
+func (p *Plan) fromOf(s *Stage, scope *Scope, c *Command, flag, word string) (*Stage, error) {
+	name, err := scope.fromWord(word)
+	if err != nil {
+		return nil, fmt.Errorf("%s%s: %w", flag, word, err)
+	}
+	if from := p.named(name, s.Index); from != nil {
+		return from, nil
+	}
+	index, err := strconv.Atoi(name)
+	if err != nil {
+		return p.laterOrImage(s, c, flag, name)
+	}
+	switch {
+	case index < 0 || index >= len(p.Stages):
+		return nil, noStage{flag, name, fmt.Sprintf("there is no stage %d; the stages are 0 to %d", index, len(p.Stages)-1)}
+	case index == s.Index:
+		return nil, noStage{flag, name, "the stage refers to itself"}
+	case index > s.Index:
+		return nil, noStage{flag, name, fmt.Sprintf("the stage is defined after this one, in line %d", p.Stages[index].Line)}
+	}
+	return p.Stages[index], nil
+}
+
+// laterOrImage handles a name that no stage before s has.
+func (p *Plan) laterOrImage(s *Stage, c *Command, flag, name string) (*Stage, error) {
 	later := p.named(name, len(p.Stages))
 	switch {
 	case later == s:
-		return noStage{name, "the stage refers to itself"}
+		return nil, noStage{flag, name, "the stage refers to itself"}
 	case later != nil:
-		return noStage{name, fmt.Sprintf("the stage is defined after this one, in line %d", later.Line)}
+		return nil, noStage{flag, name, fmt.Sprintf("the stage is defined after this one, in line %d", later.Line)}
 	}
 	if p.images[name] == nil {
-		image := &Stage{Index: -1, Name: name, Line: c.Line, End: c.End, Platform: p.platform}
+		image := &Stage{Index: -1, Name: name, Line: c.Line, End: c.End, Origin: Origin{Platform: p.platform}}
 		p.substitute(image, name)
 		p.images[name] = image
 	}
-	c.From = p.images[name]
-	return nil
+	return p.images[name], nil
 }
 
 // ImageHint is what may help when the image of s cannot be had: a stage of a

@@ -3,16 +3,17 @@ package plan
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
+	"github.com/oakum-build/oakum/dockerfile/internal/runflags"
 )
 
 // checkStage finds what a stage asks for that cannot be done.
-func checkStage(s *Stage, noContext bool) error {
+func (p *Plan) checkStage(s *Stage) error {
 	if s.fault != nil {
 		return s.fault
 	}
@@ -20,7 +21,7 @@ func checkStage(s *Stage, noContext bool) error {
 		return &Fault{Line: s.Line, End: s.End, Err: err}
 	}
 	for _, c := range s.Commands {
-		if err := checkCommand(c, noContext); err != nil {
+		if err := p.checkCommand(c); err != nil {
 			return err
 		}
 	}
@@ -29,11 +30,12 @@ func checkStage(s *Stage, noContext bool) error {
 
 // checkCommand finds what an instruction asks for that cannot be done. Values that
 // have variables are left to CheckFiles.
-func checkCommand(c Command, noContext bool) error {
+func (p *Plan) checkCommand(c Command) error {
 	var err error
+	noContext := p.opts.NoContext
 	switch ic := c.Command.(type) {
 	case *instructions.RunCommand:
-		err = checkRun(ic)
+		err = p.checkRun(ic, c.Mounts)
 	case *instructions.CopyCommand:
 		switch {
 		case ic.From == "" && noContext && len(ic.SourcePaths) > 0:
@@ -43,7 +45,7 @@ func checkCommand(c Command, noContext bool) error {
 		}
 	case *instructions.AddCommand:
 		err = checkFiles("ADD", ic.SourcesAndDest, addFlags(ic), true)
-		local := func(source string) bool { return !IsRemote(source) && !strings.Contains(source, "$") }
+		local := func(source string) bool { return !isRemote(source) && !strings.Contains(source, "$") }
 		if err == nil && noContext && slices.ContainsFunc(ic.SourcePaths, local) {
 			err = errors.New("ADD: there is no build context to add from")
 		}
@@ -51,25 +53,23 @@ func checkCommand(c Command, noContext bool) error {
 	if err == nil {
 		return nil
 	}
-	if c.Trigger {
-		err = fmt.Errorf("ONBUILD trigger %q of the base: %w", c.Source, err)
+	f := &Fault{Line: c.Line, End: c.End, Err: err}
+	if hinting, ok := err.(interface{ Hint() string }); ok {
+		f.Hint = hinting.Hint()
 	}
-	return &Fault{Line: c.Line, End: c.End, Err: err}
+	if c.Trigger {
+		f.Err = fmt.Errorf("ONBUILD trigger %q of the base: %w", c.Source, err)
+	}
+	return f
 }
 
-func checkRun(c *instructions.RunCommand) error {
-	if len(instructions.GetMounts(c)) > 0 {
-		return unsupported{"RUN --mount"}
+func (p *Plan) checkRun(c *instructions.RunCommand, mounts []runflags.Mount) error {
+	ofContext := func(m runflags.Mount) bool { return m.Type == runflags.Bind && !m.Partial && !m.HasFrom }
+	if p.opts.NoContext && slices.ContainsFunc(mounts, ofContext) {
+		return errors.New("RUN --mount=type=bind: there is no build context to mount; from= names a stage or an image")
 	}
-	// The network of the host is the one that every RUN has. BuildKit asks for leave for it.
-	if network := instructions.GetNetwork(c); network != instructions.NetworkDefault && network != instructions.NetworkHost {
-		return unsupported{"RUN --network=" + network}
-	}
-	if security := instructions.GetSecurity(c); security != instructions.SecuritySandbox {
-		return unsupported{"RUN --security=" + security}
-	}
-	if len(instructions.GetDevices(c)) > 0 {
-		return unsupported{"RUN --device"}
+	if err := runflags.Allowed(c, p.opts.Allow); err != nil {
+		return err
 	}
 	_, _, err := RunArgs(c, nil)
 	return err
@@ -105,7 +105,7 @@ func checkFiles(name string, files instructions.SourcesAndDest, f flags, raw boo
 		if !known(source) || !known(f.checksum) {
 			continue
 		}
-		if name == "COPY" && IsRemote(source) {
+		if name == "COPY" && isRemote(source) {
 			return fmt.Errorf("COPY %s: only ADD takes a URL", Redact(source))
 		}
 		if err := checkRemote(source, f.checksum); err != nil {
@@ -115,7 +115,7 @@ func checkFiles(name string, files instructions.SourcesAndDest, f flags, raw boo
 	if f.checksum != "" && len(files.SourcePaths)+len(files.SourceContents) > 1 {
 		return errors.New("ADD --checksum is for one source")
 	}
-	if known(f.chown) && f.link && !numericOwner.MatchString(f.chown) {
+	if known(f.chown) && f.link && !numericOwner().MatchString(f.chown) {
 		return fmt.Errorf("%s --link --chown=%s: names cannot be looked up, for the layer does not depend on those below; give numbers", name, f.chown)
 	}
 	if f.chmod != "" && known(f.chmod) {
@@ -125,16 +125,16 @@ func checkFiles(name string, files instructions.SourcesAndDest, f flags, raw boo
 }
 
 // numericOwner matches the owners that need no looking up.
-var numericOwner = regexp.MustCompile(`^(?:[0-9]+|root)?(?::(?:[0-9]+|root)?)?$`)
+var numericOwner = lazy(`^(?:[0-9]+|root)?(?::(?:[0-9]+|root)?)?$`)
 
 // symbolicMode matches the symbolic modes of chmod(1).
-var symbolicMode = regexp.MustCompile(`^[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+(?:,[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+)*$`)
+var symbolicMode = lazy(`^[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+(?:,[ugoa]*(?:[-+=](?:[rwxXst]*|[ugo]))+)*$`)
 
 // checkMode checks a --chmod.
 func checkMode(name, chmod string) error {
 	mode, err := strconv.ParseUint(chmod, 8, 32)
 	switch {
-	case err == nil && mode <= 0o7777, symbolicMode.MatchString(chmod):
+	case err == nil && mode <= 0o7777, symbolicMode().MatchString(chmod):
 		return nil
 	case err == nil || strings.Trim(chmod, "0123456789") == "":
 		return fmt.Errorf("%s --chmod=%s: not an octal mode from 0 to 7777", name, chmod)

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// Vars is a list of variables in the order of their first setting. It satisfies
+// vars is a list of variables in the order of their first setting. It satisfies
 // BuildKit's shell.EnvGetter.
-type Vars struct {
+type vars struct {
 	names  []string
 	values map[string]string
 	size   int // of all names and values
 }
 
 // newVars takes variables of the form NAME=value.
-func newVars(env []string) *Vars {
-	v := &Vars{values: map[string]string{}}
+func newVars(env []string) *vars {
+	v := &vars{values: map[string]string{}}
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
 		v.Set(name, value)
@@ -24,7 +24,7 @@ func newVars(env []string) *Vars {
 }
 
 // Set sets a variable, in its old place when it has one.
-func (v *Vars) Set(name, value string) {
+func (v *vars) Set(name, value string) {
 	if old, ok := v.values[name]; ok {
 		v.size -= len(name) + len(old)
 	} else {
@@ -35,13 +35,13 @@ func (v *Vars) Set(name, value string) {
 }
 
 // Get gives a variable's value, and whether it is set.
-func (v *Vars) Get(name string) (string, bool) {
+func (v *vars) Get(name string) (string, bool) {
 	value, ok := v.values[name]
 	return value, ok
 }
 
 // unset removes a variable.
-func (v *Vars) unset(name string) {
+func (v *vars) unset(name string) {
 	if old, ok := v.values[name]; ok {
 		v.size -= len(name) + len(old)
 	}
@@ -50,10 +50,10 @@ func (v *Vars) unset(name string) {
 }
 
 // Keys gives the variables' names.
-func (v *Vars) Keys() []string { return slices.Clone(v.names) }
+func (v *vars) Keys() []string { return slices.Clone(v.names) }
 
 // clone copies the list.
-func (v *Vars) clone() *Vars {
+func (v *vars) clone() *vars {
 	c := newVars(nil)
 	for _, name := range v.names {
 		c.Set(name, v.values[name])

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package home gives tests a user's world of their own: home directory, runtime
 // directory, settings and with them an image store, the same for oakum, podman,
 // buildah and skopeo, in which the base images are found under their usual names.

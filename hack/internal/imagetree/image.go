@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/klauspost/compress/zstd"
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -100,6 +101,13 @@ func readJSON(name string, into any) error {
 	return nil
 }
 
+// ReadTar reads the files of an archive, compressed or not.
+func ReadTar(name string) (Tree, error) {
+	files := Tree{}
+	_, err := files.apply(name)
+	return files, err
+}
+
 // apply lays a layer, compressed or not, over the tree and returns its diff id.
 func (files Tree) apply(name string) (string, error) {
 	content, err := os.ReadFile(name)
@@ -107,10 +115,14 @@ func (files Tree) apply(name string) (string, error) {
 		return "", err
 	}
 	var layer io.Reader = bytes.NewReader(content)
-	if bytes.HasPrefix(content, []byte{0x1f, 0x8b}) {
-		if layer, err = gzip.NewReader(layer); err != nil {
-			return "", err
-		}
+	switch {
+	case bytes.HasPrefix(content, []byte{0x1f, 0x8b}):
+		layer, err = gzip.NewReader(layer)
+	case bytes.HasPrefix(content, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		layer, err = zstd.NewReader(layer)
+	}
+	if err != nil {
+		return "", err
 	}
 	sum := sha256.New()
 	tee := io.TeeReader(layer, sum)

@@ -5,6 +5,7 @@ package layertar
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -27,7 +28,8 @@ type Guarded struct {
 // it is the same in this store and for all who get it from here. A name that means
 // something else in a layer is a *tarfilter.NameError. Attributes in which storage drivers keep
 // book are removed unless the kernel's overlay put them there itself; own is the
-// beginning of their names.
+// beginning of their names. It is "" when the directory was filled without an overlay: then no
+// whiteout is one either, but a device that a layer cannot hold.
 func Guard(dir *os.File, own string) (Guarded, error) {
 	g := &guard{own: own, Guarded: Guarded{Attributes: Attributes{}}}
 	root, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
@@ -56,8 +58,11 @@ func (g *guard) children(dir *os.File, rel string) error {
 		}
 		if !e.IsDir() {
 			// No other kind of file has attributes of the user's.
-			if e.Type().IsRegular() {
+			switch {
+			case e.Type().IsRegular():
 				err = g.attributes(dir, e.Name(), at)
+			case e.Type()&fs.ModeCharDevice != 0 && g.own == "":
+				err = g.device(dir, e.Name(), at)
 			}
 		} else if err = g.attributes(dir, e.Name(), at); err == nil {
 			err = g.directory(dir, e.Name(), at)
@@ -78,6 +83,18 @@ func (g *guard) directory(dir *os.File, name, rel string) error {
 	return g.children(sub, rel)
 }
 
+// device refuses one that would be taken for the mark of a removal.
+func (g *guard) device(dir *os.File, name, rel string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &os.PathError{Op: "stat", Path: rel, Err: err}
+	}
+	if st.Rdev != 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: /%s is a character device with the numbers 0 and 0, which marks files as removed; leave it out", tarfilter.ErrUnfit, rel)
+}
+
 // attributes sorts those of one file.
 func (g *guard) attributes(dir *os.File, name, rel string) error {
 	file := fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
@@ -92,7 +109,10 @@ func (g *guard) attributes(dir *os.File, name, rel string) error {
 			if err := unix.Lremovexattr(file, attr); err != nil {
 				return &os.PathError{Op: "removexattr " + attr, Path: rel, Err: err}
 			}
-			g.LeftOut.Attribute(strings.Replace(attr, g.own+"overlay.", g.own, 1), "/"+rel)
+			if g.own != "" { // as whoever set it calls it
+				attr = strings.Replace(attr, g.own+"overlay.", g.own, 1)
+			}
+			g.LeftOut.Attribute(attr, "/"+rel)
 		case tarfilter.Keeps(attr) && !strings.Contains(attr, "="): // which a PAX record cannot name
 			if err := g.keep(file, attr, rel); err != nil {
 				return err
@@ -105,7 +125,7 @@ func (g *guard) attributes(dir *os.File, name, rel string) error {
 // IsMark says whether an attribute on the disk is one that the kernel's overlay has set itself; the
 // names of its marks begin with own. What a command calls so has another name there.
 func IsMark(attr, own string) bool {
-	return strings.HasPrefix(attr, own) && !strings.HasPrefix(attr, own+"overlay.")
+	return own != "" && strings.HasPrefix(attr, own) && !strings.HasPrefix(attr, own+"overlay.")
 }
 
 func (g *guard) keep(file, attr, rel string) error {

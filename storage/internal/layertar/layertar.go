@@ -18,11 +18,12 @@ import (
 	"os"
 	"path"
 	"slices"
-	"time"
 
 	digest "github.com/opencontainers/go-digest"
 	tarsplit "github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
 // Result is what a layer is as a tar stream.
@@ -32,39 +33,55 @@ type Result struct {
 	UIDs, GIDs []uint32
 }
 
-const (
-	whiteoutPrefix = ".wh."
-	whiteoutOpaque = ".wh..wh..opq"
-)
+// Upper is a finished upper directory.
+type Upper struct {
+	Dir    *os.File
+	Lowers []*os.File // the layers below it, in which an opaque directory must exist to matter
+	Opaque string     // the attribute by which overlay marked one: the other mode's is any file's to set
+	Attrs  Attributes // what Guard found
+}
 
-// Digest reads the upper directory dir. lowers are the layers below it, in which an
-// opaque directory must exist to matter. opaque is the attribute by which overlay marked
-// one: the other mode's is any file's to set. attrs are what Guard found. The tar-split
-// records go to split.
-func Digest(dir *os.File, lowers []*os.File, opaque string, attrs Attributes, split io.Writer) (Result, error) {
-	out := newStream(tarsplit.NewJSONPacker(split))
-	w := &walker{lowers: lowers, opaque: opaque, attrs: attrs, out: out, tw: tar.NewWriter(out), links: map[uint64]string{},
-		uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{}}
-	root, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
-	if err == nil {
-		err = w.children(root, "")
-		root.Close()
-	}
-	if err == nil {
-		err = w.tw.Close()
-	}
-	sum, sumErr := out.finish()
+// Digest reads an upper directory. The tar-split records go to split.
+func (u Upper) Digest(split io.Writer) (Result, error) {
+	s := newStream(tarsplit.NewJSONPacker(split))
+	r, err := u.walk(s)
+	sum, sumErr := s.finish()
+	r.DiffID, r.Size = sum, s.size
 	if err := errors.Join(err, sumErr); err != nil {
 		return Result{}, err
 	}
-	return Result{DiffID: sum, Size: out.size, UIDs: slices.Sorted(maps.Keys(w.uids)), GIDs: slices.Sorted(maps.Keys(w.gids))}, nil
+	return r, nil
+}
+
+// sink is what a walker writes to: a stream, or its outline alone.
+type sink interface {
+	io.Writer // of archive/tar
+	// file takes the content of a file, after its header.
+	file(hdr *tar.Header, st *unix.Stat_t, open func() (*os.File, error), tw *tar.Writer) error
+	// noContent takes an entry that is a header alone.
+	noContent(name string) error
+}
+
+// walk writes an upper directory. Of the Result it gives the owners.
+func (u Upper) walk(to sink) (Result, error) {
+	w := &walker{Upper: u, out: to, tw: tar.NewWriter(to), links: map[uint64]string{}, uids: map[uint32]struct{}{}, gids: map[uint32]struct{}{}}
+	root, err := openAt(u.Dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return Result{}, &os.PathError{Op: "open", Path: u.Dir.Name(), Err: err}
+	}
+	defer root.Close()
+	if err := w.children(root, ""); err != nil {
+		return Result{}, err
+	}
+	if err := w.tw.Close(); err != nil {
+		return Result{}, err
+	}
+	return Result{UIDs: slices.Sorted(maps.Keys(w.uids)), GIDs: slices.Sorted(maps.Keys(w.gids))}, nil
 }
 
 type walker struct {
-	lowers     []*os.File
-	opaque     string
-	attrs      Attributes
-	out        *stream
+	Upper
+	out        sink
 	tw         *tar.Writer
 	links      map[uint64]string // the first name of each inode with several
 	uids, gids map[uint32]struct{}
@@ -94,8 +111,7 @@ func (w *walker) entry(dir *os.File, name, rel string) error {
 		return nil // a tar cannot hold it
 	}
 	if kind == unix.S_IFCHR && st.Rdev == 0 {
-		dirPart, base := path.Split(rel)
-		return w.marker(dirPart+whiteoutPrefix+base, &st)
+		return w.marker(tarfilter.Whiteout(rel, &st))
 	}
 	w.uids[st.Uid], w.gids[st.Gid] = struct{}{}, struct{}{}
 	hdr, err := w.header(dir, name, rel, &st)
@@ -109,16 +125,14 @@ func (w *walker) entry(dir *os.File, name, rel string) error {
 	case kind == unix.S_IFDIR:
 		return w.directory(dir, name, rel, &st)
 	case hdr.Typeflag == tar.TypeReg:
-		return w.content(dir, name, hdr)
+		return w.content(dir, name, hdr, &st)
 	}
 	return w.out.noContent(hdr.Name)
 }
 
 // marker writes the empty file that stands for a removal.
-func (w *walker) marker(name string, st *unix.Stat_t) error {
-	err := w.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Format: tar.FormatPAX,
-		Uid: int(st.Uid), Gid: int(st.Gid), ModTime: mtime(st)})
-	return errors.Join(err, w.out.noContent(name))
+func (w *walker) marker(hdr *tar.Header) error {
+	return errors.Join(w.tw.WriteHeader(hdr), w.out.noContent(hdr.Name))
 }
 
 func (w *walker) directory(dir *os.File, name, rel string, st *unix.Stat_t) error {
@@ -131,7 +145,7 @@ func (w *walker) directory(dir *os.File, name, rel string, st *unix.Stat_t) erro
 		return err
 	}
 	if w.isOpaque(sub) && w.inLower(rel) {
-		if err := w.marker(rel+"/"+whiteoutOpaque, st); err != nil {
+		if err := w.marker(tarfilter.Opaque(rel, st)); err != nil {
 			return err
 		}
 	}
@@ -142,13 +156,13 @@ func (w *walker) directory(dir *os.File, name, rel string, st *unix.Stat_t) erro
 // new directory so.
 func (w *walker) isOpaque(dir *os.File) bool {
 	var value [1]byte
-	n, err := unix.Fgetxattr(int(dir.Fd()), w.opaque, value[:])
+	n, err := unix.Fgetxattr(int(dir.Fd()), w.Opaque, value[:])
 	return err == nil && n == 1 && value[0] == 'y'
 }
 
 // inLower says whether a layer below has something of this name.
 func (w *walker) inLower(rel string) bool {
-	for _, lower := range w.lowers {
+	for _, lower := range w.Lowers {
 		fd, err := unix.Openat2(int(lower.Fd()), rel, &unix.OpenHow{
 			Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 		})
@@ -165,50 +179,39 @@ func (w *walker) inLower(rel string) bool {
 	return false
 }
 
-// header makes an entry's header: PAX, times in whole seconds, numeric owners.
+// header makes an entry's header.
 func (w *walker) header(dir *os.File, name, rel string, st *unix.Stat_t) (*tar.Header, error) {
-	hdr := &tar.Header{
-		Name: rel, Format: tar.FormatPAX, Mode: int64(st.Mode & 0o7777),
-		Uid: int(st.Uid), Gid: int(st.Gid), ModTime: mtime(st),
-	}
+	first := ""
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR && st.Nlink > 1 {
-		if first, seen := w.links[st.Ino]; seen {
-			hdr.Typeflag, hdr.Linkname = tar.TypeLink, first
-			return hdr, nil
+		if first = w.links[st.Ino]; first == "" {
+			w.links[st.Ino] = rel
 		}
-		w.links[st.Ino] = rel
 	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		hdr.Typeflag, hdr.Size = tar.TypeReg, st.Size
-	case unix.S_IFDIR:
-		hdr.Typeflag, hdr.Name = tar.TypeDir, rel+"/"
-	case unix.S_IFLNK:
-		hdr.Typeflag = tar.TypeSymlink
+	target := ""
+	if first == "" && st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		var err error
-		if hdr.Linkname, err = readlink(dir, name); err != nil {
+		if target, err = readlink(dir, name); err != nil {
 			return nil, err
 		}
-		return hdr, nil // links have no attributes that a layer keeps
-	case unix.S_IFIFO:
-		hdr.Typeflag = tar.TypeFifo
-	case unix.S_IFCHR, unix.S_IFBLK:
-		hdr.Typeflag = tar.TypeChar
-		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
-			hdr.Typeflag = tar.TypeBlock
-		}
-		hdr.Devmajor, hdr.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
 	}
-	for attr, value := range w.attrs[rel] {
-		if hdr.PAXRecords == nil {
-			hdr.PAXRecords = map[string]string{}
-		}
-		hdr.PAXRecords["SCHILY.xattr."+attr] = value
-	}
-	return hdr, nil
+	return header(rel, st, first, target, w.Attrs[rel]), nil
 }
 
-func mtime(st *unix.Stat_t) time.Time { return time.Unix(st.Mtim.Sec, 0) }
+// header makes the header of an entry. first is the first name of its file, unless this is that; target
+// is where a symbolic link leads. A socket has none.
+func header(rel string, st *unix.Stat_t, first, target string, attrs map[string]string) *tar.Header {
+	hdr := tarfilter.Header(rel, st, first)
+	switch {
+	case hdr == nil || hdr.Typeflag == tar.TypeLink:
+	case hdr.Typeflag == tar.TypeSymlink: // links have no attributes that a layer keeps
+		hdr.Linkname = target
+	default:
+		for attr, value := range attrs {
+			tarfilter.SetXattr(hdr, attr, value)
+		}
+	}
+	return hdr
+}
 
 func readlink(dir *os.File, name string) (string, error) {
 	buf := make([]byte, 4097)
@@ -227,16 +230,12 @@ func openAt(dir *os.File, name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-func (w *walker) content(dir *os.File, name string, hdr *tar.Header) error {
+func (w *walker) content(dir *os.File, name string, hdr *tar.Header, st *unix.Stat_t) error {
 	if hdr.Size == 0 {
 		return w.out.noContent(hdr.Name)
 	}
-	f, err := openAt(dir, name, unix.O_RDONLY)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: hdr.Name, Err: err}
-	}
-	defer f.Close()
-	if err := w.out.file(hdr.Name, hdr.Size, f, w.tw); err != nil {
+	open := func() (*os.File, error) { return openAt(dir, name, unix.O_RDONLY) }
+	if err := w.out.file(hdr, st, open, w.tw); err != nil {
 		return fmt.Errorf("reading %s: %w", hdr.Name, err)
 	}
 	return nil

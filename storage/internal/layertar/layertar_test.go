@@ -29,10 +29,10 @@ func TestOpaque(t *testing.T) {
 		want bool
 	}{{attr, true}, {"trusted.overlay.opaque", false}} {
 		var split bytes.Buffer
-		if _, err := Digest(open(t, upper), []*os.File{open(t, lower)}, test.attr, nil, &split); err != nil {
+		if _, err := (Upper{Dir: open(t, upper), Lowers: []*os.File{open(t, lower)}, Opaque: test.attr}).Digest(&split); err != nil {
 			t.Fatal(err)
 		}
-		if got := bytes.Contains(split.Bytes(), []byte(`"d/`+whiteoutOpaque+`"`)); got != test.want {
+		if got := bytes.Contains(split.Bytes(), []byte(`"d/.wh..wh..opq"`)); got != test.want {
 			t.Errorf("by %s: opaque is %t, want %t", test.attr, got, test.want)
 		}
 	}

@@ -6,21 +6,24 @@ import (
 	"archive/tar"
 	"crypto/sha256"
 	"encoding/binary"
-	"hash/crc64"
 	"io"
+	"os"
 
 	digest "github.com/opencontainers/go-digest"
 	tarsplit "github.com/vbatts/tar-split/tar/storage"
+	"golang.org/x/sys/unix"
 )
 
 // stream takes a tar stream from archive/tar. Headers and padding become tar-split
-// segments; of file content only a checksum is kept. SHA-256 runs beside the reading
-// of the next block.
+// segments; of file content only a checksum is kept. SHA-256 runs beside what fills the
+// next block.
 type stream struct {
+	outline
 	packer  tarsplit.Packer
-	segment []byte // headers and padding since the last record
-	content bool   // what is written is file content, handled by file
+	content bool // what archive/tar writes is file content, handled by file or part
 	size    int64
+	crc     uint64 // of the present file, until now
+	block   []byte // that is being filled
 	blocks  chan []byte
 	free    chan []byte
 	made    int // blocks made
@@ -33,22 +36,32 @@ const (
 )
 
 func newStream(p tarsplit.Packer) *stream {
-	s := &stream{packer: p, blocks: make(chan []byte, blockCount), free: make(chan []byte, blockCount), sum: make(chan digest.Digest, 1)}
+	s := &stream{
+		outline: newOutline(), packer: p, block: make([]byte, 0, blockSize), made: 1,
+		blocks: make(chan []byte, blockCount), free: make(chan []byte, blockCount), sum: make(chan digest.Digest, 1),
+	}
 	go func() {
 		h := sha256.New()
 		for b := range s.blocks {
 			h.Write(b)
-			if cap(b) == blockSize {
-				s.free <- b[:blockSize]
-			}
+			s.free <- b[:0]
 		}
 		s.sum <- digest.NewDigest(digest.SHA256, h)
 	}()
 	return s
 }
 
-// block gives a buffer, a new one while there are few.
-func (s *stream) block() []byte {
+// room is the part of the block that is left; there is some.
+func (s *stream) room() []byte {
+	if len(s.block) == cap(s.block) {
+		s.blocks <- s.block
+		s.block = s.next()
+	}
+	return s.block[len(s.block):cap(s.block)]
+}
+
+// next gives an empty block, a new one while there are few.
+func (s *stream) next() []byte {
 	select {
 	case b := <-s.free:
 		return b
@@ -56,57 +69,89 @@ func (s *stream) block() []byte {
 	}
 	if s.made < blockCount {
 		s.made++
-		return make([]byte, blockSize)
+		return make([]byte, 0, blockSize)
 	}
 	return <-s.free
 }
 
-// Write takes what archive/tar writes. Content has been sent to the digest already.
+// filled says that bytes were put into the room.
+func (s *stream) filled(n int) { s.block = s.block[:len(s.block)+n] }
+
+// digest has bytes digested.
+func (s *stream) digest(p []byte) {
+	for len(p) > 0 {
+		n := copy(s.room(), p)
+		s.filled(n)
+		p = p[n:]
+	}
+}
+
+// Write takes what archive/tar writes. Content is digested by who writes it.
 func (s *stream) Write(p []byte) (int, error) {
 	s.size += int64(len(p))
-	if s.content {
-		return len(p), nil
+	if !s.content {
+		s.header(p)
+		s.digest(p)
 	}
-	s.segment = append(s.segment, p...)
-	s.blocks <- append([]byte(nil), p...)
 	return len(p), nil
 }
 
 // flush records the segment so far.
 func (s *stream) flush() error {
-	if len(s.segment) == 0 {
+	segment := s.cut()
+	if len(segment) == 0 {
 		return nil
 	}
-	_, err := s.packer.AddEntry(tarsplit.Entry{Type: tarsplit.SegmentType, Payload: s.segment})
-	s.segment = nil
+	_, err := s.packer.AddEntry(tarsplit.Entry{Type: tarsplit.SegmentType, Payload: segment})
 	return err
 }
 
-// file sends the content of a file, size bytes of r, after its header.
-func (s *stream) file(name string, size int64, r io.Reader, tw *tar.Writer) error {
-	if err := s.flush(); err != nil {
+// begin begins the content of a file, after its header.
+func (s *stream) begin(st *unix.Stat_t) error {
+	err := s.flush()
+	s.is(st)
+	s.crc, s.content = 0, true
+	return err
+}
+
+// end ends the content of a file.
+func (s *stream) end(hdr *tar.Header) error {
+	s.content = false
+	return s.record(hdr.Name, hdr.Size, binary.BigEndian.AppendUint64(nil, s.crc))
+}
+
+// file reads a file.
+func (s *stream) file(hdr *tar.Header, st *unix.Stat_t, open func() (*os.File, error), tw *tar.Writer) error {
+	if err := s.begin(st); err != nil {
 		return err
 	}
-	var crc uint64
-	s.content = true
-	defer func() { s.content = false }()
-	r = io.LimitReader(r, size)
-	for left := size; left > 0; {
-		b := s.block()
-		n, err := io.ReadFull(r, b[:min(left, blockSize)])
+	f, err := open()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for left := hdr.Size; left > 0; {
+		b := s.room()
+		n, err := io.ReadFull(f, b[:min(left, int64(len(b)))])
 		if err != nil {
-			s.free <- b
 			return err // a file that shrank: the layer is not what was asked for
 		}
-		crc = crc64.Update(crc, tarsplit.CRCTable, b[:n])
+		s.crc = checksum(s.crc, b[:n])
 		if _, err := tw.Write(b[:n]); err != nil {
-			s.free <- b
 			return err
 		}
-		s.blocks <- b[:n]
+		s.filled(n)
 		left -= int64(n)
 	}
-	return s.record(name, size, binary.BigEndian.AppendUint64(nil, crc))
+	return s.end(hdr)
+}
+
+// part sends a part of a file's content.
+func (s *stream) part(p []byte, tw *tar.Writer) error {
+	s.crc = checksum(s.crc, p)
+	s.digest(p)
+	_, err := tw.Write(p)
+	return err
 }
 
 // noContent records an entry that is a header alone.
@@ -127,6 +172,7 @@ func (s *stream) record(name string, size int64, sum []byte) error {
 // finish ends the stream and gives its digest.
 func (s *stream) finish() (digest.Digest, error) {
 	err := s.flush()
+	s.blocks <- s.block
 	close(s.blocks)
 	return <-s.sum, err
 }

@@ -1,0 +1,3 @@
+package main
+
+import _ "github.com/oakum-build/oakum/builder/oci" // --isolation oci

@@ -1,0 +1,6 @@
+package main
+
+import "golang.org/x/sys/unix"
+
+// The requests by which a terminal's settings are read and written.
+const getTermios, setTermios = unix.TCGETS, unix.TCSETS

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // envParent is set in the process that has the /proc of another PID namespace, to its parent's number there.
@@ -59,7 +60,15 @@ func check(t *testing.T, own bool, parent int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", number)); err != nil || !strings.Contains(string(line), "7654326") {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", number))
+	for range 10000 { // for the moment after it has begun to execute its program, when it has none
+		if err != nil || len(line) > 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+		line, err = os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", number))
+	}
+	if err != nil || !strings.Contains(string(line), "7654326") {
 		t.Errorf("the child is %q, %v", line, err)
 	}
 	if pid, err := PID(number); err != nil || pid != child.Process.Pid {

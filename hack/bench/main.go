@@ -42,6 +42,12 @@ func run() error {
 	if *served != "" {
 		return serveRegistry(*served)
 	}
+	if *list {
+		for _, c := range new(bench).cases() {
+			fmt.Printf("%-12s %s\n", c.name, c.what)
+		}
+		return nil
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	b, err := newBench(ctx, *binary, *beside)
@@ -49,12 +55,6 @@ func run() error {
 		return err
 	}
 	defer b.remove()
-	if *list {
-		for _, c := range b.cases() {
-			fmt.Printf("%-12s %s\n", c.name, c.what)
-		}
-		return nil
-	}
 	if err := b.addPeers(*peers, *peersIn); err != nil {
 		return err
 	}

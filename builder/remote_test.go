@@ -26,6 +26,7 @@ import (
 
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/builder/gitref"
+	"github.com/oakum-build/oakum/builder/usage"
 )
 
 // webServer serves files by path and counts the answers by status.
@@ -176,6 +177,49 @@ func TestURLIsCached(t *testing.T) {
 	s.Close()
 	is(t, errOf(st.Add(t.Context(), "/f", plain())), builder.ErrFetch)
 	add(true, "one", builder.StageOptions{}, func() builder.Source { return plain().Checksum(digest.FromString("one").String()) })
+}
+
+// The layer of a downloaded file goes when the store is pruned, while what was copied of it stays in an image. Where
+// the checksum names the file, the server is not asked for it, but for a step that has to be done.
+func TestURLIsRemembered(t *testing.T) {
+	t.Parallel()
+	s := web(t, map[string]string{"/f": "one"})
+	root := tempDir(t)
+	b := openIn(t, builder.Options{Root: root})
+	plain := builder.URL(s.URL + "/f")
+	summed := plain.Checksum(digest.FromString("one").String())
+	add := func(cached bool, answers string, opts builder.StageOptions, from builder.Source) *builder.Stage {
+		t.Helper()
+		st := stage(t, b, builder.Scratch, opts)
+		step, err := st.Add(t.Context(), "/d/g", from) // not the path of the URL, which would make the same layer
+		ok(t, err)
+		if step.Cached != cached {
+			t.Errorf("cached: %t", step.Cached)
+		}
+		equal(t, s.answers(), answers)
+		return st
+	}
+	_, err := add(false, "1 sent, 0 unchanged", builder.StageOptions{}, summed).Commit(t.Context(), "localhost/kept", builder.CommitOptions{})
+	ok(t, err)
+	for range 2 {
+		ok(t, b.Close())
+		b = openIn(t, builder.Options{Root: root})
+		_, err = b.Prune(t.Context(), usage.Options{})
+		ok(t, err)
+		add(true, "0 sent, 0 unchanged", builder.StageOptions{}, summed)
+	}
+	// Another checksum is another file, of which nothing is known.
+	is(t, errOf(scratch(t, b).Add(t.Context(), "/d/g", plain.Checksum(digest.FromString("three").String()))), builder.ErrFetch)
+	equal(t, s.answers(), "1 sent, 0 unchanged")
+	// A step that is not found has to have the file, which is in the store from then on.
+	on := base(t, b)
+	ok(t, errOf(on.Add(t.Context(), "/d/g", summed)))
+	equal(t, s.answers(), "1 sent, 0 unchanged")
+	equal(t, sh(t, on, "cat /d/g"), "one")
+	add(true, "0 sent, 0 unchanged", builder.StageOptions{}, summed)
+	add(false, "1 sent, 0 unchanged", builder.StageOptions{NoCache: true}, summed)
+	// Without a checksum only the server knows.
+	add(true, "0 sent, 1 unchanged", builder.StageOptions{}, plain)
 }
 
 // A server that knows only times goes back to an older file, of the same length.

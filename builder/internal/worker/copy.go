@@ -28,7 +28,9 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p protocol.Copy) (pr
 	if opts.Lookup && opts.NoCache {
 		return protocol.Stepped{}, errdefs.ErrUncached // nothing need be fetched for that
 	}
-	inputs, err := input.FindAll(ctx, w.inputsOf(call, opts), p.Sources)
+	env := w.inputsOf(call, opts)
+	env.Call.Later = true // a step that is found needs no file
+	inputs, err := input.FindAll(ctx, env, p.Sources)
 	if err != nil {
 		return protocol.Stepped{}, err
 	}

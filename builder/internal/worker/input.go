@@ -106,6 +106,17 @@ func (l layers) Fetch(ctx context.Context, f input.Fetch) (*storage.Layer, error
 	return s.Top(), err
 }
 
+// Remembered finds the layer of what was fetched, and was removed since.
+func (l layers) Remembered(ctx context.Context, f input.Fetch) *storage.Layer {
+	s := l.w.steps.Open(nil, step.Options{Lookup: true})
+	defer s.Close()
+	_, found, err := s.Find(ctx, step.Operation{Key: f.Key, Content: func(context.Context) (string, error) { return f.Content, nil }})
+	if err != nil || !found || !s.Top().Gone() {
+		return nil // it is fetched, which tells the error
+	}
+	return s.Top()
+}
+
 // Known is what was read of a layer before.
 func (l layers) Known(layer *storage.Layer, what step.ReadKey) (digest string) {
 	return l.w.steps.Content(layer, what, l.cache)

@@ -3,6 +3,7 @@
 package filecopy
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -29,6 +30,7 @@ func Digest(ctx context.Context, src Tree) (string, error) {
 type digester struct {
 	ctx    context.Context
 	h      *blake3.Hasher
+	to     *bufio.Writer // h, which takes long for a few bytes at a time
 	sums   FileSums
 	inodes map[[2]uint64]uint64
 	list   *fingerprints.Listing
@@ -36,11 +38,13 @@ type digester struct {
 
 func newDigester(ctx context.Context, src *Tree) *digester {
 	src.Listing.Begin()
-	return &digester{ctx: ctx, h: blake3.New(), sums: src.Sums, inodes: map[[2]uint64]uint64{}, list: src.Listing}
+	h := blake3.New()
+	return &digester{ctx: ctx, h: h, to: bufio.NewWriter(h), sums: src.Sums, inodes: map[[2]uint64]uint64{}, list: src.Listing}
 }
 
 // end gives the digest of all that was walked.
 func (d *digester) end() string {
+	_ = d.to.Flush() // never fails
 	digest := fmt.Sprintf("%x", d.h.Sum(nil))
 	d.list.End(digest)
 	return digest
@@ -58,17 +62,13 @@ func (d *digester) top(_ *Tree, name string, isDir bool) error {
 }
 
 func (d *digester) text(s string) {
-	var n [8]byte
-	binary.LittleEndian.PutUint64(n[:], uint64(len(s)))
-	_, _ = d.h.Write(n[:])
-	_, _ = d.h.WriteString(s)
+	d.numbers(uint64(len(s)))
+	_, _ = d.to.WriteString(s)
 }
 
 func (d *digester) numbers(v ...uint64) {
 	for _, n := range v {
-		var b [8]byte
-		binary.LittleEndian.PutUint64(b[:], n)
-		_, _ = d.h.Write(b[:])
+		_, _ = d.to.Write(binary.LittleEndian.AppendUint64(d.to.AvailableBuffer(), n))
 	}
 }
 
@@ -90,7 +90,7 @@ func (d *digester) visit(src *Tree, e *entry) error {
 }
 
 func (d *digester) content(sum [32]byte) {
-	_, _ = d.h.Write(sum[:])
+	_, _ = d.to.Write(sum[:])
 	d.list.SetContent(sum)
 }
 

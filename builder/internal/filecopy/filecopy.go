@@ -252,11 +252,19 @@ func (w *walker) children(dir *os.File, srcRel, rel string) error {
 		return err
 	}
 	for _, name := range names {
-		if err := w.child(dir, name, path.Join(srcRel, name), path.Join(rel, name)); err != nil {
+		if err := w.child(dir, name, joined(srcRel, name), joined(rel, name)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// joined is path.Join for a clean path, "" for the root, and a name.
+func joined(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
 }
 
 func (w *walker) child(dir *os.File, name, srcRel, rel string) error {

@@ -24,8 +24,7 @@ type fileSums struct {
 	name  string
 	began time.Time
 	mu    sync.Mutex
-	sums  map[fileKey]record
-	seen  map[fileKey]bool // those of this step's files
+	sums  map[fileKey]*record
 	dirty bool
 }
 
@@ -34,6 +33,7 @@ type fileKey struct{ Dev, Ino uint64 }
 type record struct {
 	Size, Mtime, Ctime int64
 	Sum                [32]byte
+	seen               bool // it is of one of this step's files
 }
 
 const recordLen = 16 + 24 + 32
@@ -55,7 +55,7 @@ const maxRecords = 1 << 17
 
 // loadSums loads what is known of the files of a directory.
 func loadSums(store *storage.Store, dir string) *fileSums {
-	s := &fileSums{store: store, began: time.Now(), sums: map[fileKey]record{}, seen: map[fileKey]bool{}}
+	s := &fileSums{store: store, began: time.Now(), sums: map[fileKey]*record{}}
 	h := blake3.New()
 	fmt.Fprintf(h, "%q\n", dir)
 	s.name = fmt.Sprintf("files/%x", h.Sum(nil)[:16])
@@ -66,19 +66,22 @@ func loadSums(store *storage.Store, dir string) *fileSums {
 }
 
 // decodeSums gives nothing for what encodeSums did not write.
-func decodeSums(data []byte) map[fileKey]record {
-	sums := map[fileKey]record{}
+func decodeSums(data []byte) map[fileKey]*record {
 	if len(data)%recordLen != 0 {
-		return sums
+		return map[fileKey]*record{}
 	}
+	// Neither grows, for of a large directory that would take longer than all else here.
+	records := make([]record, 0, len(data)/recordLen)
+	sums := make(map[fileKey]*record, len(data)/recordLen)
 	for ; len(data) > 0; data = data[recordLen:] {
 		n := func(i int) uint64 { return binary.LittleEndian.Uint64(data[8*i:]) }
-		sums[fileKey{n(0), n(1)}] = record{int64(n(2)), int64(n(3)), int64(n(4)), [32]byte(data[40:recordLen])}
+		records = append(records, record{Size: int64(n(2)), Mtime: int64(n(3)), Ctime: int64(n(4)), Sum: [32]byte(data[40:recordLen])})
+		sums[fileKey{n(0), n(1)}] = &records[len(records)-1]
 	}
 	return sums
 }
 
-func encodeSums(sums map[fileKey]record) []byte {
+func encodeSums(sums map[fileKey]*record) []byte {
 	data := make([]byte, 0, len(sums)*recordLen)
 	for k, r := range sums {
 		for _, n := range []uint64{k.Dev, k.Ino, uint64(r.Size), uint64(r.Mtime), uint64(r.Ctime)} {
@@ -101,7 +104,7 @@ func (s *fileSums) Get(st *unix.Stat_t) ([32]byte, bool) {
 	if !ok || r.Size != st.Size || r.Mtime != mtime || r.Ctime != ctime {
 		return [32]byte{}, false
 	}
-	s.seen[key] = true
+	r.seen = true
 	return r.Sum, true
 }
 
@@ -119,8 +122,7 @@ func (s *fileSums) Put(st *unix.Stat_t, sum [32]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := fileKey{st.Dev, st.Ino}
-	s.sums[key] = record{st.Size, mtime, ctime, sum}
-	s.seen[key], s.dirty = true, true
+	s.sums[key], s.dirty = &record{Size: st.Size, Mtime: mtime, Ctime: ctime, Sum: sum, seen: true}, true
 }
 
 // save writes what was added. The file is a cache: a lost write costs a digest.
@@ -129,7 +131,7 @@ func (s *fileSums) save() {
 		return
 	}
 	if len(s.sums) > maxRecords {
-		maps.DeleteFunc(s.sums, func(k fileKey, _ record) bool { return !s.seen[k] })
+		maps.DeleteFunc(s.sums, func(_ fileKey, r *record) bool { return !r.seen })
 	}
 	tmp := fmt.Sprintf("%s.%d.%d", s.name, os.Getpid(), time.Now().UnixNano())
 	if err := s.store.Private().WriteFile(tmp, encodeSums(s.sums), 0o600); err == nil {

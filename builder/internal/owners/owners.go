@@ -8,8 +8,8 @@ package owners
 
 import (
 	"errors"
-	"fmt"
 	"os"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -358,4 +358,4 @@ func pathError(op string, dir *os.File, name string, err error) error {
 	return &os.PathError{Op: op, Path: file, Err: err}
 }
 
-func procPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

@@ -13,7 +13,8 @@
 //	img, err := BuildApp(ctx, b, "app")
 //
 // It does not do what only a machine can: archives, layouts and registries are not reached,
-// terminals are not made, of a command's mounts it sees the secrets alone, and what a command would be kept from it is not.
+// terminals are not made, ssh agents are not shown, and what a command would be kept from it is not. What goes to a place
+// elsewhere is found there by the same Builder alone; ExportMounts has a form of its own, which the real Builder does not read.
 package buildertest
 
 import (
@@ -106,7 +107,7 @@ type Mount struct {
 // New makes a Builder, which is closed when the test ends.
 func New(t testing.TB, opts Options) *builder.Builder {
 	t.Helper()
-	s := &server{opts: opts, stages: map[string]*stage{}, cache: map[string]*layer{}, images: map[string]*image{}, names: map[string]string{}, held: map[string]*held{}, pushes: map[string][]string{}, travelling: map[string]bool{}, exported: map[remotecache.At]bool{}, kept: map[string]tree{}, remote: map[string]Image{}}
+	s := &server{opts: opts, stages: map[string]*stage{}, cache: map[string]*layer{}, images: map[string]*image{}, names: map[string]string{}, held: map[string]*held{}, pushes: map[string][]string{}, travelling: map[string]bool{}, exported: map[remotecache.At]bool{}, moved: map[remotecache.At][]byte{}, kept: map[cacheKey]tree{}, remote: map[string]Image{}}
 	for name, img := range opts.Images {
 		s.remote[candidates(name)[0]] = img
 	}

@@ -50,6 +50,8 @@ func (s *server) registerImages(w *wire.Server) {
 	wire.Handle(w, s.importCache)
 	wire.Handle(w, s.exportCache)
 	wire.Handle(w, s.closeCache)
+	wire.Handle(w, s.exportMounts)
+	wire.Handle(w, s.importMounts)
 	wire.Handle(w, func(context.Context, *wire.Call, protocol.Remembers) (bool, error) { return false, nil })
 	wire.Handle(w, s.prune)
 	wire.Handle(w, s.diskUsage)

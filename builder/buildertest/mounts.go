@@ -21,7 +21,8 @@ type mounts struct {
 // shownMount is a mount while a command runs, and what was in its place.
 type shownMount struct {
 	input.Mount
-	at   string // without links
+	kept cacheKey // of a cache
+	at   string   // without links
 	was  tree
 	made []string // directories that were made for it, parents first
 }
@@ -86,6 +87,9 @@ func (m *mounts) show(to *Files) error {
 		if one.Target == "" || one.Secret != nil || one.SSH != nil {
 			continue
 		}
+		if one.Cache != nil {
+			one.kept = m.cacheOf(i)
+		}
 		var err error
 		if one.at, err = files.resolve(one.Target, true); err != nil {
 			return err
@@ -96,7 +100,7 @@ func (m *mounts) show(to *Files) error {
 		one.was = files.below(one.at)
 		files.remove(one.at)
 		m.shown = append(m.shown, one)
-		if kept := m.s.keptIn(one.Mount); kept != nil {
+		if kept := m.s.keptIn(one.Mount, one.kept); kept != nil {
 			_, err = files.makeDirs(one.at, file{time: now()})
 			maps.Copy(files, kept.moved("", one.at))
 		} else if err = files.place(m.binds[i], placing{dest: "/" + one.at}); err == nil && files[one.at] == nil {
@@ -117,7 +121,7 @@ func (m *mounts) hide(files tree) {
 	for i := len(m.shown) - 1; i >= 0; i-- {
 		one := m.shown[i]
 		if one.Cache != nil && !one.ReadOnly {
-			m.s.keep(one.Mount, files.below(one.at).moved(one.at, ""))
+			m.s.keep(one.kept, files.below(one.at).moved(one.at, ""))
 		}
 		files.remove(one.at)
 		maps.Copy(files, one.was)
@@ -127,25 +131,6 @@ func (m *mounts) hide(files tree) {
 			}
 		}
 	}
-}
-
-// cacheName names what is kept of a cache.
-func cacheName(m input.Mount) string { return m.Cache.ID + "\x00" + clean(m.Cache.Path) }
-
-// keptIn is what is kept of a cache, nil when there is none yet.
-func (s *server) keptIn(m input.Mount) tree {
-	if m.Cache == nil {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.kept[cacheName(m)]
-}
-
-func (s *server) keep(m input.Mount, files tree) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.kept[cacheName(m)] = files
 }
 
 // below is a file with all below it.

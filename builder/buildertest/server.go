@@ -34,13 +34,14 @@ type server struct {
 	images map[string]*image // by id
 	names  map[string]string // of images, to their ids
 	remote map[string]Image  // what can be pulled, by canonical names
-	kept   map[string]tree   // of caches
+	kept   map[cacheKey]tree // of caches
 	held   map[string]*held
 	serial int                 // of what was held
 	pushes map[string][]string // by their ids, the names that they are to
 
-	travelling map[string]bool         // caches that are open, by their ids
-	exported   map[remotecache.At]bool // those that were written elsewhere
+	travelling map[string]bool           // caches that are open, by their ids
+	exported   map[remotecache.At]bool   // those that were written elsewhere
+	moved      map[remotecache.At][]byte // caches of commands, the same
 }
 
 // stage is an open stage. It belongs to one call at a time, but for what copies from it.

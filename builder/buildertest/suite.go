@@ -28,7 +28,7 @@ type Implementation struct {
 func Suite(t *testing.T, of Implementation) {
 	for name, test := range map[string]func(t *testing.T, s suite){
 		"Copy": testCopy, "CopyModes": testCopyModes, "CopyErrors": testCopyErrors, "Select": testSelect, "Add": testAdd,
-		"Run": testRun, "RunErrors": testRunErrors, "Binds": testBinds, "Caches": testCaches, "MountErrors": testMountErrors,
+		"Run": testRun, "RunErrors": testRunErrors, "Binds": testBinds, "Caches": testCaches, "MoveMounts": testMoveMounts, "DiskUsage": testDiskUsage, "MountErrors": testMountErrors,
 		"Secrets": testSecrets, "OnError": testOnError, "Cache": testCache, "Fork": testFork, "Workdir": testWorkdir,
 		"Commit": testCommit, "Images": testImages, "Index": testIndex, "IndexRemove": testIndexRemove, "IndexEdit": testIndexEdit, "Base": testBase, "Travel": testTravel, "Events": testEvents, "Sink": testSink, "Closed": testClosed, "Cancelled": testCancelled,
 	} {

@@ -38,14 +38,39 @@ func (s *server) prune(_ context.Context, _ *wire.Call, q upkeep.Prune) (out sto
 			out.Items = append(out.Items, l.item())
 		}
 	}
+	for _, key := range sortedKeys(s.kept) {
+		i := s.cacheItem(key)
+		if !takes(i) {
+			continue
+		}
+		if !q.DryRun {
+			delete(s.kept, key)
+		}
+		out.Caches++
+		out.Size += i.Size
+		out.Items = append(out.Items, i)
+	}
 	return out, nil
+}
+
+// cacheItem is what is kept of a cache of commands. The caller holds s.mu.
+func (s *server) cacheItem(key cacheKey) usage.Item {
+	i := usage.Item{Kind: usage.CacheMount, ID: idOf(key.id, key.first, key.path), Description: key.id, Reclaimable: true}
+	for _, f := range s.kept[key] {
+		i.Size += int64(len(f.data))
+		if f.time.After(i.LastUsed) {
+			i.LastUsed = f.time
+		}
+	}
+	i.Apparent, i.Created = i.Size, i.LastUsed
+	return i
 }
 
 func (l *layer) item() usage.Item {
 	return usage.Item{Kind: usage.Layer, ID: l.id, Size: l.size, Apparent: l.size, Created: l.created, LastUsed: l.created, Reclaimable: true}
 }
 
-// diskUsage tells the sizes of the layers that the cache has.
+// diskUsage tells the sizes of the layers and the caches of commands that are kept.
 func (s *server) diskUsage(_ context.Context, _ *wire.Call, q upkeep.DiskUsage) (out usage.Report, err error) {
 	takes, err := usage.Chosen(q.Filter)
 	if err != nil {
@@ -54,12 +79,17 @@ func (s *server) diskUsage(_ context.Context, _ *wire.Call, q upkeep.DiskUsage) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seen := map[*layer]bool{}
+	var items []usage.Item
 	for _, l := range s.cache {
-		if l == nil || seen[l] {
-			continue
+		if l != nil && !seen[l] {
+			items = append(items, l.item())
 		}
 		seen[l] = true
-		i := l.item()
+	}
+	for key := range s.kept {
+		items = append(items, s.cacheItem(key))
+	}
+	for _, i := range items {
 		out.Size += i.Size
 		out.Apparent += i.Apparent
 		if takes(i) {

@@ -233,6 +233,11 @@ func (s *Store) forgetSteps() error {
 	if err != nil {
 		return err
 	}
+	return s.forget(m, begun)
+}
+
+// forget drops what was recalled, at begun or after it, and leads to nothing. What was recorded since stays.
+func (s *Store) forget(m memory, begun time.Time) error {
 	m.trace()
 	if err := s.records.Keep(func(r records.Record) bool { return !m.seen[resultOf(r)] || m.stays(r) }); err != nil {
 		return err

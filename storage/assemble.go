@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/storage/internal/layertar"
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // splitTar opens the records of a layer's tar that containers/storage keeps (tar-split): all of it but
@@ -54,7 +55,7 @@ type layerFiles struct{ dir *os.File }
 func (l layerFiles) Get(name string) (io.ReadCloser, error) {
 	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS}
 	name = strings.TrimLeft(name, "/")
-	fd, err := unix.Openat2(int(l.dir.Fd()), name, &how)
+	fd, err := openat2.Open(int(l.dir.Fd()), name, &how)
 	if err != nil {
 		return nil, &os.PathError{Op: "openat2", Path: name, Err: err}
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // OpenDir opens a directory to look files up in it, which needs no permission to list it.
@@ -19,7 +21,7 @@ func OpenDir(path string) (*os.File, error) {
 // OpenDirIn opens a directory inside root, as Open does files.
 func OpenDirIn(root *os.File, name string) (*os.File, error) {
 	const resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
-	fd, err := openat2(root, name, unix.O_PATH|unix.O_DIRECTORY, resolve)
+	fd, err := openBelow(root, name, unix.O_PATH|unix.O_DIRECTORY, resolve)
 	if err != nil {
 		return nil, explain(root, name, resolve, err)
 	}
@@ -40,7 +42,7 @@ func OpenBeneath(root *os.File, name string) (*os.File, error) {
 }
 
 func open(root *os.File, name string, resolve uint64) (*os.File, error) {
-	fd, err := openat2(root, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, resolve)
+	fd, err := openBelow(root, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, resolve)
 	if err != nil {
 		return nil, explain(root, name, resolve, err)
 	}
@@ -52,16 +54,8 @@ func open(root *os.File, name string, resolve uint64) (*os.File, error) {
 	return f, nil
 }
 
-// openat2 repeats what the kernel gives up because a rename raced with it.
-func openat2(root *os.File, name string, flags int, resolve uint64) (fd int, err error) {
-	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolve}
-	for range 64 {
-		fd, err = unix.Openat2(int(root.Fd()), name, &how)
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	return fd, err
+func openBelow(root *os.File, name string, flags int, resolve uint64) (fd int, err error) {
+	return openat2.Open(int(root.Fd()), name, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: resolve})
 }
 
 // explain finds the link that made opening a file fail, if one did.
@@ -74,7 +68,7 @@ func explain(root *os.File, name string, resolve uint64, err error) error {
 	case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.ELOOP):
 		return fault
 	}
-	fd, linkErr := openat2(root, name, unix.O_PATH|unix.O_NOFOLLOW, resolve)
+	fd, linkErr := openBelow(root, name, unix.O_PATH|unix.O_NOFOLLOW, resolve)
 	if linkErr != nil {
 		if errors.Is(err, unix.EXDEV) {
 			fault.Err = fmt.Errorf("it leads out of the directory that it must stay in (%w)", err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/oakum-build/oakum/builder/internal/errdefs"
 	"github.com/oakum-build/oakum/builder/isolation"
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // hierarchy is that of cgroup v2, as this process sees it.
@@ -101,7 +102,7 @@ func ownGroup(file string) (string, error) {
 
 // group opens a group by its path below the root.
 func (h *hierarchy) group(name string) (*os.File, error) {
-	fd, err := unix.Openat2(int(h.root.Fd()), path.Join(".", name), &unix.OpenHow{
+	fd, err := openat2.Open(int(h.root.Fd()), path.Join(".", name), &unix.OpenHow{
 		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	})
 	if err != nil {

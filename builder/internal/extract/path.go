@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/oakum-build/oakum/storage/openat2"
 	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
@@ -66,18 +67,14 @@ func (x *extraction) open(path string) (*place, error) {
 	if name == "" {
 		name = "."
 	}
-	for {
-		fd, err := unix.Openat2(int(x.root.Fd()), name, &unix.OpenHow{
-			Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
-		})
-		if err == nil {
-			return &place{os.NewFile(uintptr(fd), path), path}, nil
-		}
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-			return nil, &os.PathError{Op: "open", Path: path, Err: err}
-		}
+	fd, err := openat2.Open(int(x.root.Fd()), name, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
+	return &place{os.NewFile(uintptr(fd), path), path}, nil
 }
 
 // maxLinks is how many links one path may go through, as in the kernel.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder/internal/owners"
+	"github.com/oakum-build/oakum/storage/openat2"
 	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
@@ -26,11 +27,9 @@ func openIn(root *os.File, name string, flags int) (*os.File, error) {
 	if name == "" {
 		name = "."
 	}
-	fd, err := retry(func() (int, error) {
-		return unix.Openat2(int(root.Fd()), name, &unix.OpenHow{
-			Flags:   uint64(flags | unix.O_CLOEXEC),
-			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-		})
+	fd, err := openat2.Open(int(root.Fd()), name, &unix.OpenHow{
+		Flags:   uint64(flags | unix.O_CLOEXEC),
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {
 		return nil, err
@@ -38,7 +37,7 @@ func openIn(root *os.File, name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// retry repeats what openat2 gives up because a rename raced with it.
+// retry repeats what a signal has interrupted, or what has to wait until somebody gives a lease back.
 func retry(f func() (int, error)) (int, error) {
 	for range 64 {
 		fd, err := f()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
 	"github.com/oakum-build/oakum/builder/internal/owners"
+	"github.com/oakum-build/oakum/storage/openat2"
 	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
@@ -140,13 +141,13 @@ func setTime(root *os.File, name string, to unix.Timespec) {
 
 // straight opens a directory by a path in which no part is a link.
 func straight(root int, name string) (int, error) {
-	return unix.Openat2(root, "."+name, &unix.OpenHow{
+	return openat2.Open(root, "."+name, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	})
 }
 
 func inRoot(root int, name string) (int, error) {
-	return unix.Openat2(root, name, &unix.OpenHow{
+	return openat2.Open(root, name, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 }

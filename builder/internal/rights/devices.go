@@ -11,13 +11,14 @@ import (
 
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
 	"github.com/oakum-build/oakum/builder/limits"
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // OpenDevice opens the node of a device with O_PATH, to be mounted from. No link is followed, and
 // nothing else than a device's node is opened: what makes no sense matches limits.ErrInvalid, and a
 // device that the machine has not is a *sandbox.HostError. Nothing can exchange what is opened.
 func OpenDevice(name string) (*os.File, error) {
-	fd, err := unix.Openat2(unix.AT_FDCWD, name, &unix.OpenHow{
+	fd, err := openat2.Open(unix.AT_FDCWD, name, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	switch {

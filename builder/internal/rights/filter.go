@@ -14,6 +14,7 @@ import (
 
 	"github.com/oakum-build/oakum/builder/isolation"
 	"github.com/oakum-build/oakum/builder/limits"
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // filter is Docker's system-call filter for some capabilities, or the one that was asked for. With
@@ -104,7 +105,7 @@ var loaders = []string{"/lib/ld-linux.so.2", "/lib/ld-musl-i386.so.1"}
 // dynamic linker for them.
 func Has32Bit(root *os.File) bool {
 	for _, name := range loaders {
-		fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{
+		fd, err := openat2.Open(int(root.Fd()), name, &unix.OpenHow{
 			Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 		})
 		if err == nil {

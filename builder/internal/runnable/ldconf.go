@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 func isMissing(err error) bool { return errors.Is(err, unix.ENOENT) }
@@ -90,7 +92,7 @@ func (l *loader) confDirs(name string, files *int) []string {
 // glob lists the files of a directory whose names match a pattern's last element.
 func (l *loader) glob(pattern string) []string {
 	dir, last := path.Split(pattern)
-	fd, err := unix.Openat2(int(l.root.Fd()), dir, &unix.OpenHow{
+	fd, err := openat2.Open(int(l.root.Fd()), dir, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_DIRECTORY,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})

@@ -23,6 +23,7 @@ import (
 	tarsplit "github.com/vbatts/tar-split/tar/storage"
 	"golang.org/x/sys/unix"
 
+	"github.com/oakum-build/oakum/storage/openat2"
 	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
@@ -163,7 +164,7 @@ func (w *walker) isOpaque(dir *os.File) bool {
 // inLower says whether a layer below has something of this name.
 func (w *walker) inLower(rel string) bool {
 	for _, lower := range w.Lowers {
-		fd, err := unix.Openat2(int(lower.Fd()), rel, &unix.OpenHow{
+		fd, err := openat2.Open(int(lower.Fd()), rel, &unix.OpenHow{
 			Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 		})
 		if err != nil {

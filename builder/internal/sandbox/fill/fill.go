@@ -21,6 +21,7 @@ import (
 	"github.com/oakum-build/oakum/builder/internal/filecopy"
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
 	"github.com/oakum-build/oakum/builder/internal/sandbox/notify"
+	"github.com/oakum-build/oakum/storage/openat2"
 	"github.com/oakum-build/oakum/storage/tarfilter"
 )
 
@@ -403,7 +404,7 @@ func (f *Filling) find(it *os.File) (*os.File, string, error) {
 		return nil, "", nil
 	}
 	dir, name := path.Split(rel)
-	fd, err := unix.Openat2(int(f.root.Fd()), "./"+dir, &unix.OpenHow{
+	fd, err := openat2.Open(int(f.root.Fd()), "./"+dir, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {

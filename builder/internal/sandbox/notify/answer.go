@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // request is a call about a name.
@@ -290,7 +292,7 @@ func (s *Server) firstLink(name string, follow bool) (string, bool) {
 		if end == len(name) && !follow {
 			break
 		}
-		fd, err := unix.Openat2(int(s.Root.Fd()), name[:end], &unix.OpenHow{
+		fd, err := openat2.Open(int(s.Root.Fd()), name[:end], &unix.OpenHow{
 			Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 		})
 		if err != nil {

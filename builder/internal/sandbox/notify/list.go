@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // What a process gets when it opens a directory below /proc is one in the command's own /proc, in which there
@@ -17,7 +19,7 @@ import (
 
 // makeProc makes the directories of the command's /proc to which processes go before anything is listed.
 func (s *Server) makeProc() error {
-	fd, err := unix.Openat2(int(s.Root.Fd()), "proc", &unix.OpenHow{
+	fd, err := openat2.Open(int(s.Root.Fd()), "proc", &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	})
 	if err != nil {

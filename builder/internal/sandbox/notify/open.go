@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // usable are the flags of opening that make sense below /proc.
@@ -142,7 +144,7 @@ func (t *thread) through(r *request, parent int, name string, rest []string) err
 	if !r.follows() {
 		flags |= unix.O_NOFOLLOW
 	}
-	fd, err := unix.Openat2(int(t.Root.Fd()), whole, &unix.OpenHow{
+	fd, err := openat2.Open(int(t.Root.Fd()), whole, &unix.OpenHow{
 		Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {

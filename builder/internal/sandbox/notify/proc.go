@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // below answers a call about /proc or a name below it.
@@ -109,7 +111,7 @@ func (t *thread) file(r *request, names []string, at int) error {
 	last := at >= len(names)-1
 	dir := strings.Join(names[:min(at, len(names)-1)], "/")
 	name := names[min(at, len(names)-1)]
-	parent, err := unix.Openat2(int(t.proc.Fd()), "./"+dir, &unix.OpenHow{
+	parent, err := openat2.Open(int(t.proc.Fd()), "./"+dir, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	})
 	if err != nil {

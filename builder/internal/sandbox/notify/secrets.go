@@ -2,7 +2,11 @@
 
 package notify
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/openat2"
+)
 
 // secretAt gives the secret at a path of the command's root, if there is one.
 func (t *thread) secretAt(r *request, name string) (*Secret, error) {
@@ -13,7 +17,7 @@ func (t *thread) secretAt(r *request, name string) (*Secret, error) {
 	if !r.follows() {
 		how.Flags |= unix.O_NOFOLLOW
 	}
-	fd, err := unix.Openat2(int(t.Root.Fd()), name, &how)
+	fd, err := openat2.Open(int(t.Root.Fd()), name, &how)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // libcontainer gives a container's first process its arguments and variables as JSON,
@@ -84,7 +85,7 @@ func lookPath(root *os.File, dir, name string, env []string) (string, error) {
 
 // executable gives a *sandbox.StartError for a file inside root that is not there or no program.
 func executable(root *os.File, name string) error {
-	fd, err := unix.Openat2(int(root.Fd()), name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	fd, err := openat2.Open(int(root.Fd()), name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 	if err != nil {
 		return &sandbox.StartError{Code: 127, Err: err}
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // Attributes of mounts.
@@ -75,7 +77,7 @@ func attach(mount, target int, name string) error {
 
 // inRoot opens a path of the root file system, out of which no link leads.
 func (c *container) inRoot(root int, name string, resolve uint64) (int, error) {
-	fd, err := unix.Openat2(root, name, &unix.OpenHow{
+	fd, err := openat2.Open(root, name, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | resolve,
 	})
 	if errors.Is(err, unix.ELOOP) && resolve != 0 {

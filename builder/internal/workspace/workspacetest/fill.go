@@ -14,6 +14,7 @@ import (
 
 	"github.com/oakum-build/oakum/builder/internal/workspace"
 	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // fill puts files into mount points, whatever the image has in their place. None of it is in the layer,
@@ -58,7 +59,7 @@ func filled(t *testing.T, name string) step {
 		defer root.Close()
 		found := 0
 		for i, p := range points {
-			fd, err := unix.Openat2(int(root.Fd()), p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+			fd, err := openat2.Open(int(root.Fd()), p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
 			if err != nil || p == "/none" && strings.Contains(name, "others") {
 				continue // as for a link in a circle, or what another one is in
 			}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oakum-build/oakum/builder/internal/workspace"
 	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/openat2"
 )
 
 // points are mount points as sandboxes have them, and others.
@@ -83,7 +84,7 @@ func pointsAreThere(t *testing.T, name string) step {
 			if strings.HasSuffix(p, "/") {
 				flags |= unix.O_DIRECTORY
 			}
-			fd, err := unix.Openat2(int(root.Fd()), p, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_IN_ROOT})
+			fd, err := openat2.Open(int(root.Fd()), p, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_IN_ROOT})
 			if err != nil {
 				t.Errorf("%s: the mount point %s: %v", name, p, err)
 				continue

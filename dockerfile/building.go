@@ -157,13 +157,26 @@ func (r *building) node(s *plan.Stage) *node {
 	defer r.mu.Unlock()
 	n := r.nodes[s]
 	if n == nil {
-		n = &node{Stage: s, done: make(chan struct{})}
+		n = &node{Stage: s, done: make(chan struct{}), all: s.Commands, left: s.Commands}
 		r.nodes[s] = n
 		if s.Index >= 0 {
 			r.progress.grow(1 + len(s.Commands))
 		}
 	}
 	return n
+}
+
+// needed lists the stages of the file that have turned out to be needed, by triggers of base images too, in the file's order.
+func (r *building) needed() (all []*plan.Stage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s := range r.nodes {
+		if s.Index >= 0 {
+			all = append(all, s)
+		}
+	}
+	slices.SortFunc(all, func(a, b *plan.Stage) int { return a.Index - b.Index })
+	return all
 }
 
 // need sees to it that a stage is being built, and what it needs too.

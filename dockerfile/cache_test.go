@@ -334,3 +334,82 @@ func TestImagesThatAreCopiedFrom(t *testing.T) {
 		t.Errorf("%d blobs were fetched of an image whose files a step has to see", pulled)
 	}
 }
+
+// TestTriggersThatCopy: of an image or a stage that a trigger of the base copies from, nothing is fetched, built or pulled where what is
+// copied is found: in a cache elsewhere, and after a prune. A dry run tells of such stages.
+func TestTriggersThatCopy(t *testing.T) {
+	t.Parallel()
+	r := chaos.New(t)
+	no := false
+	opts := builder.Options{Retries: -1, Registry: builder.Registry{TLSVerify: &no}}
+	maker := openWith(t, opts)
+	versionOf(t, maker, "v1", "localhost/tool")
+	if _, err := maker.Push(t.Context(), "localhost/tool", r.Host+"/tool:1", builder.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, trigger := range map[string]string{"image": "COPY --from=" + r.Host + "/tool:1 / /tool/", "stage": "COPY --from=made /made /"} {
+		s, err := maker.Stage(t.Context(), builder.Scratch, builder.StageOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		s.Configure("", func(c *builder.Config) { c.OnBuild = []string{trigger} })
+		if _, err := s.Commit(t.Context(), "localhost/"+name, builder.CommitOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := maker.Push(t.Context(), "localhost/"+name, r.Host+"/"+name+":1", builder.PushOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var tool imgspec.Manifest
+	if _, raw := r.Manifest("tool", "1"); json.Unmarshal(raw, &tool) != nil {
+		t.Fatalf("manifest %s", raw)
+	}
+	for _, c := range []struct{ name, text string }{
+		{"image", "FROM " + r.Host + "/image:1\n"},
+		{"stage", "FROM " + r.Host + "/tool:1 AS made\nCOPY <<made /made\ntext\nmade\nFROM " + r.Host + "/stage:1\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			one, two := openWith(t, opts), openWith(t, opts)
+			at := cache.At{Ref: r.Host + "/" + c.name + ":cache"}
+			build := func(b *builder.Builder, more dockerfile.Cache) (img builder.Image, pulled int) {
+				t.Helper()
+				r.Break()
+				of := dockerfile.Options{Image: dockerfile.Image{Names: []string{"localhost/kept-" + c.name}}, File: dockerfile.File{Text: strings.NewReader(c.text)}, Cache: more}
+				img, err := dockerfile.Build(t.Context(), b, of)
+				if err != nil {
+					t.Fatal(explained(err))
+				}
+				for _, layer := range tool.Layers {
+					pulled += len(r.Requests("GET /v2/tool/blobs/" + layer.Digest.String()))
+				}
+				return img, pulled
+			}
+			first, pulled := build(one, dockerfile.Cache{To: []cache.Target{{At: at}}})
+			if pulled == 0 {
+				t.Error("no layers were fetched at first")
+			}
+			if second, pulled := build(two, dockerfile.Cache{From: []cache.At{at}}); second.ID != first.ID || pulled != 0 {
+				t.Errorf("image %s, want %s; %d layers were fetched", second.ID, first.ID, pulled)
+			}
+			steps, err := dockerfile.DryRun(t.Context(), one, dockerfile.Options{File: dockerfile.File{Text: strings.NewReader(c.text)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var lines []string
+			for _, s := range steps {
+				lines = append(lines, s.Instruction)
+			}
+			if got := strings.Join(lines, "; "); strings.Count(got, "FROM ") != strings.Count(c.text, "FROM ") || !strings.Contains(got, "ONBUILD") {
+				t.Errorf("the dry run tells of %s", got)
+			}
+			if _, err := one.Remove(t.Context(), r.Host+"/tool:1", builder.RemoveOptions{Force: true}); err != nil {
+				t.Fatal(err)
+			}
+			one = prunedWith(t, one, opts)
+			if third, pulled := build(one, dockerfile.Cache{}); third.ID != first.ID || pulled != 0 {
+				t.Errorf("after a prune: image %s, want %s; %d layers were fetched", third.ID, first.ID, pulled)
+			}
+		})
+	}
+}

@@ -82,10 +82,7 @@ func (r *building) forecast(ctx context.Context) ([]forecast.Step, error) {
 	}
 	read := look.readStages(target)
 	var all []forecast.Step
-	for _, s := range look.plan.Needed() {
-		if s.Index < 0 {
-			continue
-		}
+	for _, s := range look.needed() {
 		steps := look.ofStage(look.node(s), seen.steps[s.Name], read[s])
 		if steps[0].Prospect == forecast.Hit && !look.isHere(ctx, s) {
 			steps[0].Prospect, steps[0].Text = forecast.Miss, "the image is not in the store: what is needed of it would be pulled"

@@ -40,7 +40,6 @@ func (t *task) build(ctx context.Context, slot <-chan struct{}) error {
 }
 
 func (t *task) instructions(ctx context.Context) error {
-	t.left, t.all = t.Commands, t.Commands
 	triggers, err := t.from(ctx)
 	if err != nil {
 		return err

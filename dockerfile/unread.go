@@ -12,8 +12,7 @@ import (
 // stage's own layers are gone then, and where the cache is elsewhere, from which they and the stage's base need not
 // be fetched. The whole build is looked up first, and nothing of it is done.
 func (r *building) findUnread(ctx context.Context) (map[*plan.Stage]bool, error) {
-	others := r.others()
-	if len(others) == 0 || r.opts.Steps.NoCache {
+	if r.opts.Steps.NoCache {
 		return nil, nil
 	}
 	opts := r.opts
@@ -28,34 +27,42 @@ func (r *building) findUnread(ctx context.Context) (map[*plan.Stage]bool, error)
 	look := r.again(opts, common)
 	look.lookup = true
 	defer look.close()
+	if !look.copiesFromOthers() && !look.hasTriggers(ctx) {
+		return nil, nil
+	}
 	target, err := look.stages(ctx)
 	if err != nil {
 		return nil, err
 	}
 	read, unread := look.readStages(target), map[*plan.Stage]bool{}
-	for _, s := range others {
-		if !read[s] {
+	for s := range look.nodes { // an image is the same in all buildings by a plan, by whatever trigger
+		if !read[s] && (s.Index >= 0 || s.Context == "") {
 			unread[s] = true
 		}
 	}
 	return unread, nil
 }
 
-// others are the stages that are needed beside the target, and the images that are copied from.
-func (r *building) others() (all []*plan.Stage) {
-	for _, s := range r.plan.Needed() {
-		if s != r.plan.Target {
-			all = append(all, s)
-		}
-		for _, c := range s.Commands {
-			for _, from := range c.From {
-				if from.Index < 0 && from.Context == "" && !slices.Contains(all, from) {
-					all = append(all, from)
-				}
-			}
-		}
+// copiesFromOthers says that the plan has a stage beside the target, or an instruction that copies from an image.
+func (r *building) copiesFromOthers() bool {
+	needed := r.plan.Needed()
+	return len(needed) > 1 || slices.ContainsFunc(needed[0].Commands, func(c plan.Command) bool { return len(c.From) > 0 })
+}
+
+// hasTriggers says that the target, which is on no other stage, starts from an image with triggers, in a building that only
+// looks up. One that cannot be had is told of by who builds.
+func (r *building) hasTriggers(ctx context.Context) bool {
+	t := &task{building: r, node: &node{Stage: r.plan.Target}}
+	if !t.fromImage() {
+		return false
 	}
-	return all
+	opts := r.stageOptions(t.Name)
+	opts.Platform, opts.Lookup = t.Platform, true
+	if err := t.open(ctx, opts); err != nil {
+		return false
+	}
+	defer t.fs.Close()
+	return len(t.fs.Config().OnBuild) > 0
 }
 
 // readStages finds the stages whose files are needed, in a building that has looked all up.
@@ -64,7 +71,7 @@ func (r *building) readStages(target *node) map[*plan.Stage]bool {
 	r.reads(target.Stage, read)
 	for known := 0; known != len(read); {
 		known = len(read)
-		for _, s := range r.plan.Needed() {
+		for _, s := range r.needed() {
 			if r.onNew(s, read) {
 				r.reads(s, read)
 			}
@@ -77,7 +84,7 @@ func (r *building) readStages(target *node) map[*plan.Stage]bool {
 // not the same any more.
 func (r *building) onNew(s *plan.Stage, read map[*plan.Stage]bool) bool {
 	isNew := func(s *plan.Stage) bool { return s != nil && s.Index >= 0 && read[s] && r.node(s).gone }
-	return isNew(s.Base) || slices.ContainsFunc(s.Commands, func(c plan.Command) bool { return slices.ContainsFunc(c.From, isNew) })
+	return isNew(s.Base) || slices.ContainsFunc(r.node(s).all, func(c plan.Command) bool { return slices.ContainsFunc(c.From, isNew) })
 }
 
 // reads notes the stages whose files are needed to build s: those that it starts from, and

@@ -131,6 +131,11 @@ func TestPrunedStages(t *testing.T) {
 // pruned prunes a Builder's store with nothing of it in use, and gives another Builder.
 func pruned(t *testing.T, b *builder.Builder) *builder.Builder {
 	t.Helper()
+	return prunedWith(t, b, builder.Options{})
+}
+
+func prunedWith(t *testing.T, b *builder.Builder, opts builder.Options) *builder.Builder {
+	t.Helper()
 	info, err := b.Info(t.Context())
 	if err == nil {
 		err = b.Close()
@@ -138,7 +143,8 @@ func pruned(t *testing.T, b *builder.Builder) *builder.Builder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err = builder.Open(t.Context(), builder.Options{Root: info.Root}); err != nil {
+	opts.Root = info.Root
+	if b, err = builder.Open(t.Context(), opts); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.Close() })

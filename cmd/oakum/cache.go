@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/docker/go-units"
 	"github.com/urfave/cli/v2"
 
 	"github.com/oakum-build/oakum/builder"
@@ -130,7 +129,7 @@ func cacheExport(c *cli.Context, std streams) (err error) {
 			fmt.Fprintln(say, display.Line(m.ID))
 			continue
 		}
-		fmt.Fprintf(say, "Exported cache: %s, %s\n", display.Line(m.ID), units.HumanSize(float64(m.Size)))
+		fmt.Fprintf(say, "Exported cache: %s, %s\n", display.Line(m.ID), humanSize(m.Size))
 	}
 	return nil
 }
@@ -184,7 +183,7 @@ func cacheImport(c *cli.Context, std streams) (err error) {
 		case m.Kept:
 			fmt.Fprintf(std.out, "Kept the cache that is here: %s\n", display.Line(m.ID))
 		default:
-			fmt.Fprintf(std.out, "Imported cache: %s, %s\n", display.Line(m.ID), units.HumanSize(float64(m.Size)))
+			fmt.Fprintf(std.out, "Imported cache: %s, %s\n", display.Line(m.ID), humanSize(m.Size))
 		}
 	}
 	return err

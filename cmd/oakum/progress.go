@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/docker/go-units"
-
 	"github.com/oakum-build/oakum/builder/display"
 	"github.com/oakum-build/oakum/builder/event"
 	"github.com/oakum-build/oakum/dockerfile"
@@ -154,7 +152,7 @@ func (p *progress) moved(doing string, e event.Event) {
 			done++
 		}
 	}
-	p.say("%s: %s of %s, %d of %d layers", key, units.HumanSize(float64(offset)), units.HumanSize(float64(size)), done, len(t.blobs))
+	p.say("%s: %s of %s, %d of %d layers", key, humanSize(offset), humanSize(size), done, len(t.blobs))
 }
 
 // pushing and pushed tell of a push of build --push.

@@ -87,7 +87,7 @@ func prune(c *cli.Context, std streams) error {
 
 // prunedText says how much was removed.
 func prunedText(layers, caches int, size int64) string {
-	return fmt.Sprintf("%d layers and %d caches, %s", layers, caches, units.HumanSize(float64(size)))
+	return fmt.Sprintf("%d layers and %d caches, %s", layers, caches, humanSize(size))
 }
 
 // readPrune reads what is to be removed.

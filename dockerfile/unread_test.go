@@ -257,8 +257,8 @@ COPY --from=built /f /f
 	inImage(t, b, img, "cat /f; echo", "new")
 }
 
-// After a prune, a stage of which a cached RUN mounts something is not built, and one whose mount is
-// not in the cache is.
+// After a prune, stages of which a cached RUN mounts something are not built, and those whose mounts are
+// not in the cache are.
 func TestPrunedMounts(t *testing.T) {
 	t.Parallel()
 	const text = `FROM scratch AS base
@@ -266,15 +266,17 @@ COPY busybox /busybox
 COPY busybox /bin/sh
 FROM base AS first
 RUN echo first; echo a >/out; read x </proc/sys/kernel/random/uuid; echo "$x" >/id
+FROM base AS second
+RUN echo second; echo b >/out
 FROM base
-RUN --mount=from=first,source=/out,target=/in echo last; read x </in; echo "$x" >/last
+RUN --mount=from=first,source=/out,target=/in --mount=from=second,source=/out,target=/other echo last; read x </in; echo "$x" >/last
 COPY conf /conf
 `
 	for _, c := range []struct{ name, old, new, ran string }{
 		{"nothing", "", "", ""},
 		{"the last step", "/conf\n", "/other\n", ""},
-		{"the command", "echo last", "echo again", "again first"},
-		{"what is mounted", "source=/out", "source=/id", "first last"},
+		{"the command", "echo last", "echo again", "again first second"},
+		{"what is mounted", "source=/out", "source=/id", "first last second"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := open(t)

@@ -119,7 +119,8 @@ type memory struct {
 	live    map[digest.Digest]bool     // layers that are there
 	diffs   map[digest.Digest]bool     // their own digests
 	wanted  map[digest.Digest]bool     // layers that are gone, and lead to a result
-	results map[string]bool            // contents of records that stay
+	parts   map[string][]string        // by content of a record: of which contents it is, where a step reads several
+	results map[string]bool            // contents of records that stay, and those that they are of
 }
 
 // result names a record.
@@ -133,12 +134,15 @@ func resultOf(r records.Record) result { return result{r.Key, r.Content, r.Below
 // recall reads the records before the layers: of all that is recorded by then, the layers are there, unless they have gone.
 func (s *Store) recall() (memory, error) {
 	m := memory{
-		seen: map[result]bool{}, reads: map[string][]digest.Digest{}, content: map[string]string{}, results: map[string]bool{},
+		seen: map[result]bool{}, reads: map[string][]digest.Digest{}, content: map[string]string{}, parts: map[string][]string{}, results: map[string]bool{},
 		live: map[digest.Digest]bool{"": true}, diffs: map[digest.Digest]bool{}, wanted: map[digest.Digest]bool{},
 	}
 	err := s.records.Keep(func(r records.Record) bool {
 		m.records = append(m.records, r)
 		m.seen[resultOf(r)] = true
+		if _, known := m.parts[r.Content]; !known {
+			m.parts[r.Content] = s.fingerprints.Parts(r.Content)
+		}
 		return true
 	})
 	if err != nil {
@@ -198,6 +202,9 @@ func (m memory) trace() {
 				continue
 			}
 			m.results[r.Content] = true
+			for _, part := range m.parts[r.Content] {
+				m.results[part] = true
+			}
 			if !m.live[r.Chain] {
 				want(r.Below)
 			}

@@ -170,7 +170,7 @@ func (d *Dir) putList(content string, data []byte) (err error) {
 
 // Files gives the files that a step with a content read, or false where that is not known.
 func (d *Dir) Files(content string) ([]File, bool) {
-	parts := d.parts(content)
+	parts := d.Parts(content)
 	if parts == nil {
 		return d.files(content)
 	}
@@ -186,7 +186,7 @@ func (d *Dir) Files(content string) ([]File, bool) {
 }
 
 func (d *Dir) files(content string) ([]File, bool) {
-	head, rest := cutLine(d.list(content))
+	head, rest := cutLine(d.list(content, maxList+1<<10))
 	if string(head) != filesHead || len(rest) < checkLen {
 		return nil, false
 	}
@@ -198,9 +198,9 @@ func (d *Dir) files(content string) ([]File, bool) {
 	return files, err == nil
 }
 
-// parts gives the contents of the inputs, nil where there is one or none.
-func (d *Dir) parts(content string) []string {
-	head, rest := cutLine(d.list(content))
+// Parts gives what PutParts was told of a content, nil where there is one input or none.
+func (d *Dir) Parts(content string) []string {
+	head, rest := cutLine(d.list(content, int64(len(partsHead)+maxParts*(len(content)+1))))
 	if string(head) != partsHead {
 		return nil
 	}
@@ -213,11 +213,12 @@ func (d *Dir) parts(content string) []string {
 	return parts
 }
 
-func (d *Dir) list(content string) []byte {
+// list reads a file of up to most bytes.
+func (d *Dir) list(content string, most int64) []byte {
 	if !records.ValidKey(content) {
 		return nil
 	}
-	data, err := d.read(content+filesEnd, maxList+1<<10)
+	data, err := d.read(content+filesEnd, most)
 	if err != nil {
 		return nil
 	}

@@ -321,7 +321,7 @@ func (d *Dir) Keep(since time.Time, wanted func(key string) bool) error {
 	lists := map[string]bool{}
 	for _, s := range kept {
 		lists[s.Content] = true
-		for _, part := range d.parts(s.Content) {
+		for _, part := range d.Parts(s.Content) {
 			lists[part] = true
 		}
 	}

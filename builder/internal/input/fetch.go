@@ -4,6 +4,7 @@ package input
 
 import (
 	"context"
+	"os"
 
 	"github.com/oakum-build/oakum/builder/internal/gitrepo"
 	"github.com/oakum-build/oakum/builder/internal/step"
@@ -25,6 +26,38 @@ type Fetch struct {
 	// finds out on the way that the store has a layer of that content, by have, it gives
 	// step.ErrFound with it.
 	Make func(ctx context.Context, have func(content string) bool, into workspace.Workspace) (content string, err error)
+}
+
+// fetched fetches what the store does not have. Of a content that is known, and that was fetched before, here or where a
+// cache comes from, it may do for the caller to know what was read: see Call.Later.
+func fetched(ctx context.Context, env Env, src *Source, f Fetch) (files, error) {
+	if env.Call.Later && f.Content != "" && !f.Fresh {
+		if l := env.Layers.Remembered(ctx, f); l != nil && env.Layers.Known(l, readKey(src)) != "" {
+			return &later{newLayer(env, src, l, nil, nil), f, *src}, nil
+		}
+	}
+	l, err := env.Layers.Fetch(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	return heldLayer(env, src, l), nil
+}
+
+// later is what was fetched, and is not in the store. What was read of it is known, and it is
+// fetched again when it is opened. The server may date it otherwise by then: what is read counts.
+type later struct {
+	*layer // the one that is gone; from open on, the new one
+	fetch  Fetch
+	src    Source
+}
+
+func (l *later) open(ctx context.Context) (*os.File, error) {
+	got, err := l.env.Layers.Fetch(ctx, l.fetch)
+	if err != nil {
+		return nil, err
+	}
+	l.layer = heldLayer(l.env, &l.src, got)
+	return l.layer.open(ctx)
 }
 
 // timed says that the times of the files are not just those of the fetching, or of a clone.

@@ -12,7 +12,7 @@ import (
 )
 
 // findGit asks the server for the commit, and fetches it unless the store has it.
-func findGit(ctx context.Context, env Env, src *Source) (*layer, error) {
+func findGit(ctx context.Context, env Env, src *Source) (files, error) {
 	ref, keep, err := gitRef(*src.Git)
 	if err != nil {
 		return nil, err
@@ -24,7 +24,7 @@ func findGit(ctx context.Context, env Env, src *Source) (*layer, error) {
 		return nil, err
 	}
 	content := fmt.Sprintf("%x", sha256.Sum256([]byte(found.Commit)))
-	l, err := env.Layers.Fetch(ctx, Fetch{
+	return fetched(ctx, env, src, Fetch{
 		Key: gitKey(ref, keep), Content: content, Fresh: env.Call.Fresh,
 		Make: func(ctx context.Context, _ func(string) bool, place workspace.Workspace) (string, error) {
 			work, err := place.Temp()
@@ -34,10 +34,6 @@ func findGit(ctx context.Context, env Env, src *Source) (*layer, error) {
 			return content, ref.Checkout(ctx, found, keep, work, place.Path())
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	return heldLayer(env, src, l), nil
 }
 
 // gitRef is the reference with what the source says beside it, and whether .git is kept.

@@ -79,8 +79,8 @@ type Call struct {
 	Retry retry.Policy
 	// Fresh fetches a URL or a repository whatever the cache has of it.
 	Fresh bool
-	// Later lets a URL with a checksum be fetched when its file is opened, if it is known what is read of
-	// that: for who tells by Read what was read in the end.
+	// Later lets a URL with a checksum and a commit be fetched when they are opened, if it is known what is read of
+	// them: for who tells by Read what was read in the end.
 	Later bool
 	// Explain collects what files are read also where that costs something: see Inputs.List.
 	Explain bool
@@ -96,8 +96,8 @@ type Layers interface {
 	Image(ctx context.Context, image Image) (*storage.Layer, error)
 	// Fetch gives the layer that has what is fetched.
 	Fetch(ctx context.Context, f Fetch) (*storage.Layer, error)
-	// Remembered is the layer that Fetch has given for the content, if that is in the store no more: without files,
-	// for Known alone. It is nil where there is none, or where it is in the store.
+	// Remembered is the layer that Fetch has given for the content, here or where a cache comes from, if that is not in
+	// the store: without files, for Known alone. It is nil where there is none, or where it is in the store.
 	Remembered(ctx context.Context, f Fetch) *storage.Layer
 	// View shows the files of a layer that is claimed.
 	View(l *storage.Layer) (workspace.View, error)

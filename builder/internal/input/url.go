@@ -26,8 +26,7 @@ import (
 var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 // findURL downloads a file unless the store has it: when its checksum is known, or when the
-// server says that the file is the one that was downloaded last. Of a file whose checksum is known and
-// which the store has had, it may do for the caller to know what was read: see Call.Later.
+// server says that the file is the one that was downloaded last.
 func findURL(ctx context.Context, env Env, src *Source) (files, error) {
 	u := *src.URL
 	if err := checkAuthorization(u.Authorization, u.URL); err != nil {
@@ -51,34 +50,7 @@ func findURL(ctx context.Context, env Env, src *Source) (files, error) {
 		request: download.Request{URL: u.URL, Authorization: u.Authorization},
 	}
 	src.Patterns = []string{literal.Replace(download.Name(u.URL))}
-	f := Fetch{Key: urlKey(u), Content: content, Fresh: env.Call.Fresh, Make: d.into}
-	if env.Call.Later && content != "" && !f.Fresh {
-		if l := env.Layers.Remembered(ctx, f); l != nil && env.Layers.Known(l, readKey(src)) != "" {
-			return &later{newLayer(env, src, l, nil, nil), f, *src}, nil
-		}
-	}
-	l, err := env.Layers.Fetch(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	return heldLayer(env, src, l), nil
-}
-
-// later is a file that was downloaded, and is in the store no more. What was read of it is known, and it is
-// downloaded again when it is opened. The server may date it otherwise by then: what is read counts.
-type later struct {
-	*layer // the one that is gone; from open on, the new one
-	fetch  Fetch
-	src    Source
-}
-
-func (l *later) open(ctx context.Context) (*os.File, error) {
-	got, err := l.env.Layers.Fetch(ctx, l.fetch)
-	if err != nil {
-		return nil, err
-	}
-	l.layer = heldLayer(l.env, &l.src, got)
-	return l.layer.open(ctx)
+	return fetched(ctx, env, src, Fetch{Key: urlKey(u), Content: content, Fresh: env.Call.Fresh, Make: d.into})
 }
 
 // checkAuthorization refuses to send credentials where everybody on the way can read them.

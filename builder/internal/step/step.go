@@ -34,6 +34,9 @@ type Operation struct {
 	// Change says how the layer is made. One that is made Apart depends on no layers below: it
 	// is recorded without them, too, and made once more where it is to go on others.
 	Change workspace.Change
+	// Fetches says that the files come from a server, which still has them: a Cache gives the record to others, and
+	// not the layer.
+	Fetches bool
 	// Note is told what the files that were made lost, for layers do not hold it.
 	Note func(string)
 	// Reach is how caches elsewhere are reached, for layers that the step has to see.

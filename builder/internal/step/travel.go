@@ -179,7 +179,7 @@ func (c *Cache) collect(below *storage.Layer, rest []byte, op Operation, out out
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.given.steps = append(c.given.steps, givenStep{below, rest, Operation{Change: workspace.Change{Apart: op.Change.Apart}}, out})
+	c.given.steps = append(c.given.steps, givenStep{below, rest, Operation{Change: workspace.Change{Apart: op.Change.Apart}, Fetches: op.Fetches}, out})
 }
 
 // learn notes what was read of a layer.
@@ -224,7 +224,7 @@ func (c *Cache) Index(ctx context.Context, all bool) (x remotecache.Index, layer
 			continue
 		}
 		x.Records = append(x.Records, recordsOf(s.below, s.rest, s.op, s.out)...)
-		if l := s.out.layer; l != s.below && (all || wanted[l.DiffID()]) {
+		if l := s.out.layer; l != s.below && !s.op.Fetches && (all || wanted[l.DiffID()]) {
 			layers = append(layers, l)
 		}
 	}

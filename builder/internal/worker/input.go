@@ -93,24 +93,27 @@ func (l layers) View(layer *storage.Layer) (workspace.View, error) { return l.w.
 // Fetch finds the layer of what is fetched, if its content is known already, or makes it.
 func (l layers) Fetch(ctx context.Context, f input.Fetch) (*storage.Layer, error) {
 	steps := l.w.steps
-	s := steps.Open(nil, step.Options{NoCache: f.Fresh})
+	s := steps.Open(nil, step.Options{NoCache: f.Fresh, Cache: l.cache})
 	defer s.Close()
 	have := func(content string) bool { _, ok := steps.Known(ctx, f.Key, content); return ok }
 	_, err := s.Do(ctx, step.Operation{
-		Key:     f.Key,
+		Key: f.Key, Fetches: true,
 		Content: func(context.Context) (string, error) { return f.Content, nil },
 		Do: func(ctx context.Context, ws workspace.Workspace) (string, error) {
 			return f.Make(ctx, have, ws)
 		},
 	})
-	return s.Top(), err
+	if err != nil {
+		return nil, err
+	}
+	return s.Present(ctx, l.w.reach(l.call))
 }
 
-// Remembered finds the layer of what was fetched, and was removed since.
+// Remembered finds the layer of what was fetched, and was removed since, or is elsewhere.
 func (l layers) Remembered(ctx context.Context, f input.Fetch) *storage.Layer {
-	s := l.w.steps.Open(nil, step.Options{Lookup: true})
+	s := l.w.steps.Open(nil, step.Options{Lookup: true, Cache: l.cache})
 	defer s.Close()
-	_, found, err := s.Find(ctx, step.Operation{Key: f.Key, Content: func(context.Context) (string, error) { return f.Content, nil }})
+	_, found, err := s.Find(ctx, step.Operation{Key: f.Key, Fetches: true, Content: func(context.Context) (string, error) { return f.Content, nil }})
 	if err != nil || !found || !s.Top().Gone() {
 		return nil // it is fetched, which tells the error
 	}

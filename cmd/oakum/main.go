@@ -24,6 +24,7 @@ import (
 const lastMoment = 15 * time.Second
 
 func main() {
+	delayFirstCollection()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, func() {
 		stop() // so that a second signal ends the program at once

@@ -62,13 +62,7 @@ func forOne(r builder.Registry, names []string, how string) (builder.Registry, e
 	if r.Username == "" {
 		return r, nil
 	}
-	var hosts []string
-	for _, name := range names {
-		host, rest, _ := strings.Cut(strings.TrimPrefix(name, "docker://"), "/")
-		if rest != "" && (strings.ContainsAny(host, ".:") || host == "localhost") && !slices.Contains(hosts, host) {
-			hosts = append(hosts, host)
-		}
-	}
+	hosts := registriesIn(names)
 	if len(hosts) != 1 {
 		e := usagef("--creds is for one registry, and it is not clear which")
 		e.hint = how + ", or log in to it before: oakum login REGISTRY"
@@ -76,4 +70,15 @@ func forOne(r builder.Registry, names []string, how string) (builder.Registry, e
 	}
 	r.Host = hosts[0]
 	return r, nil
+}
+
+// registriesIn are the registries that names say, each once.
+func registriesIn(names []string) (hosts []string) {
+	for _, name := range names {
+		host, rest, _ := strings.Cut(strings.TrimPrefix(name, "docker://"), "/")
+		if rest != "" && (strings.ContainsAny(host, ".:") || host == "localhost") && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }

@@ -235,7 +235,7 @@ func readBuildFlags(c *cli.Context, std streams) (buildRequest, error) {
 	if req.call, err = readCall(c); err != nil {
 		return req, err
 	}
-	req.registry, err = forOne(registry, o.Image.Names, "name the image by its registry: -t REGISTRY/NAME")
+	req.registry, err = forOne(registry, namedIn(*o), "name the image by its registry: -t REGISTRY/NAME")
 	if err != nil {
 		return req, err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/oakum-build/oakum/builder/cache/s3"
 	"github.com/oakum-build/oakum/builder/mount"
 	sending "github.com/oakum-build/oakum/builder/push"
+	"github.com/oakum-build/oakum/dockerfile"
 )
 
 // cacheKind is the type of a place where caches of steps are.
@@ -193,6 +194,21 @@ func readCaches(c *cli.Context, req *buildRequest) error {
 		return usagef("--cache-to: type=inline is in an image, and --output type=cacheonly writes none")
 	}
 	return nil
+}
+
+// namedIn are the names of the image, or where these say no registry, those of the caches.
+func namedIn(o dockerfile.Options) []string {
+	if len(registriesIn(o.Image.Names)) > 0 {
+		return o.Image.Names
+	}
+	var caches []string
+	for _, at := range o.Cache.From {
+		caches = append(caches, at.Ref)
+	}
+	for _, to := range o.Cache.To {
+		caches = append(caches, to.Ref)
+	}
+	return caches
 }
 
 // at is the place for package builder.

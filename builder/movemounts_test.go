@@ -52,9 +52,10 @@ func TestMountsTravel(t *testing.T) {
 
 	r := chaos.New(t)
 	layout := filepath.Join(t.TempDir(), "layout")
+	place := &memoryPlace{has: map[string][]byte{}}
 	var archive bytes.Buffer
 	for where, what := range map[string]mount.Export{
-		"registry": {To: cache.At{Ref: r.Host + "/app/caches:1"}}, "layout": {To: cache.At{Layout: layout, Tag: "x:1"}}, "archive": {Archive: &archive},
+		"registry": {To: cache.At{Ref: r.Host + "/app/caches:1"}}, "layout": {To: cache.At{Layout: layout, Tag: "x:1"}}, "place": {To: cache.At{Place: place}}, "archive": {Archive: &archive},
 	} {
 		moved, err := a.ExportMounts(t.Context(), what, builder.PushOptions{Registry: plainHTTP()})
 		if err != nil || len(moved) != 3 || moved[0].ID != "../../x\n" || moved[1].ID != "/root/.cache" || moved[2].ID != "from" || moved[2].First == "" {
@@ -62,7 +63,7 @@ func TestMountsTravel(t *testing.T) {
 		}
 	}
 	for where, what := range map[string]mount.Import{
-		"registry": {From: cache.At{Ref: r.Host + "/app/caches:1"}}, "layout": {From: cache.At{Layout: layout, Tag: "x:1"}},
+		"registry": {From: cache.At{Ref: r.Host + "/app/caches:1"}}, "layout": {From: cache.At{Layout: layout, Tag: "x:1"}}, "place": {From: cache.At{Place: place}},
 		"archive": {Archive: bytes.NewReader(archive.Bytes())}, "file": {Archive: fileOf(t, archive.Bytes())},
 	} {
 		t.Run(where, func(t *testing.T) {
@@ -326,6 +327,8 @@ func TestMountsErrors(t *testing.T) {
 	_, err := b.ImportMounts(t.Context(), mount.Import{From: cache.At{Ref: r.Host + "/none:x"}}, pull)
 	is(t, err, builder.ErrImageNotFound)
 	_, err = b.ImportMounts(t.Context(), mount.Import{From: cache.At{Layout: filepath.Join(t.TempDir(), "none")}}, pull)
+	is(t, err, builder.ErrImageNotFound)
+	_, err = b.ImportMounts(t.Context(), mount.Import{From: cache.At{Place: &memoryPlace{}}}, pull)
 	is(t, err, builder.ErrImageNotFound)
 	for name, archive := range map[string][]byte{"nothing": nil, "no tar": []byte("what is this"), "no layout": tarOf(t, tar.Header{Name: "f", Typeflag: tar.TypeReg})} {
 		if _, err := b.ImportMounts(t.Context(), mount.Import{Archive: bytes.NewReader(archive)}, pull); err == nil {

@@ -33,8 +33,8 @@ func (s *Store) WriteArtifact(ctx context.Context, to remotecache.At, a registry
 	} else {
 		var place remotecache.Place
 		var temp string
-		if place, w.Done, err = openPlace(to, true); err == nil {
-			temp, err = s.bigFilesDir()
+		if temp, err = s.bigFilesDir(); err == nil {
+			place, w.Done, err = openPlace(to, true)
 			w.To = remotecache.Destination(place, to, temp)
 		}
 	}

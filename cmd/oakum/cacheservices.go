@@ -22,6 +22,7 @@ type cacheService struct {
 	version string // of the service of GitHub Actions, of which there is "2" here
 	bucket  s3.Config
 	place   cache.Place
+	beside  cache.Place // for the caches of commands
 }
 
 // serviceEnv is what a command finds in its environment to reach services, and how often is tried again.
@@ -77,6 +78,11 @@ func (s *cacheService) openActions(env serviceEnv) (missing string, err error) {
 	if err != nil {
 		return err.Error(), nil
 	}
+	beside := *a
+	beside.Scope = cmp.Or(a.Scope, gha.DefaultScope) + mountsSuffix
+	if s.beside, err = gha.Open(beside); err != nil {
+		return err.Error(), nil
+	}
 	s.place = place
 	return "", nil
 }
@@ -98,6 +104,11 @@ func (s *cacheService) openBucket(env serviceEnv) (missing string, err error) {
 	b.Retries, b.RetryDelay = env.retry.Retries, env.retry.RetryDelay
 	place, err := s3.Open(*b)
 	if err != nil {
+		return "", err
+	}
+	beside := *b
+	beside.Name = cmp.Or(b.Name, s3.DefaultName) + mountsSuffix
+	if s.beside, err = s3.Open(beside); err != nil {
 		return "", err
 	}
 	s.place = place

@@ -69,7 +69,7 @@ var cacheAttributes = map[string]cacheAttribute{
 		}
 		return nil
 	}},
-	"mounts":            {kinds: []cacheKind{inRegistry, inDirectory}, set: cacheSwitch(func(p *cachePlace, on bool) { p.mounts = on })},
+	"mounts":            {kinds: []cacheKind{inRegistry, inDirectory, inActions, inBucket}, set: cacheSwitch(func(p *cachePlace, on bool) { p.mounts = on })},
 	"ignore-error":      {to: true, set: cacheSwitch(func(p *cachePlace, on bool) { p.ignoreError = on })},
 	"compression":       {to: true, set: func(p *cachePlace, value string) error { p.compression.Algorithm = value; return nil }},
 	"compression-level": {to: true, set: (*cachePlace).setLevel},
@@ -216,16 +216,22 @@ func (p cachePlace) at() cache.At {
 	return cache.At{Ref: p.ref, Layout: p.dir, Tag: p.tag, Place: p.service.place}
 }
 
+// mountsSuffix is what the tag of a cache of steps, or what else it is called by, is followed by in that of the caches of
+// commands beside it.
+const mountsSuffix = "-mounts"
+
 // mountsAt is where the caches of commands lie beside the cache of steps.
 func (p cachePlace) mountsAt() cache.At {
-	const suffix = "-mounts"
 	at := p.at()
-	if p.kind == inDirectory {
-		at.Tag = cmp.Or(at.Tag, "latest") + suffix
-		return at
+	switch p.kind {
+	case inActions, inBucket:
+		at.Place = p.service.beside
+	case inDirectory:
+		at.Tag = cmp.Or(at.Tag, "latest") + mountsSuffix
+	default:
+		repository, tag, _ := splitName(p.ref)
+		at.Ref = repository + ":" + cmp.Or(tag, "latest") + mountsSuffix
 	}
-	repository, tag, _ := splitName(p.ref)
-	at.Ref = repository + ":" + cmp.Or(tag, "latest") + suffix
 	return at
 }
 

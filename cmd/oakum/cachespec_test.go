@@ -37,7 +37,7 @@ func TestCachePlaces(t *testing.T) {
 		{"type=gha,token=SECRET,url_v2=SECRET", false, "[]", "its URL is none of http or https"},
 		{"type=gha,url_v2=https://x/,version=3", true, "", "version: must be 2"},
 		{"type=gha,timeout=soon", true, "", "must be a time such as 10m"},
-		{"type=gha,mounts=true", true, "", "mounts: is not of type=gha"},
+		{"type=gha,mounts=true", true, "mounts:true", ""},
 		{"type=gha,mode=max", false, "", "mode: is of --cache-to"},
 		{"type=registry,ref=SECRET,scope=x", true, "", "scope: is not of type=registry"},
 		{"type=s3,region=r,bucket=b,prefix=p/,name=n,endpoint_url=http://x/,use_path_style=true,access_key_id=i,secret_access_key=k,mode=max,upload_parallelism=2", true, "Prefix:p/", ""},
@@ -93,6 +93,28 @@ func TestCachePlaces(t *testing.T) {
 		}
 		if strings.Contains(strings.ReplaceAll(said, "AWS_SECRET_ACCESS_KEY", ""), "SECRET") {
 			t.Errorf("%q: a value is in %q", test.text, said)
+		}
+	}
+}
+
+// The caches of commands lie beside that of steps, and nowhere else.
+func TestPlacesOfMounts(t *testing.T) {
+	t.Parallel()
+	env := serviceEnv{get: func(name string) string { return map[string]string{"ACTIONS_RUNTIME_TOKEN": "t"}[name] }}
+	for text, want := range map[string]string{
+		"type=registry,ref=registry.example/app":                                        "registry.example/app:latest-mounts",
+		"type=registry,ref=registry.example/app:c":                                      "registry.example/app:c-mounts",
+		"type=registry,ref=localhost:5000/app":                                          "localhost:5000/app:latest-mounts",
+		"type=local,dest=/a":                                                            "/a:latest-mounts",
+		"type=local,dest=/a,tag=c":                                                      "/a:c-mounts",
+		"type=gha,url_v2=https://x/":                                                    "type=gha,scope=oakum-mounts",
+		"type=gha,url_v2=https://x/,scope=c":                                            "type=gha,scope=c-mounts",
+		"type=s3,region=r,bucket=b,access_key_id=i,secret_access_key=k":                 "type=s3,bucket=b,prefix=,name=oakum-mounts",
+		"type=s3,region=r,bucket=b,access_key_id=i,secret_access_key=k,prefix=p,name=c": "type=s3,bucket=b,prefix=p,name=c-mounts",
+	} {
+		places, _, err := readCachePlaces([]string{text + ",mounts=true"}, true, env)
+		if err != nil || len(places) != 1 || places[0].mountsAt().String() != want {
+			t.Errorf("%s: %+v, %v, want %s", text, places, err, want)
 		}
 	}
 }

@@ -35,7 +35,7 @@ type Config struct {
 	// URL is that of the service, and Token is what lets in. Where the token is one of GitHub's it says which branches' entries may
 	// be read and written.
 	URL, Token string
-	// Scope tells this cache from others of the repository; "" is "oakum".
+	// Scope tells this cache from others of the repository; "" is DefaultScope.
 	Scope string
 	// Timeout is how long one blob may take to read or write; 0 is ten minutes.
 	Timeout time.Duration
@@ -45,8 +45,10 @@ type Config struct {
 	RetryDelay time.Duration
 }
 
+// DefaultScope is Config.Scope where that is "".
+const DefaultScope = "oakum"
+
 const (
-	defaultScope   = "oakum"
 	defaultTimeout = 10 * time.Minute
 	// maxManifest is what is read of a manifest.
 	maxManifest = 4 << 20
@@ -82,7 +84,7 @@ func Open(c Config) (*Place, error) {
 	if c.Token == "" {
 		return nil, errors.New("the cache service of GitHub Actions: there is no token for it")
 	}
-	p := &Place{scope: cmp.Or(c.Scope, defaultScope), found: map[string]signed{}, manifests: map[string][]byte{}}
+	p := &Place{scope: cmp.Or(c.Scope, DefaultScope), found: map[string]signed{}, manifests: map[string][]byte{}}
 	if len(p.scope) > maxScope {
 		return nil, fmt.Errorf("the cache service of GitHub Actions: a scope of %d bytes, which may have %d", len(p.scope), maxScope)
 	}

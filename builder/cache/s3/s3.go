@@ -31,13 +31,16 @@ type Config struct {
 	// AccessKeyID, SecretAccessKey and SessionToken, which may be "", are what lets in.
 	AccessKeyID, SecretAccessKey, SessionToken string
 	// Prefix is before the names of all objects; Blobs, or "blobs/", follows it for blobs, and Manifests, or "oakum/", for what
-	// leads to these. Name tells caches apart; "" is "oakum".
+	// leads to these. Name tells caches apart; "" is DefaultName.
 	Prefix, Blobs, Manifests, Name string
 	// Retries is how often a request is made again that failed for a reason that may pass, and RetryDelay the time before that, which
 	// doubles each time; 0 is as of builder.Options.
 	Retries    int
 	RetryDelay time.Duration
 }
+
+// DefaultName is Config.Name where that is "".
+const DefaultName = "oakum"
 
 const (
 	// timeout is how long one object may take.
@@ -64,7 +67,7 @@ func Open(c Config) (*Place, error) {
 			return nil, fmt.Errorf("S3: there is no %s", is.name)
 		}
 	}
-	c.Name, c.Blobs, c.Manifests = cmp.Or(c.Name, "oakum"), cmp.Or(c.Blobs, "blobs/"), cmp.Or(c.Manifests, "oakum/")
+	c.Name, c.Blobs, c.Manifests = cmp.Or(c.Name, DefaultName), cmp.Or(c.Blobs, "blobs/"), cmp.Or(c.Manifests, "oakum/")
 	if len(c.Prefix)+max(len(c.Blobs)+80, len(c.Manifests)+len(c.Name)) > maxName {
 		return nil, fmt.Errorf("S3: names of objects have at most %d bytes", maxName)
 	}

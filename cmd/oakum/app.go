@@ -18,7 +18,7 @@ func newApp(std streams) *cli.App {
 	app := &cli.App{
 		Name:  "oakum",
 		Usage: "build OCI images from Dockerfiles, without a daemon and without root",
-		Flags: storeFlags(),
+		Flags: withNames(storeFlags()),
 		Commands: append([]*cli.Command{
 			buildCommand(std),
 			imagesCommand(std),
@@ -51,6 +51,7 @@ func newApp(std streams) *cli.App {
 	}
 	for _, cmd := range app.Commands {
 		cmd.HideHelp = true
+		cmd.Flags = withNames(cmd.Flags)
 		cmd.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
 			// Package flag writes "flag -name", or "-name" alone, for --name.
 			return usagef("%s", strings.NewReplacer("for flag -", "for --", "for -", "for --").Replace(err.Error()))

@@ -209,7 +209,7 @@ func (s *scanner) short(arg string, next []string) (int, error) {
 // function values decodes them.
 func (s *scanner) add(f cli.Flag, value string) {
 	name := f.Names()[0]
-	if _, several := f.(*cli.StringSliceFlag); several {
+	if _, several := f.(*stringSliceFlag); several {
 		value = bytetext.Encode(value)
 	}
 	s.options = append(s.options, option{name: name, text: "--" + name + value})
@@ -361,7 +361,7 @@ func lookupFlag(flags []cli.Flag, name string) cli.Flag {
 // such as --pull whose Value says so in the manner of package flag.
 func valueOptional(f cli.Flag) bool {
 	switch f := f.(type) {
-	case *cli.BoolFlag:
+	case *boolFlag:
 		return true
 	case *cli.GenericFlag:
 		b, ok := f.Value.(interface{ IsBoolFlag() bool })

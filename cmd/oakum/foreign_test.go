@@ -123,7 +123,7 @@ func TestForeignFlagsOfPeers(t *testing.T) {
 }
 
 func arity(f cli.Flag) string {
-	if _, ok := f.(*cli.BoolFlag); ok {
+	if _, ok := f.(*boolFlag); ok {
 		return "switch"
 	}
 	if valueOptional(f) {

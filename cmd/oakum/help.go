@@ -104,7 +104,7 @@ func flagRows(flags []cli.Flag) [][2]string {
 		if env := doc.GetEnvVars(); len(env) > 0 {
 			usage += "; also by the variable " + env[0]
 		}
-		if s, ok := f.(*cli.StringFlag); ok && s.Value != "" {
+		if s, ok := f.(*stringFlag); ok && s.Value != "" {
 			usage += " (default: " + s.Value + ")"
 		}
 		rows = append(rows, [2]string{text, usage})

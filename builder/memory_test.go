@@ -77,6 +77,31 @@ func TestMemoryOfPull(t *testing.T) {
 	}
 }
 
+// What a build holds does not depend on how many steps it has, though they are done faster than their layers are
+// registered.
+func TestMemoryOfManySteps(t *testing.T) {
+	b, dir := open(t), t.TempDir()
+	const steps = 200
+	s := stage(t, b, builder.Scratch, builder.StageOptions{})
+	for i := range steps {
+		name := fmt.Sprint(i)
+		ok(t, os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644))
+		_, err := s.Copy(t.Context(), "/", builder.Dir(dir).Select(name))
+		ok(t, err)
+	}
+	_, err := s.Commit(t.Context(), "localhost/steps", builder.CommitOptions{})
+	ok(t, err)
+	peak := workerPeak(t)
+	t.Logf("at most %d MiB", peak>>10)
+	most := 120 << 10
+	if raceDetector() { // which needs memory of its own
+		most = 480 << 10
+	}
+	if peak > most || peak < 1<<10 {
+		t.Errorf("the worker took %d MiB", peak>>10)
+	}
+}
+
 // workerPeak is the most memory, in KiB, that a process which this one started has had.
 func workerPeak(t *testing.T) int {
 	t.Helper()

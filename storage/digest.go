@@ -66,7 +66,7 @@ func (m *making) aheadNow() *layertar.Ahead {
 func (m *making) giveUp() {
 	m.ahead.GiveUp()
 	m.split.close()
-	m.split = nil
+	m.ahead, m.split = nil, nil
 }
 
 // split is where tar-split records are written, in memory that is a file.

@@ -377,7 +377,9 @@ func (m *making) make(dir string) (*graphdriver.DriverWithDifferOutput, error) {
 		return nil, err
 	}
 	defer m.giveUp()
-	if err := m.fill(Staging{Upper: upper, Work: work, making: m}); err != nil {
+	fill := m.fill
+	m.fill = nil // with all that it holds: layers can wait long to be registered
+	if err := fill(Staging{Upper: upper, Work: work, making: m}); err != nil {
 		return nil, err
 	}
 	opened, err := openPath(upper)

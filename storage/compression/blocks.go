@@ -46,8 +46,8 @@ type block struct {
 func newBlocks(w io.Writer, size int, c coder) *blocks {
 	n := processors()
 	f := &blocks{coder: c, size: size, queue: make(chan *block, n), free: make(chan *block, n+2), done: make(chan struct{})}
-	f.current = f.fresh()
-	f.current.first = true
+	// The first block grows, for it is all that most layers need.
+	f.current = &block{first: true, ready: make(chan struct{}, 1)}
 	go f.write(w)
 	return f
 }

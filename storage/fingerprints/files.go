@@ -42,7 +42,11 @@ type met struct {
 	sum [32]byte // of what it holds, as long as File does not say it
 }
 
-const piece = 512
+// How many files are in the first piece, and in the largest.
+const (
+	firstPiece = 8
+	piece      = 512
+)
 
 // maxFiles bounds a listing. What reads more files can only be told to have changed.
 const maxFiles = 1 << 18
@@ -73,8 +77,10 @@ func (l *Listing) Add(f File, attributes string) {
 		l.met = nil
 		return
 	}
-	if l.n%piece == 1 {
-		l.met = append(l.met, make([]met, 0, piece))
+	if k := len(l.met); k == 0 {
+		l.met = append(l.met, make([]met, 0, firstPiece))
+	} else if last := l.met[k-1]; len(last) == cap(last) {
+		l.met = append(l.met, make([]met, 0, min(2*cap(last), piece)))
 	}
 	if attributes != "" {
 		f.Attributes = salted(l.salt, []byte(attributes))

@@ -96,12 +96,7 @@ func (s *Stage) Do(ctx context.Context, op Operation) (Result, error) {
 		release()
 	} else {
 		e.keep(s, names[0], fresh{out.content, out.layer})
-		m, done := s.mark(op), *out
-		e.bg.Go(func() {
-			defer e.keepMark(m, below, rest, op.Key, s.opts.Times, done)
-			defer release()
-			e.record(below, rest, op, done)
-		})
+		s.recordLater(below, rest, op, *out, release)
 	}
 	if err != nil {
 		return Result{}, err
@@ -127,11 +122,7 @@ func (s *Stage) Find(ctx context.Context, op Operation) (out Result, found bool,
 		return Result{}, false, err
 	}
 	if !got.found {
-		m := s.mark(op)
-		s.engine.bg.Go(func() {
-			defer s.engine.keepMark(m, below, rest, op.Key, s.opts.Times, *got)
-			s.engine.record(below, rest, op, *got)
-		})
+		s.recordLater(below, rest, op, *got, func() {})
 	}
 	s.opts.Cache.collect(below, rest, op, *got)
 	s.found(below, rest, op, got)
@@ -322,13 +313,24 @@ func (e *Engine) known(ctx context.Context, below *storage.Layer, rest []byte, c
 	return e.store.LayerOf(recs, below)
 }
 
-// record records what a step has given, once it is registered. A step that depends on no
-// layers below is recorded without them too.
-func (e *Engine) record(below *storage.Layer, rest []byte, op Operation, out outcome) {
+// recordLater records what a step has given once that is registered, and calls release then. Steps are done faster
+// than they are registered, so what waits here holds nothing of what the operation reads.
+func (s *Stage) recordLater(below *storage.Layer, rest []byte, op Operation, out outcome, release func()) {
+	e, m, key, apart, times := s.engine, s.mark(op), op.Key, op.Change.Apart, s.opts.Times
+	e.bg.Go(func() {
+		defer e.keepMark(m, below, rest, key, times, out)
+		defer release()
+		e.record(below, rest, apart, out)
+	})
+}
+
+// record records what a step has given, once it is registered. A step that is made apart, and so depends on no
+// layers below, is recorded without them too.
+func (e *Engine) record(below *storage.Layer, rest []byte, apart bool, out outcome) {
 	if out.layer.Wait(context.Background()) != nil {
 		return // the next call on the stage tells
 	}
-	for _, r := range recordsOf(below, rest, op, out) {
+	for _, r := range recordsOf(below, rest, apart, out) {
 		if err := e.records.Put(context.Background(), r); err != nil {
 			e.warn(err)
 		}
@@ -341,10 +343,10 @@ func (e *Engine) record(below *storage.Layer, rest []byte, op Operation, out out
 }
 
 // recordsOf are the records of what a step has given, whose layer is registered.
-func recordsOf(below *storage.Layer, rest []byte, op Operation, out outcome) []records.Record {
+func recordsOf(below *storage.Layer, rest []byte, apart bool, out outcome) []records.Record {
 	chain, _ := below.Chain()
 	all := []records.Record{{Key: sum(chain, rest), Content: out.content, Below: chain}}
-	if op.Change.Apart && below != nil {
+	if apart && below != nil {
 		all = append(all, records.Record{Key: sum("", rest), Content: out.content})
 	}
 	for i := range all {

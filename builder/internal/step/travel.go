@@ -13,7 +13,6 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/oakum-build/oakum/builder/internal/errdefs"
-	"github.com/oakum-build/oakum/builder/internal/workspace"
 	"github.com/oakum-build/oakum/storage"
 	"github.com/oakum-build/oakum/storage/records"
 	"github.com/oakum-build/oakum/storage/registry"
@@ -51,10 +50,10 @@ type given struct {
 }
 
 type givenStep struct {
-	below *storage.Layer
-	rest  []byte
-	op    Operation // without its functions
-	out   outcome
+	below          *storage.Layer
+	rest           []byte
+	apart, fetches bool // see Operation
+	out            outcome
 }
 
 type givenRead struct {
@@ -179,7 +178,7 @@ func (c *Cache) collect(below *storage.Layer, rest []byte, op Operation, out out
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.given.steps = append(c.given.steps, givenStep{below, rest, Operation{Change: workspace.Change{Apart: op.Change.Apart}, Fetches: op.Fetches}, out})
+	c.given.steps = append(c.given.steps, givenStep{below, rest, op.Change.Apart, op.Fetches, out})
 }
 
 // learn notes what was read of a layer.
@@ -223,8 +222,8 @@ func (c *Cache) Index(ctx context.Context, all bool) (x remotecache.Index, layer
 			}
 			continue
 		}
-		x.Records = append(x.Records, recordsOf(s.below, s.rest, s.op, s.out)...)
-		if l := s.out.layer; l != s.below && !s.op.Fetches && (all || wanted[l.DiffID()]) {
+		x.Records = append(x.Records, recordsOf(s.below, s.rest, s.apart, s.out)...)
+		if l := s.out.layer; l != s.below && !s.fetches && (all || wanted[l.DiffID()]) {
 			layers = append(layers, l)
 		}
 	}

@@ -30,6 +30,7 @@ func (w *worker) save(ctx context.Context, call *wire.Call, p outgoing.Save) ([]
 	if len(call.Files) == 0 {
 		return nil, fmt.Errorf("%w: there is no file to write to", errdefs.ErrInvalid)
 	}
+	defer w.memory.moving()()
 	return w.store.Save(ctx, call.Files[0], p.Images, p.Options, w.access(call, p.Access))
 }
 
@@ -38,7 +39,7 @@ func (w *worker) load(ctx context.Context, call *wire.Call, p outgoing.Load) (im
 	if len(call.Files) == 0 {
 		return nil, fmt.Errorf("%w: there is no file to read", errdefs.ErrInvalid)
 	}
-	defer w.memory.pull()()
+	defer w.memory.moving()()
 	in := call.Files[0]
 	info, err := in.Stat()
 	if err != nil {

@@ -47,6 +47,7 @@ func (w *worker) finishPush(ctx context.Context, call *wire.Call, p outgoing.Fin
 	if err != nil {
 		return nil, err
 	}
+	defer w.memory.moving()()
 	return push.Finish(ctx, p.Ref, w.access(call, p.Access))
 }
 

@@ -74,7 +74,7 @@ func (w *worker) run(ctx context.Context, call *wire.Call, p protocol.Run) (out 
 	case p.Ephemeral:
 		return out, w.ephemeral(ctx, s, op)
 	}
-	return stepped(s.Do(ctx, op))
+	return stepped(w.do(ctx, s, op))
 }
 
 func (w *worker) ephemeral(ctx context.Context, s *step.Stage, op step.Operation) error {

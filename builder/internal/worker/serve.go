@@ -111,6 +111,7 @@ func (w *worker) serveImages(s *wire.Server) {
 	wire.Handle(s, w.save)
 	wire.Handle(s, w.load)
 	wire.Handle(s, func(ctx context.Context, call *wire.Call, p protocol.Push) (imgspec.Descriptor, error) {
+		defer w.memory.moving()()
 		return w.store.Push(ctx, p.Ref, p.Dest, p.Options, w.access(call, p.Access))
 	})
 	wire.Handle(s, w.newPush)

@@ -217,7 +217,11 @@ func (w *worker) do(ctx context.Context, s *step.Stage, op step.Operation) (step
 	if w.looking {
 		return find(ctx, s, op)
 	}
-	return s.Do(ctx, op)
+	done, err := s.Do(ctx, op)
+	if err == nil && done.Changed && !done.Cached {
+		w.memory.made()
+	}
+	return done, err
 }
 
 // pull pulls an image to build from.
@@ -233,7 +237,7 @@ func (w *worker) pull(ctx context.Context, call *wire.Call, ref string, platform
 func (w *worker) pulling(call *wire.Call, ref string, pull func() (storage.Image, error)) (storage.Image, error) {
 	call.Event(protocol.Event{Pull: ref})
 	start := time.Now()
-	done := w.memory.pull()
+	done := w.memory.moving()
 	img, err := pull()
 	done()
 	e := protocol.Event{Pulled: ref, Took: time.Since(start)}

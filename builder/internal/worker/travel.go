@@ -108,6 +108,7 @@ func (w *worker) exportCache(ctx context.Context, call *wire.Call, p outgoing.Ex
 	if err != nil {
 		return imgspec.Descriptor{}, err
 	}
+	defer w.memory.moving()()
 	return c.Write(ctx, w.reach(call), p.To, p.All, p.Options, p.Access)
 }
 

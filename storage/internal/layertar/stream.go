@@ -23,28 +23,31 @@ type stream struct {
 	content bool // what archive/tar writes is file content, handled by file or part
 	size    int64
 	crc     uint64 // of the present file, until now
-	block   []byte // that is being filled
+	block   []byte // that is being filled; nil when the stream is finished
 	blocks  chan []byte
 	free    chan []byte
-	made    int // blocks made
+	made    int // blocks of the full size
 	sum     chan digest.Digest
 }
 
 const (
+	firstSize  = 32 << 10 // of the first block, which is all that most layers need
 	blockSize  = 1 << 20
 	blockCount = 4
 )
 
 func newStream(p tarsplit.Packer) *stream {
 	s := &stream{
-		outline: newOutline(), packer: p, block: make([]byte, 0, blockSize), made: 1,
+		outline: newOutline(), packer: p, block: make([]byte, 0, firstSize),
 		blocks: make(chan []byte, blockCount), free: make(chan []byte, blockCount), sum: make(chan digest.Digest, 1),
 	}
 	go func() {
 		h := sha256.New()
 		for b := range s.blocks {
 			h.Write(b)
-			s.free <- b[:0]
+			if cap(b) == blockSize {
+				s.free <- b[:0]
+			}
 		}
 		s.sum <- digest.NewDigest(digest.SHA256, h)
 	}()
@@ -174,5 +177,7 @@ func (s *stream) finish() (digest.Digest, error) {
 	err := s.flush()
 	s.blocks <- s.block
 	close(s.blocks)
-	return <-s.sum, err
+	sum := <-s.sum
+	s.block, s.free = nil, nil
+	return sum, err
 }

@@ -109,7 +109,7 @@ func (m Mode) Apply(mode uint32) uint32 {
 	now := old
 	for _, c := range m.changes {
 		bits := c.bits
-		if executable {
+		if executable || c.op == '-' { // what is taken away may have been given by a change before
 			bits |= c.ifAny
 		}
 		if c.copy != 0 {
@@ -121,6 +121,9 @@ func (m Mode) Apply(mode uint32) uint32 {
 			may, clears = 0o7777, 0o6777
 		case c.who != classes['o']:
 			may |= unix.S_ISVTX
+		}
+		if c.copy != 0 {
+			clears &= 0o777 // a copy is of r, w and x alone, in GNU's chmod for directories and in BuildKit for all
 		}
 		bits &= may
 		switch c.op {

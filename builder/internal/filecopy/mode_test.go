@@ -25,6 +25,12 @@ func TestMode(t *testing.T) {
 		{"u=rwX,go=rX", dir | 0o700, 0o755},
 		{"u=rwX,go=rX", dir | 0o600, 0o755},
 		{"g=u", 0o640, 0o660},
+		{"g=u", 0o2700, 0o2770},
+		{"g=u", dir | 0o2755, 0o2775},
+		{"o=g", dir | 0o3770, 0o3777},
+		{"=u", dir | 0o7700, 0o7777},
+		{"u=g", 0o4750, 0o4550},
+		{"g=rwx", dir | 0o2700, 0o770},
 		{"go-w", 0o666, 0o644},
 		{"u=rw,g=r,o=r", 0o666, 0o644},
 		{"a+X", 0o666, 0o666},
@@ -51,6 +57,7 @@ func TestMode(t *testing.T) {
 		{"o=g,g=o", 0o641, 0o644},
 		{"ug+rw", 0, 0o660},
 		{"a-X", 0o755, 0o644},
+		{"u+x-X", 0o644, 0o644},
 	}
 	for _, test := range tests {
 		m, err := ParseMode(test.mode)

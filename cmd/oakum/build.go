@@ -46,7 +46,7 @@ func buildFlags() []cli.Flag {
 		&cli.IntFlag{Name: "jobs", Usage: "build at most `N` stages side by side (default: as many as there are processors)"},
 		&cli.StringFlag{Name: "format", Value: "oci", EnvVars: []string{"BUILDAH_FORMAT"}, Usage: "`oci|docker` the format of the image"},
 		&cli.StringFlag{Name: "progress", Value: "auto", EnvVars: []string{"BUILDKIT_PROGRESS"}, Usage: "`auto|plain|rawjson|quiet` how to show progress; rawjson is a line of JSON for each event, in the shape of BuildKit's"},
-		&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "`OUTPUT` write the result elsewhere, too: DIR or type=local,dest=DIR[,mode=copy|delete] its files into a directory; - or type=tar,dest=FILE a tar of them, and src=PATH a part of either; type=oci|docker,dest=FILE the image as an archive; type=image[,name=NAME][,push=true] and type=registry[,name=NAME] name it and push it; type=cacheonly no image, only the layer cache is filled; dest=- is standard output; repeatable"},
+		&cli.StringSliceFlag{Name: "output", Aliases: []string{"o"}, Usage: "`OUTPUT` write the result elsewhere, too: DIR or type=local,dest=DIR[,mode=copy|delete] its files into a directory; - or type=tar,dest=FILE a tar of them, and src=PATH a part of either; type=oci|docker,dest=FILE the image as an archive; type=image[,name=NAME][,push=true] and type=registry[,name=NAME] name it and push it; type=cacheonly no image, only the layer cache is filled; dest=- is standard output, where an archive without dest goes, too; repeatable"},
 		&cli.BoolFlag{Name: "push", Usage: "push the image to each of its names when it is built"},
 	}
 }
@@ -254,6 +254,9 @@ func readOutputs(c *cli.Context, std streams, req *buildRequest) error {
 	for _, text := range texts {
 		out, err := parseOutput(text)
 		if err != nil {
+			return err
+		}
+		if err := out.checkFormat(text, c.String("format")); err != nil {
 			return err
 		}
 		names = append(names, out.names...)

@@ -34,6 +34,11 @@ func TestParseOutput(t *testing.T) {
 		`"a,b"`:                                {kind: "local", dest: "a,b"},
 		"-":                                    {kind: "tar", dest: "-"},
 		"type=oci,dest=-":                      {kind: "oci", dest: "-"},
+		"type=oci":                             {kind: "oci", dest: "-"},
+		"type=tar":                             {kind: "tar", dest: "-"},
+		"type=image,oci-mediatypes=true":       {kind: "image", format: "oci"},
+		"type=docker,oci-mediatypes=0":         {kind: "docker", format: "docker"},
+		"type=local,dest=a,platform-split=1":   {kind: "local", dest: "a", files: files{apart: true}},
 		"type=oci,dest=a:b":                    {kind: "oci", dest: "a:b"},
 		"type=oci,dest=a,tar=false":            {kind: "oci", dest: "a", layout: true},
 		"type=oci,dest=a,compression=zstd,compression-level=19,force-compression=true": {kind: "oci", dest: "a", compression: sending.Compression{Algorithm: "zstd", Level: &high, Force: true}},
@@ -52,7 +57,7 @@ func TestParseOutput(t *testing.T) {
 		}
 	}
 	for _, in := range []string{
-		"", "a=b", "type=oci", "type=oci,dest=", "dest=a", "type=tar", "type=local", "type=local,dest=-", "type=cacheonly,dest=a", "type=tar,dest=a,push=true",
+		"", "a=b", "type=oci,tar=false", "type=oci,dest=", "dest=a", "type=tar,dest=", "type=local", "type=image,oci-mediatypes=oci", "type=local,dest=-", "type=cacheonly,dest=a", "type=tar,dest=a,push=true",
 		"type=oci,dest=a:b,tar=false", "type=oci,dest=-,tar=false", "type=docker,dest=a,tar=false", "type=oci,dest=a,compression=lz4", "type=oci,dest=a,compression-level=high", "type=oci,dest=a,compression=zstd,compression-level=23", "type=docker,compression=gzip", "type=tar,dest=a,compression=gzip", "type=oci,dest=a,push-by-digest=true", `type=oci,"dest=a`, "type=cacheonly,name=a", "type=image,dest=a", "type=registry,push=false",
 		"type=oci,dest=a,push=true", "type=image,push=maybe", "type=image,push-by-digest=maybe",
 	} {

@@ -39,12 +39,8 @@ func deliver(ctx context.Context, b *builder.Builder, req buildRequest, img buil
 // write sends img, or its files, to where they are to go. Of the image it gives the manifest as it is there.
 func (o output) write(ctx context.Context, b *builder.Builder, img builder.Image, opts dockerfile.Options, std streams) (sent imgspec.Descriptor, err error) {
 	switch {
-	case o.kind == toDirectory && o.files.mode == "delete":
-		return sent, b.ReplaceDir(ctx, o.dest, o.sources(img)...)
-	case o.kind == toDirectory:
-		return sent, b.ExportDir(ctx, o.dest, o.sources(img)...)
-	case o.kind == toTar:
-		return sent, toWhole(o.dest, std, func(w io.Writer) error { return b.Export(ctx, w, o.sources(img)...) })
+	case o.kind == toDirectory || o.kind == toTar:
+		return sent, o.writeFiles(ctx, b, img, std)
 	case o.layout:
 		return o.writeLayout(ctx, b, img, opts.Image.Names)
 	}
@@ -56,6 +52,20 @@ func (o output) write(ctx context.Context, b *builder.Builder, img builder.Image
 		return err
 	})
 	return sent, err
+}
+
+// writeFiles writes the files of the image.
+func (o output) writeFiles(ctx context.Context, b *builder.Builder, img builder.Image, std streams) error {
+	sources, err := o.sources(ctx, b, img)
+	switch {
+	case err != nil:
+		return err
+	case o.kind == toTar:
+		return toWhole(o.dest, std, func(w io.Writer) error { return b.Export(ctx, w, sources...) })
+	case o.files.mode == "delete":
+		return b.ReplaceDir(ctx, o.dest, sources...)
+	}
+	return b.ExportDir(ctx, o.dest, sources...)
 }
 
 // writeLayout adds the image to the OCI image layout in a directory, which is made when it is not there.
@@ -85,13 +95,17 @@ func toWhole(dest string, std streams, write func(io.Writer) error) error {
 
 // sources are the files of the image, and of an index those of each platform's in a directory of its own, as docker
 // buildx calls it, unless they are merged.
-func (o output) sources(img builder.Image) []builder.Source {
+func (o output) sources(ctx context.Context, b *builder.Builder, img builder.Image) ([]builder.Source, error) {
 	files := builder.ImageFiles(img.ID).Pull("never")
 	if o.files.src != "" {
 		files = files.Select(literal.Replace(o.files.src))
 	}
-	if img.Index == nil {
-		return []builder.Source{files}
+	switch {
+	case img.Index == nil && o.files.apart:
+		d, err := b.Inspect(ctx, img.ID)
+		return []builder.Source{files.Under(platformDir(d.OS, d.Architecture, d.Variant))}, err
+	case img.Index == nil:
+		return []builder.Source{files}, nil
 	}
 	var all []builder.Source
 	for _, m := range img.Index {
@@ -99,16 +113,24 @@ func (o output) sources(img builder.Image) []builder.Source {
 		if p == nil {
 			continue
 		}
-		name, dir := p.OS+"/"+p.Architecture, p.OS+"_"+p.Architecture
+		name, dir := p.OS+"/"+p.Architecture, platformDir(p.OS, p.Architecture, p.Variant)
 		if p.Variant != "" {
-			name, dir = name+"/"+p.Variant, dir+"_"+p.Variant
+			name += "/" + p.Variant
 		}
 		if o.files.merged {
 			dir = ""
 		}
 		all = append(all, files.Platform(name).Under(dir))
 	}
-	return all
+	return all, nil
+}
+
+// platformDir is the name of a platform's directory.
+func platformDir(system, architecture, variant string) string {
+	if variant != "" {
+		variant = "_" + variant
+	}
+	return system + "_" + architecture + variant
 }
 
 // literal makes a pattern that matches a name alone.

@@ -28,13 +28,15 @@ type output struct {
 	compression sending.Compression // of layers that are sent
 	byDigest    bool                // the names of what is pushed get no tags
 
-	layout bool // dest is the directory of an OCI image layout, and not an archive
+	layout bool   // dest is the directory of an OCI image layout, and not an archive
+	format string // that oci-mediatypes asks for, oci or docker; "" is any
 }
 
 // files is what an output of files takes of the image, and how it is put into a directory.
 type files struct {
 	src    string // a file or a directory of the image; "" is all
 	merged bool   // the files of several platforms come into one directory
+	apart  bool   // those of one platform come into a directory of its own, too
 	mode   string // "delete" or else "copy"
 }
 
@@ -96,16 +98,20 @@ var attributes = map[string]attribute{
 		}
 		return nil
 	}},
-	"platform-split": {kinds: []outputKind{toDirectory, toTar}, set: switchOf(func(o *output, on bool) { o.files.merged = !on })},
+	"platform-split": {kinds: []outputKind{toDirectory, toTar}, set: switchOf(func(o *output, on bool) { o.files.merged, o.files.apart = !on, on })},
 	"tar":            {kinds: []outputKind{toOCI, toDocker}, set: switchOf(func(o *output, on bool) { o.layout = !on })},
 
-	"store":                 {kinds: imageKinds, set: only("the image is put into the store in any case", "true")},
-	"unpack":                {kinds: imageKinds, set: only("the image's files are in the store in any case", "true")},
-	"compression":           {kinds: imageKinds, set: func(o *output, value string) error { o.compression.Algorithm = value; return nil }},
-	"compression-level":     {kinds: imageKinds, set: (*output).setLevel},
-	"force-compression":     {kinds: imageKinds, set: switchOf(func(o *output, on bool) { o.compression.Force = on })},
-	"push-by-digest":        {kinds: []outputKind{toImage, toRegistry}, set: switchOf(func(o *output, on bool) { o.byDigest = on })},
-	"oci-mediatypes":        {kinds: imageKinds, why: "--format oci or docker says what the image is, in the store too"},
+	"store":             {kinds: imageKinds, set: only("the image is put into the store in any case", "true")},
+	"unpack":            {kinds: imageKinds, set: only("the image's files are in the store in any case", "true")},
+	"compression":       {kinds: imageKinds, set: func(o *output, value string) error { o.compression.Algorithm = value; return nil }},
+	"compression-level": {kinds: imageKinds, set: (*output).setLevel},
+	"force-compression": {kinds: imageKinds, set: switchOf(func(o *output, on bool) { o.compression.Force = on })},
+	"push-by-digest":    {kinds: []outputKind{toImage, toRegistry}, set: switchOf(func(o *output, on bool) { o.byDigest = on })},
+	"oci-mediatypes": {kinds: imageKinds, set: switchOf(func(o *output, on bool) {
+		if o.format = "docker"; on {
+			o.format = "oci"
+		}
+	})},
 	"oci-artifact":          {kinds: imageKinds, set: only("there are no attestations yet", "true", "false")},
 	"attestation-inline":    {kinds: imageKinds, set: only("there are no attestations yet", "true", "false")},
 	"attestation-prefix":    {kinds: []outputKind{toDirectory, toTar}, set: only("there are no attestations yet", "")},
@@ -192,9 +198,13 @@ func (o *output) check(given map[string]bool) error {
 		}
 		o.push = true
 	case toOCI, toDirectory, toTar:
-		if o.dest == "" {
+		if o.dest != "" {
+			break
+		}
+		if o.kind == toDirectory || o.layout || given["dest"] {
 			return errors.New("dest=PATH is missing")
 		}
+		o.dest = standardOutput // as in docker buildx
 	case "":
 		return errors.New("type is missing: local, tar, oci, docker, image, registry or cacheonly")
 	default:
@@ -222,6 +232,23 @@ func oneOfKinds(kinds []outputKind) string {
 		words = append(words, string(k))
 	}
 	return strings.Join(words, " and ")
+}
+
+// checkFormat compares what oci-mediatypes asks for with what is made, where the format of the image in the store
+// counts unless the type of the output says another.
+func (o *output) checkFormat(text, format string) error {
+	switch {
+	case o.kind == toOCI:
+		format = "oci"
+	case o.kind == toDocker || format == "docker":
+		format = "docker"
+	default:
+		format = "oci"
+	}
+	if o.format == "" || o.format == format {
+		return nil
+	}
+	return usagef("--output %q: oci-mediatypes: --format oci or docker says what the image is, in the store too, and type=oci or docker what an archive is", text)
 }
 
 // checkDest finds what is in the way of an output, before anything is built for it.

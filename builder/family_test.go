@@ -89,7 +89,7 @@ func TestKillWithoutNamespaces(t *testing.T) {
 			program := familyProgram(t, root, seconds)
 			out, err := program.StdoutPipe()
 			ok(t, err)
-			ok(t, program.Start())
+			start(t, program)
 			lines := bufio.NewReader(out)
 			line, err := lines.ReadString('\n')
 			ok(t, err)

@@ -61,7 +61,7 @@ func TestKillWhileStarting(t *testing.T) {
 	ok(t, err)
 	program := exec.Command(exe)
 	program.Env = append(os.Environ(), roleEnv+"=hang")
-	ok(t, program.Start())
+	start(t, program)
 	var workers []int
 	eventually(t, "a worker starts", func() bool {
 		workers = workersOf(t, program.Process.Pid)

@@ -123,6 +123,13 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
+// start starts a program that does not outlive the test, wherever that fails.
+func start(t testing.TB, program *exec.Cmd) {
+	t.Helper()
+	ok(t, program.Start())
+	t.Cleanup(func() { _ = program.Process.Kill(); _ = program.Wait() })
+}
+
 // trigger calls a function once something is written.
 type trigger func()
 
@@ -255,7 +262,7 @@ func TestKill(t *testing.T) {
 	program.Env = append(os.Environ(), roleEnv+"="+root+":"+seconds)
 	out, err := program.StdoutPipe()
 	ok(t, err)
-	ok(t, program.Start())
+	start(t, program)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	ok(t, err)
 	equal(t, line, "running\n")

@@ -371,11 +371,17 @@ func TestCacheKilled(t *testing.T) {
 	closeCache(t, openCache(t, s, CacheOptions{ID: "x"}))
 	path := filepath.Join(s.private.Name(), cachesDir, CacheOptions{ID: "x"}.Name())
 	holder := exec.Command("flock", "-x", filepath.Join(path, cacheLock), "sh", "-c", "echo x >"+filepath.Join(path, cacheData, "left")+"; echo has; exec sleep 600")
-	holder.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	holder.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := holder.StdoutPipe()
 	if err := errors.Join(err, holder.Start()); err != nil {
 		t.Fatal(err)
 	}
+	end := sync.OnceValue(func() error { // with what it has started
+		err := unix.Kill(-holder.Process.Pid, unix.SIGKILL)
+		_ = holder.Wait()
+		return err
+	})
+	t.Cleanup(func() { _ = end() })
 	if _, err := out.Read(make([]byte, 4)); err != nil {
 		t.Fatal(err)
 	}
@@ -391,10 +397,9 @@ func TestCacheKilled(t *testing.T) {
 	if got, err := s.Prune(t.Context(), usage.Options{}); err != nil || got.Caches != 0 {
 		t.Errorf("of a cache that another process has locked, %+v, %v", got, err)
 	}
-	if err := unix.Kill(-holder.Process.Pid, unix.SIGKILL); err != nil { // with what it has started
+	if err := end(); err != nil {
 		t.Fatal(err)
 	}
-	_ = holder.Wait()
 	c := openCache(t, s, CacheOptions{ID: "x"})
 	defer closeCache(t, c)
 	if got := has(t, c); got != "left" {

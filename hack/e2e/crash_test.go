@@ -77,6 +77,7 @@ func (h *testHome) begin(args ...string) *victim {
 	if err := v.cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
+	h.t.Cleanup(func() { _ = v.cmd.Process.Kill() })
 	return v
 }
 

@@ -56,6 +56,7 @@ func check(t *testing.T, own bool, parent int) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = child.Process.Kill() })
 	number, err := Number(child.Process.Pid)
 	if err != nil {
 		t.Fatal(err)

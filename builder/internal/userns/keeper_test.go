@@ -153,6 +153,7 @@ func TestKeeper(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				t.Cleanup(func() { _ = cmd.Process.Kill() })
 				if line, _ := bufio.NewReader(out).ReadString('\n'); line != "<nil>\n" {
 					t.Fatal(line)
 				}

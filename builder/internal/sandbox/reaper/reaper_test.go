@@ -38,6 +38,10 @@ func start(t *testing.T, r *Reaper, script string) *os.Process {
 	return p
 }
 
+// mark is a number of seconds, years away, that no other sleep on this machine begins with, so that these tests
+// see none of others that run at the same time.
+var mark = fmt.Sprint(time.Now().UnixNano())
+
 // running are the processes whose command lines have a word.
 func running(t *testing.T, word string) (pids []int) {
 	t.Helper()
@@ -61,38 +65,39 @@ func TestEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := exec.Command("sleep", "7654321")
+	other := exec.Command("sleep", mark+"1")
 	if err := other.Start(); err != nil {
 		t.Fatal(err)
 	}
-	neighbour := start(t, r, "setsid sleep 7654322 & sleep 7654322; true")
+	t.Cleanup(func() { _ = other.Process.Kill() })
+	neighbour := start(t, r, "setsid sleep "+mark+"2 & sleep "+mark+"2; true")
 	for name, script := range map[string]string{
 		"nothing":            "exit 0",
-		"in the background":  "sleep 7654323 & exit 0",
-		"another session":    "setsid sleep 7654323 & (setsid sh -c 'setsid sleep 7654323 & exit' &); exit 0",
-		"a stopped one":      "sleep 7654323 & kill -STOP $!; exit 0",
-		"deaf ones":          "(trap '' HUP INT TERM; sleep 7654323; sleep 7654323) & exit 0",
-		"one that goes on":   "(while :; do sleep 7654323 & sleep 0.001; done) & exit 0",
-		"many":               "for i in 1 2 3 4 5 6 7 8 9; do (sleep 7654323 & sleep 7654323 & wait) & done; exit 0",
-		"killed by a signal": "sleep 7654323 & kill -9 $$",
+		"in the background":  "sleep MARK & exit 0",
+		"another session":    "setsid sleep MARK & (setsid sh -c 'setsid sleep MARK & exit' &); exit 0",
+		"a stopped one":      "sleep MARK & kill -STOP $!; exit 0",
+		"deaf ones":          "(trap '' HUP INT TERM; sleep MARK; sleep MARK) & exit 0",
+		"one that goes on":   "(while :; do sleep MARK & sleep 0.001; done) & exit 0",
+		"many":               "for i in 1 2 3 4 5 6 7 8 9; do (sleep MARK & sleep MARK & wait) & done; exit 0",
+		"killed by a signal": "sleep MARK & kill -9 $$",
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := start(t, r, script)
+			p := start(t, r, strings.ReplaceAll(script, "MARK", mark+"3"))
 			if _, err := p.Wait(); err != nil {
 				t.Fatal(err)
 			}
 			if err := r.End(p.Pid); err != nil {
 				t.Error(err)
 			}
-			if left := running(t, "7654323"); len(left) > 0 {
+			if left := running(t, mark+"3"); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
 		})
 	}
-	if pids := running(t, "7654321"); len(pids) != 1 {
+	if pids := running(t, mark+"1"); len(pids) != 1 {
 		t.Errorf("a child that is no command's: %v", pids)
 	}
-	if pids := running(t, "7654322"); len(pids) < 2 {
+	if pids := running(t, mark+"2"); len(pids) < 2 {
 		t.Errorf("of another command: %v", pids)
 	}
 	_ = neighbour.Kill()
@@ -104,7 +109,7 @@ func TestEnd(t *testing.T) {
 		t.Error(err)
 	}
 	_ = other.Wait()
-	if left := running(t, "765432"); len(left) > 0 {
+	if left := running(t, mark); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -128,7 +133,7 @@ func TestNoZombies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, r, "(sleep 0.01 &) ; (sleep 7654324 &); exit 0")
+	p := start(t, r, "(sleep 0.01 &) ; (sleep "+mark+"4 &); exit 0")
 	if _, err := p.Wait(); err != nil {
 		t.Fatal(err)
 	}
@@ -149,10 +154,11 @@ func TestKillOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer proc.Close()
-	cmd := exec.Command("sleep", "7654325")
+	cmd := exec.Command("sleep", mark+"5")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	p, there := look(proc, cmd.Process.Pid, make([]byte, 1024))
 	p.pid = cmd.Process.Pid
 	if !there || p.parent != os.Getpid() || p.name == "" {

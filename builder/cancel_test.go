@@ -5,10 +5,12 @@ package builder_test
 import (
 	"archive/tar"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -16,27 +18,27 @@ import (
 	"github.com/oakum-build/oakum/builder"
 )
 
-// hugeSize is more than any machine copies before it is cancelled, and what there must be room for,
-// since an archive that does not fit is refused at once.
-const hugeSize = 16 << 30
+// hugeSize is more than any machine copies before a worker that does not stop is given up.
+const hugeSize = 1 << 40
 
-// huge is a directory with a file of that size that takes no space, and with an archive
-// of one.
+// huge is a directory with a file of that size that takes no space, and with an archive of as much. Its files are
+// smaller, since one for which there is no room is refused at once.
 func huge(t testing.TB) string {
 	t.Helper()
+	const part = 256 << 20
 	dir := t.TempDir()
-	for _, name := range []string{"file", "archive"} {
-		f, err := os.Create(filepath.Join(dir, name))
+	file, err := os.Create(filepath.Join(dir, "file"))
+	ok(t, err)
+	ok(t, errors.Join(file.Truncate(hugeSize), file.Close()))
+	archive, err := os.Create(filepath.Join(dir, "archive"))
+	ok(t, err)
+	for i := range hugeSize / part {
+		ok(t, tar.NewWriter(archive).WriteHeader(&tar.Header{Name: strconv.Itoa(i), Typeflag: tar.TypeReg, Mode: 0o644, Size: part}))
+		_, err := archive.Seek(part, io.SeekCurrent)
 		ok(t, err)
-		end := int64(0)
-		if name == "archive" {
-			ok(t, tar.NewWriter(f).WriteHeader(&tar.Header{Name: "huge", Typeflag: tar.TypeReg, Mode: 0o644, Size: hugeSize}))
-			end, err = f.Seek(0, io.SeekCurrent)
-			ok(t, err)
-		}
-		ok(t, f.Truncate(end+hugeSize))
-		ok(t, f.Close())
 	}
+	end, err := archive.Seek(0, io.SeekCurrent)
+	ok(t, errors.Join(err, archive.Truncate(end), archive.Close()))
 	return dir
 }
 

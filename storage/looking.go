@@ -105,7 +105,7 @@ func (s *Store) openLooked() (err error) {
 		return err
 	}
 	opened = append(opened, s.fingerprints)
-	if err = s.openUses(); err != nil {
+	if err = s.openUses(tryFlock); err != nil {
 		return err
 	}
 	opened = append(opened, s.uses.removal)
@@ -146,6 +146,11 @@ func (s *Store) swept() bool {
 func tryFlock(f *os.File, how int) error {
 	err := patiently(func() error { return unix.Flock(int(f.Fd()), how|unix.LOCK_NB) })
 	return wrap("flock", f.Name(), err)
+}
+
+// flock locks a file, and waits until nobody else has it.
+func flock(f *os.File, how int) error {
+	return wrap("flock", f.Name(), unix.Flock(int(f.Fd()), how))
 }
 
 // openedFile has what RememberOpened was told.

@@ -98,8 +98,8 @@ func (s *Store) mend() error {
 		return err
 	}
 	defer func() { _ = closeLock(f) }()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
+	if err := flock(f, unix.LOCK_EX); err != nil {
+		return err
 	}
 	if lookedThrough(s.private.Name()) {
 		return nil

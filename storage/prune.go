@@ -29,10 +29,7 @@ func (s *Store) lockShared() error {
 		return err
 	}
 	s.lock = f
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
-		return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
-	}
-	return nil
+	return flock(f, unix.LOCK_SH)
 }
 
 // Prune removes of the layer cache, of the caches of commands and of what is remembered what the options say.

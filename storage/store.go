@@ -142,7 +142,7 @@ func (s *Store) openPrivate() error {
 	if st, ok := mnt.Sys().(*syscall.Stat_t); ok {
 		s.private.mountPoint = st.Blocks * 512
 	}
-	if err := s.openUses(); err != nil {
+	if err := s.openUses(flock); err != nil {
 		return err
 	}
 	if err := s.openTemp(); err != nil {

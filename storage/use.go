@@ -38,7 +38,8 @@ type Use struct {
 // uses is what a Store uses, and the holds that it has for it.
 type uses struct {
 	mu      sync.Mutex
-	removal *os.File // locked exclusively while layers are removed, shared while a note is written
+	removal *os.File                        // locked exclusively while layers are removed, shared while a note is written
+	lock    func(f *os.File, how int) error // of removal: flock, or tryFlock of a store that is looked at
 	open    map[*Use]struct{}
 	made    map[*Layer]bool // layers that were made, and that no Use has had yet; true are those that are being registered, or have been
 	moving  map[string]int  // layers that pulls build on, by id
@@ -190,9 +191,10 @@ func (s *Store) Intact(l *Layer) error {
 
 func (l *Layer) removed() error { return fmt.Errorf("layer %.12s %w", l.id, ErrRemoved) }
 
-// openUses opens the lock of removals.
-func (s *Store) openUses() (err error) {
+// openUses opens the lock of removals, which is taken by one of flock and tryFlock.
+func (s *Store) openUses(lock func(f *os.File, how int) error) (err error) {
 	s.uses.open, s.uses.made, s.uses.moving, s.uses.holds = map[*Use]struct{}{}, map[*Layer]bool{}, map[string]int{}, map[string]*hold{}
+	s.uses.lock = lock
 	s.uses.removal, err = s.private.OpenFile("removal", os.O_CREATE|os.O_RDWR, 0o600)
 	return err
 }
@@ -295,15 +297,7 @@ func (s *Store) noteMoving(ids ...string) (done func(), err error) {
 	return done, s.writeNote()
 }
 
-func (s *Store) lockRemoval(how int) error {
-	if s.cs == nil {
-		return tryFlock(s.uses.removal, how)
-	}
-	if err := unix.Flock(int(s.uses.removal.Fd()), how); err != nil {
-		return &os.PathError{Op: "flock", Path: s.uses.removal.Name(), Err: err}
-	}
-	return nil
-}
+func (s *Store) lockRemoval(how int) error { return s.uses.lock(s.uses.removal, how) }
 
 func (s *Store) unlockRemoval() { _ = unix.Flock(int(s.uses.removal.Fd()), unix.LOCK_UN) }
 

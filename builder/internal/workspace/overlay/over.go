@@ -15,15 +15,11 @@ import (
 
 // Over is workspace.Driver's.
 func (d *Driver) Over(dir *os.File, points []string) (root *os.File, release func() error, err error) {
-	place, remove, err := d.store.ScratchDir("over-")
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, remove())
-		}
-	}()
+	return mountpoint.InScratch(d.store, points, func(place string) (*os.File, func() error, error) { return d.over(dir, place) })
+}
+
+// over mounts a root above dir whose changes are in place.
+func (d *Driver) over(dir *os.File, place string) (root *os.File, end func() error, err error) {
 	staging := storage.Staging{Upper: filepath.Join(place, "upper"), Work: filepath.Join(place, "work")}
 	if err := errors.Join(os.Mkdir(staging.Upper, 0o755), os.Mkdir(staging.Work, 0o755)); err != nil {
 		return nil, nil, err
@@ -41,6 +37,5 @@ func (d *Driver) Over(dir *os.File, points []string) (root *os.File, release fun
 	if err != nil {
 		return nil, nil, err
 	}
-	mountpoint.Make(m.root, nil, points)
-	return m.root, func() error { return errors.Join(m.close(), remove()) }, nil
+	return m.root, m.close, nil
 }

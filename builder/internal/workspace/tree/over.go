@@ -16,27 +16,20 @@ import (
 
 // Over is workspace.Driver's: it copies the files.
 func (d *Driver) Over(dir *os.File, points []string) (root *os.File, release func() error, err error) {
-	place, remove, err := d.store.ScratchDir("over-")
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, remove())
+	return mountpoint.InScratch(d.store, points, func(place string) (*os.File, func() error, error) {
+		name := filepath.Join(place, "root")
+		if err := os.Mkdir(name, 0o700); err != nil {
+			return nil, nil, err
 		}
-	}()
-	name := filepath.Join(place, "root")
-	if err := os.Mkdir(name, 0o700); err != nil {
-		return nil, nil, err
-	}
-	if root, err = os.Open(name); err != nil {
-		return nil, nil, err
-	}
-	if err := copyAll(root, dir); err != nil {
-		return nil, nil, errors.Join(err, root.Close())
-	}
-	mountpoint.Make(root, nil, points)
-	return root, func() error { return errors.Join(root.Close(), remove()) }, nil
+		root, err := os.Open(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := copyAll(root, dir); err != nil {
+			return nil, nil, errors.Join(err, root.Close())
+		}
+		return root, root.Close, nil
+	})
 }
 
 // copyAll copies a directory, with what belongs to itself.

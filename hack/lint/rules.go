@@ -165,6 +165,9 @@ const worker = "builder/internal/worker"
 // overlay changes the directory of a thread of its own.
 const overlay = "builder/internal/workspace/overlay"
 
+// oci asks libcontainer on a thread of its own for what wants a working directory.
+const oci = "builder/internal/sandbox/oci"
+
 // threads are taken out of the process's directory for good.
 const threads = "builder/internal/sandbox/thread"
 
@@ -184,7 +187,7 @@ var bannedCalls = []bannedCall{
 	{
 		pkg:    "golang.org/x/sys/unix",
 		names:  []string{"Chdir", "Fchdir", "Umask"},
-		except: []string{worker, overlay, threads},
+		except: []string{worker, overlay, threads, oci},
 		reason: "the working directory and the umask belong to the whole process",
 	},
 	{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -54,6 +55,29 @@ func (o *oci) Isolation() (sandbox.Isolation, error) {
 // it writes the owners of devices that all configurations share.
 var configuring sync.Mutex
 
+// configure has libcontainer make a configuration. It asks for the working directory, which may have been removed, and
+// fails without one, though all paths are absolute. So it is called on a thread with another one, which then ends.
+func configure(opts *specconv.CreateOpts) (conf *configs.Config, err error) {
+	configuring.Lock()
+	defer configuring.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocks it
+		if err = unix.Unshare(unix.CLONE_FS); err != nil {
+			err = os.NewSyscallError("unshare", err)
+			return
+		}
+		if err = unix.Chdir("/"); err != nil {
+			err = &os.PathError{Op: "chdir", Path: "/", Err: err}
+			return
+		}
+		conf, err = specconv.CreateLibcontainerConfig(opts)
+	}()
+	<-done
+	return conf, err
+}
+
 func (c *container) config() (*configs.Config, error) {
 	caps := c.rights.Capabilities
 	spec := &specs.Spec{
@@ -81,11 +105,7 @@ func (c *container) config() (*configs.Config, error) {
 	}
 	// RootlessCgroups: no cgroup is made, so none is left behind when we are killed;
 	// the PID namespace is what ends the processes.
-	configuring.Lock()
-	conf, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
-		CgroupName: c.id, Spec: spec, NoNewKeyring: true, RootlessCgroups: true,
-	})
-	configuring.Unlock()
+	conf, err := configure(&specconv.CreateOpts{CgroupName: c.id, Spec: spec, NoNewKeyring: true, RootlessCgroups: true})
 	if err != nil {
 		return nil, fmt.Errorf("container configuration: %w", err)
 	}

@@ -446,3 +446,11 @@ func testSetUserID(t *testing.T, p *place, i sandbox.Isolation) {
 	}
 	equal(t, "effective ids", p.output(t, c), want)
 }
+
+// testNoDirectory: it does not matter that the working directory of the sandbox's process has been removed.
+func testNoDirectory(t *testing.T, p *place, _ sandbox.Isolation) {
+	gone := t.TempDir()
+	t.Chdir(gone)
+	ok(t, os.Remove(gone))
+	equal(t, "directory", p.output(t, p.command("/bin/busybox", "pwd")), "/\n")
+}

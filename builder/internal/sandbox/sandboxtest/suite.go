@@ -35,7 +35,7 @@ func Test(t *testing.T, make New) {
 	})
 	for name, test := range map[string]func(*testing.T, *place, sandbox.Isolation){
 		"32-bit programs": test32Bit, "scope": testScope, "network files": testNetworkFiles, "network namespace": testNetworkNamespace, "no hosts": testNoHosts, "hostname": testHostname,
-		"exit codes": testExitCodes, "no start": testNoStart, "busy": testBusy, "lookup": testLookup, "bytes": testBytes, "directory": testDirectory,
+		"exit codes": testExitCodes, "no start": testNoStart, "busy": testBusy, "lookup": testLookup, "bytes": testBytes, "directory": testDirectory, "no directory": testNoDirectory,
 		"standard files": testStdio, "terminal": testTerminal, "mounts": testMounts, "mount points": testMountPoints, "invalid": testInvalid,
 		"users": testUsers, "set-user-ID": testSetUserID, "rest ends": testRestEnds, "cancel": testCancel, "cancelled before": testCancelledBefore,
 		"killed": testKilled, "many at once": testMany, "same again": testSameAgain,

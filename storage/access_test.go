@@ -11,7 +11,6 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,33 +20,11 @@ import (
 	fakeregistry "github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/oakum-build/oakum/storage/authfile"
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 	"github.com/oakum-build/oakum/storage/imageref"
 	"github.com/oakum-build/oakum/storage/platform"
 	"github.com/oakum-build/oakum/storage/registry"
 )
-
-// userHome gives the test a home of its own, without any variable that names auth files.
-func userHome(t *testing.T) string {
-	t.Helper()
-	home := t.TempDir()
-	for _, name := range []string{"XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"} {
-		t.Setenv(name, "")
-	}
-	t.Setenv("HOME", home)
-	t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, filepath.Join(home, "registries.conf"), ""))
-	return home
-}
-
-func write(t *testing.T, path, text string) string {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 // registryServer is a registry on this machine that remembers who asked.
 type registryServer struct {
@@ -123,7 +100,7 @@ func found(logins map[string]authfile.Login) func(context.Context, string, []str
 
 // Credentials go to the registry that they are for, and to no other.
 func TestCredentialsStayWithTheirRegistry(t *testing.T) {
-	home := userHome(t)
+	home := authtest.Home(t)
 	s := open(t)
 	mine, other, mirror := newRegistry(t, "me"), newRegistry(t, "you"), newRegistry(t, "mirror")
 	pushed(t, s, mine, "me", "a:1")
@@ -151,7 +128,7 @@ func TestCredentialsStayWithTheirRegistry(t *testing.T) {
 	}
 
 	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", mine.host, mirror.host)
-	t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, filepath.Join(home, "mirrors.conf"), conf))
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", authtest.Write(t, filepath.Join(home, "mirrors.conf"), conf))
 	creds.Logins = nil
 	if _, err := s.PullBase(t.Context(), mine.host+"/c:1", platform.Platform{}, creds); !errors.Is(err, registry.ErrRegistry) {
 		t.Errorf("a mirror that wants another login: %v", err)
@@ -172,11 +149,11 @@ func TestCredentialsStayWithTheirRegistry(t *testing.T) {
 
 // A short name may lead to several registries, so that it says of none that it is meant.
 func TestCredentialsWithShortNames(t *testing.T) {
-	home := userHome(t)
+	home := authtest.Home(t)
 	s := open(t)
 	one, two := newRegistry(t, ""), newRegistry(t, "me")
 	conf := fmt.Sprintf("unqualified-search-registries = [%q, %q]\nshort-name-mode = \"disabled\"\n", one.host, two.host)
-	t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, filepath.Join(home, "two.conf"), conf))
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", authtest.Write(t, filepath.Join(home, "two.conf"), conf))
 	_, err := s.Pull(t.Context(), "a", platform.Platform{}, insecure(registry.Access{Username: "me", Password: "pw"}))
 	if !errors.Is(err, imageref.ErrInvalid) || len(one.saw())+len(two.saw()) > 0 {
 		t.Errorf("got %v; seen: %q, %q", err, one.saw(), two.saw())
@@ -185,7 +162,7 @@ func TestCredentialsWithShortNames(t *testing.T) {
 
 // A registry that names plain http elsewhere for its tokens gets no login there.
 func TestTokensOverPlainHTTP(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	asked := false
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -196,7 +173,7 @@ func TestTokensOverPlainHTTP(t *testing.T) {
 	defer server.Close()
 	host := server.Listener.Addr().String()
 	certs := t.TempDir()
-	write(t, filepath.Join(certs, "ca.crt"), certificate(server))
+	authtest.Write(t, filepath.Join(certs, "ca.crt"), certificate(server))
 	_, err := s.Pull(t.Context(), host+"/a", platform.Platform{}, registry.Access{Username: "me", Password: "pw", Host: host, CertDir: certs})
 	if err == nil || !asked || !strings.Contains(err.Error(), "not sent over http to token.invalid") {
 		t.Errorf("got %v", err)

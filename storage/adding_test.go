@@ -12,6 +12,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/oakum-build/oakum/hack/chaos"
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 	"github.com/oakum-build/oakum/storage/compression"
 	"github.com/oakum-build/oakum/storage/platform"
 	"github.com/oakum-build/oakum/storage/registry"
@@ -46,7 +47,7 @@ func blobOf(t *testing.T, r *chaos.Registry, repository string, d digest.Digest)
 // A pull that fails when its first layer is in the store already takes it away again, and not what
 // was there before.
 func TestFailedPullsLeaveNoLayers(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	r := chaos.New(t)
 	sent := sentOtherwise(t, r, compression.Choice{})
 	kind, raw := r.Manifest("app", sent.Digest.String())
@@ -85,7 +86,7 @@ func TestFailedPullsLeaveNoLayers(t *testing.T) {
 // An image that was built here, with layers of other ids, gets no others by a pull. Its manifest is asked for once:
 // what the policy has allowed is what gets the name, whatever the registry answers next.
 func TestPullOfWhatIsHere(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s, r := open(t), chaos.New(t)
 	img := commit(t, s, layer(t, s, layer(t, s, nil, "f", "one"), "g", "two"), "app")
 	if _, err := s.Push(t.Context(), "app", r.Host+"/app:1", PushOptions{}, insecure(registry.Access{})); err != nil {

@@ -22,6 +22,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/oakum-build/oakum/hack/chaos"
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 	"github.com/oakum-build/oakum/storage/platform"
 	"github.com/oakum-build/oakum/storage/registry"
 	"github.com/oakum-build/oakum/storage/retry"
@@ -156,7 +157,7 @@ func firstLayer(m map[string]any) map[string]any {
 // What a registry does wrong ends in the image or in an error that says it is the registry's, and
 // with an error the store is what it was.
 func TestPullsFromChaos(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	of := newChaotic(t)
 	r := of.Registry
 	layerPath := "GET /v2/app/blobs/" + of.manifest.Layers[1].Digest.String()
@@ -267,7 +268,7 @@ func TestPullsFromChaos(t *testing.T) {
 // What is asked for by a digest, in a name or an index, is that or an error, whatever the registry
 // answers; and indexes that are none, or lead nowhere or in a circle, are errors.
 func TestDigestsInChaos(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	of := newChaotic(t)
 	_, own := of.Manifest("app", "1")
 	_, other := of.Manifest("other", "1")
@@ -341,7 +342,7 @@ func TestDigestsInChaos(t *testing.T) {
 // A push ends in the image being there or in an error of the registry's. One after an error sends
 // nothing that arrived.
 func TestPushesToChaos(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s, root := openAt(t)
 	const begin, piece, end, manifests = "POST /v2/app/blobs", "PATCH /v2/app/blobs", "PUT /v2/app/blobs", "PUT /v2/app/manifests"
 	always := func(of string, fault chaos.Fault) []chaos.Rule { return []chaos.Rule{{Of: of, Fault: fault}} }
@@ -423,7 +424,7 @@ func TestPushesToChaos(t *testing.T) {
 // A transfer ends when its caller wants that, wherever the registry keeps it waiting. A pull has left
 // nothing then, and what a push had sent is not sent again.
 func TestCancelledInChaos(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	of := newChaotic(t)
 	source := open(t)
 	own := noisy(t, source, 7, "own")
@@ -495,7 +496,7 @@ func unanswered(r *chaos.Registry) int { return len(r.Requests("PUT /v2/app/blob
 
 // A login is for its registry, and for no other server that the registry names.
 func TestLoginsInChaos(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	img := noisy(t, s, 99, "app")
 	r, other := chaos.New(t), chaos.New(t)

@@ -13,6 +13,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/oakum-build/oakum/hack/chaos"
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 	"github.com/oakum-build/oakum/storage/compression"
 	"github.com/oakum-build/oakum/storage/platform"
 )
@@ -20,7 +21,7 @@ import (
 // Layers of each compression are what skopeo reads from wherever they are written to, and what comes
 // back from there: the same image, and from a registry and back the same manifest.
 func TestCompressionsComeBack(t *testing.T) {
-	logins := write(t, filepath.Join(userHome(t), "auth.json"), "{}")
+	logins := authtest.Write(t, filepath.Join(authtest.Home(t), "auth.json"), "{}")
 	s := open(t)
 	var top *Layer
 	for _, name := range []string{"f", "g"} {

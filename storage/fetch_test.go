@@ -17,6 +17,7 @@ import (
 	cs "go.podman.io/storage"
 
 	"github.com/oakum-build/oakum/hack/chaos"
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 	"github.com/oakum-build/oakum/storage/compression"
 	"github.com/oakum-build/oakum/storage/platform"
 	"github.com/oakum-build/oakum/storage/records"
@@ -77,7 +78,7 @@ func readCache(t testing.TB, s *Store, at remotecache.At) *remotecache.Supply {
 // Layers come from a cache with the digests, times and places that their records tell, those alone that are not here, and
 // go back to the registry without being sent.
 func TestFetchLayers(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	r := chaos.New(t)
 	one, two := open(t), open(t)
 	all := chain(t, one, 4)
@@ -144,7 +145,7 @@ func (s *Store) mustHere(t testing.TB, l *Layer) *Layer {
 
 // A blob that is not the layer that it is offered as leaves nothing: what is below it stays, and is what it should be.
 func TestFetchLies(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	one := open(t)
 	all := chain(t, one, 3)
 	r := chaos.New(t)
@@ -196,7 +197,7 @@ func TestFetchLies(t *testing.T) {
 
 // A cache that cannot be read is an error that says why, and a manifest without end is not read to its end.
 func TestReadCacheFails(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	r := chaos.New(t)
 	img := commit(t, s, layer(t, s, nil, "f", "f"), "app")
@@ -234,7 +235,7 @@ func TestReadCacheFails(t *testing.T) {
 // What is written is no more than is lacking: a blob that is there, or in another repository of the registry, is not sent,
 // and one of a layer that is not in the store comes from where it can be had.
 func TestWriteCacheReuses(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	r, far := chaos.New(t), chaos.New(t)
 	one, two := open(t), open(t)
 	all := chain(t, one, 3)
@@ -285,7 +286,7 @@ func TestWriteCacheReuses(t *testing.T) {
 
 // Of an image that is not here its configuration is read, and no layer.
 func TestPeek(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	r := chaos.New(t)
 	one, two := open(t), open(t)
 	all := chain(t, one, 2)
@@ -313,7 +314,7 @@ func TestPeek(t *testing.T) {
 	}
 	// What the signature policy refuses is not looked at.
 	refusing := patient()
-	refusing.SignaturePolicy = write(t, t.TempDir()+"/policy.json", `{"default": [{"type": "reject"}]}`)
+	refusing.SignaturePolicy = authtest.Write(t, t.TempDir()+"/policy.json", `{"default": [{"type": "reject"}]}`)
 	if _, err := two.Peek(t.Context(), r.Host+"/app:1", platform.Platform{}, refusing); err == nil || !strings.Contains(err.Error(), "signature policy") {
 		t.Errorf("an image that is refused: %v", err)
 	}

@@ -19,6 +19,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/oakum-build/oakum/hack/chaos"
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 	"github.com/oakum-build/oakum/storage/platform"
 	"github.com/oakum-build/oakum/storage/registry"
 )
@@ -27,8 +28,8 @@ import (
 func victim(t *testing.T) (dir string, look func() string) {
 	t.Helper()
 	dir = t.TempDir()
-	write(t, filepath.Join(dir, "marker"), "untouched")
-	write(t, filepath.Join(dir, "sub/file"), "untouched")
+	authtest.Write(t, filepath.Join(dir, "marker"), "untouched")
+	authtest.Write(t, filepath.Join(dir, "sub/file"), "untouched")
 	return dir, func() string {
 		var all strings.Builder
 		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -184,7 +185,7 @@ func TestHostileTars(t *testing.T) {
 
 // A layer that is found wrong when those below it are in the store already leaves none of them.
 func TestLayersBelowABadOne(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	honest := plainTar(t)
 	refused := func(h tar.Header) []byte {
 		var buf bytes.Buffer
@@ -242,7 +243,7 @@ func TestLayersBelowABadOne(t *testing.T) {
 
 // What an archive or layout calls its image is a name or nothing, and never a path.
 func TestHostileNames(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s, root := openAt(t)
 	plain := plainTar(t)
 	for _, name := range []string{

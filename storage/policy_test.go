@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 	"github.com/oakum-build/oakum/storage/platform"
 	"github.com/oakum-build/oakum/storage/registry"
 	_ "github.com/oakum-build/oakum/storage/signatures" // what the policies ask for
@@ -18,7 +19,7 @@ import (
 // What policy.json demands is never passed over: not for want of a key or of signatures,
 // not by another transport, and not because the image is in the store already.
 func TestSignaturePolicies(t *testing.T) {
-	home := userHome(t)
+	home := authtest.Home(t)
 	s := open(t)
 	r := newRegistry(t, "")
 	commit(t, s, layer(t, s, nil, "f", "one"), "app")
@@ -30,7 +31,7 @@ func TestSignaturePolicies(t *testing.T) {
 	if _, err := s.Push(t.Context(), "app", layout, PushOptions{}, registry.Access{}); err != nil {
 		t.Fatal(err)
 	}
-	key := write(t, filepath.Join(home, "key.pub"), "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEFNLqFhf4fiN6o/glAuYnq2jYUeL0\nvRuLu/z39pmbVwS9ff5AYnlwaP9sxREajdLY9ynM6G1sy6AAmb7Z63TsLg==\n-----END PUBLIC KEY-----\n")
+	key := authtest.Write(t, filepath.Join(home, "key.pub"), "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEFNLqFhf4fiN6o/glAuYnq2jYUeL0\nvRuLu/z39pmbVwS9ff5AYnlwaP9sxREajdLY9ynM6G1sy6AAmb7Z63TsLg==\n-----END PUBLIC KEY-----\n")
 	for name, test := range map[string]struct {
 		policy string
 		says   string // "" is allowed
@@ -45,7 +46,7 @@ func TestSignaturePolicies(t *testing.T) {
 		"not JSON":       {`{`, "signature policy"},
 		"unknown":        {`{"default": [{"type": "somethingNew"}]}`, "signature policy"},
 	} {
-		access := insecure(registry.Access{SignaturePolicy: write(t, filepath.Join(home, name+".json"), test.policy)})
+		access := insecure(registry.Access{SignaturePolicy: authtest.Write(t, filepath.Join(home, name+".json"), test.policy)})
 		for _, ref := range []string{r.host + "/app:1", "docker://" + r.host + "/app:1", r.host + "/app@" + sent.Digest.String(), layout} {
 			_, err := s.PullBase(t.Context(), ref, platform.Platform{}, access)
 			if (err == nil) != (test.says == "") || err != nil && (!strings.Contains(strings.ToLower(err.Error()), test.says) || errors.Is(err, registry.ErrRegistry)) {
@@ -58,7 +59,7 @@ func TestSignaturePolicies(t *testing.T) {
 // An image is pulled by a policy that wants it signed, with its signature, and nothing is pulled where the signature
 // is of another name or of something else.
 func TestSignedImages(t *testing.T) {
-	home := userHome(t)
+	home := authtest.Home(t)
 	s := open(t)
 	signed := filepath.Join(t.TempDir(), "signed")
 	if err := os.CopyFS(signed, os.DirFS("signatures/testdata/image")); err != nil {
@@ -70,7 +71,7 @@ func TestSignedImages(t *testing.T) {
 	}
 	access := func(name string) registry.Access {
 		policy := fmt.Sprintf(`{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": %q, "signedIdentity": {"type": "exactReference", "dockerReference": %q}}]}`, key, name)
-		return registry.Access{SignaturePolicy: write(t, filepath.Join(home, "policy.json"), policy)}
+		return registry.Access{SignaturePolicy: authtest.Write(t, filepath.Join(home, "policy.json"), policy)}
 	}
 	if _, err := s.Pull(t.Context(), "dir:"+signed, platform.Platform{}, access("registry.example/other:1")); err == nil || !strings.Contains(err.Error(), "signature policy does not allow it") {
 		t.Errorf("of another name: %v", err)
@@ -83,7 +84,7 @@ func TestSignedImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(signed, "manifest.json"), string(manifest)+" ")
+	authtest.Write(t, filepath.Join(signed, "manifest.json"), string(manifest)+" ")
 	if _, err := s.Remove(img.ID, true, true); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 	"github.com/oakum-build/oakum/storage/platform"
 	"github.com/oakum-build/oakum/storage/registry"
 )
@@ -14,7 +15,7 @@ import (
 // Pulls of one image that go on at once all give it, also of one that was built here: each of them then takes
 // back the layers that it has added, and another may have been about to use them.
 func TestPullsAtOnce(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	top := layer(t, s, layer(t, s, nil, "a", "one"), "b", "two")
 	img := commit(t, s, top, "app")

@@ -20,6 +20,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/oakum-build/oakum/hack/chaos"
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 	"github.com/oakum-build/oakum/storage/compression"
 	"github.com/oakum-build/oakum/storage/platform"
 	"github.com/oakum-build/oakum/storage/registry"
@@ -62,7 +63,7 @@ func manifestOf(t testing.TB, r *chaos.Registry, repository, reference string) (
 // The layers are in the registries before there is an image, each compressed once, and sent once to each
 // registry; the rest follows with Finish, and is what a push without all that makes.
 func TestPushBesideTheBuild(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	one, two := chaos.New(t), chaos.New(t)
 	p := newPush(t, s, PushOptions{}, "docker://"+one.Host+"/app:1", one.Host+"/other/app:1", two.Host+"/app:1")
@@ -112,7 +113,7 @@ func TestPushBesideTheBuild(t *testing.T) {
 
 // A push that is closed leaves blobs, no manifest, and nothing here.
 func TestPushClosed(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	r := chaos.New(t)
 	p := newPush(t, s, PushOptions{}, r.Host+"/app:1")
@@ -154,7 +155,7 @@ func TestPushClosed(t *testing.T) {
 
 // Finish waits for the layers that are on their way, and does not send them a second time.
 func TestPushFinishWaits(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	r := chaos.New(t)
 	p := newPush(t, s, PushOptions{}, r.Host+"/app:1")
@@ -190,7 +191,7 @@ func TestPushFinishWaits(t *testing.T) {
 
 // However many layers wait for a slow registry, few of them lie compressed on the disk.
 func TestPushSpools(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	r := chaos.New(t)
 	p := newPush(t, s, PushOptions{}, r.Host+"/app:1")
@@ -213,7 +214,7 @@ func TestPushSpools(t *testing.T) {
 
 // Who may not push is told so before anything is built.
 func TestPushAsksFirst(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	for name, test := range map[string]struct {
 		of     string
@@ -240,7 +241,7 @@ func TestPushAsksFirst(t *testing.T) {
 
 // What could not be sent beside the build is sent at its end, or is the error then.
 func TestPushFailsBesideTheBuild(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	r := chaos.New(t)
 	var notices []string
@@ -270,7 +271,7 @@ func TestPushFailsBesideTheBuild(t *testing.T) {
 
 // A name that cannot be given twice is no error when it has the image.
 func TestPushToImmutableTag(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	r := chaos.New(t)
 	img := commit(t, s, layer(t, s, nil, "a", "one"), "app")
@@ -290,7 +291,7 @@ func TestPushToImmutableTag(t *testing.T) {
 }
 
 func TestPushByDigest(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	r := chaos.New(t)
 	top := layer(t, s, nil, "a", "one")
@@ -319,7 +320,7 @@ func TestPushByDigest(t *testing.T) {
 
 // Whatever compresses the layers, they come back as they were, and both ways of pushing send the same.
 func TestCompressions(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	top := layer(t, s, nil, "a", strings.Repeat("text ", 100_000))
 	top = layer(t, s, top, "b", noise(50<<10, 1))

@@ -15,6 +15,7 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/oakum-build/oakum/hack/chaos"
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 	"github.com/oakum-build/oakum/storage/compression"
 	"github.com/oakum-build/oakum/storage/platform"
 	"github.com/oakum-build/oakum/storage/registry"
@@ -49,7 +50,7 @@ func uploads(r *chaos.Registry, repository string) (uploaded, mounted int) {
 // What was pulled goes back as it was, byte for byte: to where it came from nothing is sent, and to
 // another repository of the registry its layers are mounted.
 func TestPulledLayersAreNotSent(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	nine := 9
 	for name, choice := range map[string]compression.Choice{
 		"gzip":         {Level: &nine},
@@ -85,7 +86,7 @@ func TestPulledLayersAreNotSent(t *testing.T) {
 // A layer of an image that was made here on one that was pulled is not sent either, and what is sent is
 // found again by a second push, though another name was the first.
 func TestLayersBelowAreNotSent(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	r := chaos.New(t)
 	nine := 9
 	sentOtherwise(t, r, compression.Choice{Level: &nine})
@@ -131,7 +132,7 @@ func TestLayersBelowAreNotSent(t *testing.T) {
 
 // A blob that does not go through is sent again, and not those that have.
 func TestBlobsAreTriedAgain(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	r := chaos.New(t)
 	commit(t, s, layer(t, s, layer(t, s, nil, "f", "one"), "g", "two"), "app")
@@ -168,7 +169,7 @@ func TestBlobsAreTriedAgain(t *testing.T) {
 
 // Who watches sees each layer that moves come to its end, and none that does not move.
 func TestProgress(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s, other := open(t), open(t)
 	r := chaos.New(t)
 	below := layer(t, s, nil, "f", strings.Repeat("one", 100_000))
@@ -205,7 +206,7 @@ func TestProgress(t *testing.T) {
 
 // Servers that a manifest names for a layer are not asked.
 func TestForeignURLs(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	r, other := chaos.New(t), chaos.New(t)
 	sent := sentOtherwise(t, r, compression.Choice{})
 	kind, raw := r.Manifest("app", sent.Digest.String())
@@ -229,7 +230,7 @@ func TestForeignURLs(t *testing.T) {
 
 // Images of Docker's first schema, which has no configuration, are pulled as by others.
 func TestFirstSchema(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s, r := open(t), chaos.New(t)
 	l, _ := zipped(t, func(w io.Writer) { _, _ = w.Write(plainTar(t)) })
 	d := r.PutBlob("old", l)

@@ -19,6 +19,7 @@ import (
 
 	fakeregistry "github.com/google/go-containerregistry/pkg/registry"
 
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 	"github.com/oakum-build/oakum/storage/imageref"
 	"github.com/oakum-build/oakum/storage/platform"
 	"github.com/oakum-build/oakum/storage/registry"
@@ -89,7 +90,7 @@ func cutShort(w http.ResponseWriter, _ *http.Request) {
 
 // What fails for a reason that may pass is tried again, and said; what does not, is not.
 func TestTransfersAreTriedAgain(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	f := newFaulty(t)
 	img := commit(t, s, layer(t, s, nil, "f", "one"), "app")
@@ -155,7 +156,7 @@ func TestTransfersAreTriedAgain(t *testing.T) {
 
 // A registry that dribbles, takes nothing or never ends is given up, wherever it does.
 func TestRegistriesWithoutEnd(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	f := newFaulty(t)
 	img := commit(t, s, layer(t, s, nil, "f", strings.Repeat("one", 1000)), "app")
@@ -218,7 +219,7 @@ func TestRegistriesWithoutEnd(t *testing.T) {
 
 // What a server says is bounded.
 func TestLongErrors(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	f := newFaulty(t)
 	f.fail(99, "GET /v2/", func(w http.ResponseWriter, _ *http.Request) {
@@ -234,7 +235,7 @@ func TestLongErrors(t *testing.T) {
 
 // An error of a registry says what its caller can do about it.
 func TestReasons(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	private, plain := newRegistry(t, "me"), newRegistry(t, "")
 	tls := httptest.NewTLSServer(http.NotFoundHandler())
@@ -265,7 +266,7 @@ func TestReasons(t *testing.T) {
 
 // A short name that may be several images is not taken from just anywhere.
 func TestShortNames(t *testing.T) {
-	home := userHome(t)
+	home := authtest.Home(t)
 	s := open(t)
 	one, two := newRegistry(t, ""), newRegistry(t, "")
 	pushed(t, s, two, "", "a:1")
@@ -288,7 +289,7 @@ func TestShortNames(t *testing.T) {
 		"all fail":              {fmt.Sprintf("unqualified-search-registries = [%q, %q]\n", one.host, "127.0.0.1:1"), "a:1", []string{one.host + "/a:1", "127.0.0.1:1/a:1"}},
 	} {
 		path := filepath.Join(home, strings.ReplaceAll(name, " ", "_"))
-		t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, path, test.conf))
+		t.Setenv("CONTAINERS_REGISTRIES_CONF", authtest.Write(t, path, test.conf))
 		_, err := s.Pull(t.Context(), test.ref, platform.Platform{}, insecure(registry.Access{}))
 		if (err == nil) != (test.says == nil) {
 			t.Errorf("%s: got %v", name, err)
@@ -303,7 +304,7 @@ func TestShortNames(t *testing.T) {
 
 // A home that cannot be written to, or that is not there, is no reason to fail.
 func TestNoHome(t *testing.T) {
-	home := userHome(t)
+	home := authtest.Home(t)
 	s := open(t)
 	commit(t, s, layer(t, s, nil, "f", "one"), "app")
 	t.Setenv("XDG_CACHE_HOME", "")
@@ -322,21 +323,21 @@ func TestNoHome(t *testing.T) {
 
 // The aliases that Podman keeps for a user count, and where there are none, nothing is made for them.
 func TestOwnAliases(t *testing.T) {
-	home := userHome(t)
+	home := authtest.Home(t)
 	s := open(t)
 	host := newRegistry(t, "").host
 	commit(t, s, layer(t, s, nil, "f", "one"), host+"/a:1")
 	cache := filepath.Join(home, "cache")
 	t.Setenv("XDG_CACHE_HOME", cache)
 	t.Setenv("_CONTAINERS_ROOTLESS_UID", "1000") // also for root, whose are the machine's
-	t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, filepath.Join(home, "registries.conf"), "unqualified-search-registries = []\n"))
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", authtest.Write(t, filepath.Join(home, "registries.conf"), "unqualified-search-registries = []\n"))
 	if _, err := s.find("a:1"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("without an alias: %v", err)
 	}
 	if _, err := os.Stat(cache); err == nil {
 		t.Errorf("%s was made", cache)
 	}
-	write(t, filepath.Join(cache, "containers", "short-name-aliases.conf"), fmt.Sprintf("[aliases]\na = %q\n", host+"/a"))
+	authtest.Write(t, filepath.Join(cache, "containers", "short-name-aliases.conf"), fmt.Sprintf("[aliases]\na = %q\n", host+"/a"))
 	if _, err := s.find("a:1"); err != nil {
 		t.Errorf("with an alias: %v", err)
 	}
@@ -344,7 +345,7 @@ func TestOwnAliases(t *testing.T) {
 
 // Only some transports are known, and the others are not taken for names on Docker Hub.
 func TestTransports(t *testing.T) {
-	userHome(t)
+	authtest.Home(t)
 	s := open(t)
 	img := commit(t, s, layer(t, s, nil, "f", "one"), "app")
 	for _, ref := range []string{"docker-daemon:app:latest", "ostree:app", "atomic:app/b", "sif:app", "tarball:app", "containers-storage:other"} {

@@ -11,30 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/oakum-build/oakum/storage/authfile/authtest"
 )
-
-// userHome gives the test a home of its own, without any variable that names auth files.
-func userHome(t *testing.T) string {
-	t.Helper()
-	home := t.TempDir()
-	for _, name := range []string{"XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"} {
-		t.Setenv(name, "")
-	}
-	t.Setenv("HOME", home)
-	t.Setenv("CONTAINERS_REGISTRIES_CONF", write(t, filepath.Join(home, "registries.conf"), ""))
-	return home
-}
-
-func write(t *testing.T, path, text string) string {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 // auths is an auth file with logins of a user called as the registry's name says.
 func auths(user string, repositories ...string) string {
@@ -97,12 +76,12 @@ esac
 		"another file after a failure":  {files: files{".config/containers/auth.json": `{"credHelpers": {"h.example": "nowhere"}}`, ".docker/config.json": auths("docker", "h.example")}, repository: "h.example/a", want: Login{"docker", "pw", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			home := userHome(t)
+			home := authtest.Home(t)
 			t.Setenv("PATH", filepath.Join(home, "bin")+":"+os.Getenv("PATH"))
 			t.Setenv("HELPER_TOKEN", "")
-			write(t, filepath.Join(home, "bin/docker-credential-oakumtest"), helper)
+			authtest.Write(t, filepath.Join(home, "bin/docker-credential-oakumtest"), helper)
 			for path, text := range test.files {
-				write(t, filepath.Join(home, path), text)
+				authtest.Write(t, filepath.Join(home, path), text)
 			}
 			for name, value := range test.env {
 				if strings.HasPrefix(name, "XDG") || name == "DOCKER_CONFIG" {
@@ -126,7 +105,7 @@ esac
 }
 
 func TestAuthFilesThatCannotBeRead(t *testing.T) {
-	home := userHome(t)
+	home := authtest.Home(t)
 	_, err := Find(t.Context(), filepath.Join(home, "nowhere"), []string{"h.example/a"})
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "nowhere") {
 		t.Errorf("a file that is not there: %v", err)
@@ -134,7 +113,7 @@ func TestAuthFilesThatCannotBeRead(t *testing.T) {
 	if err := Check(filepath.Join(home, "nowhere")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
-	write(t, filepath.Join(home, ".docker/config.json"), "{")
+	authtest.Write(t, filepath.Join(home, ".docker/config.json"), "{")
 	_, err = Find(t.Context(), "", []string{"h.example/a"})
 	if err == nil || !strings.Contains(err.Error(), "config.json is not JSON") {
 		t.Errorf("a broken file: %v", err)

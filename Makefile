@@ -57,6 +57,7 @@ lint: ## check format, vet, staticcheck, layering and banned calls
 	@out=$$(gofmt -l .); \
 		test -z "$$out" || { echo "not gofmt-ed:"; echo "$$out"; exit 1; }
 	go vet ./...
+	@hack/again go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) -version >/dev/null # fetches it
 	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...
 	go test ./hack/lint
 

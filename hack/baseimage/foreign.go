@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 
@@ -58,14 +57,9 @@ func makeForeign(ctx context.Context, cache, dir string) error {
 func unpackedDebian(ctx context.Context, tmp, arch string) (v1.Image, error) {
 	root := filepath.Join(tmp, "debian.tar")
 	fmt.Fprintf(os.Stderr, "making debian:bookworm-slim for %s with mmdebstrap (once; less than a minute)\n", arch)
-	cmd := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--arch="+arch, "--variant=extract", "--format=tar",
-		"--include=base-files,dash,coreutils,apt", "--skip=output/dev",
+	err := mmdebstrap(ctx, "--arch="+arch, "--variant=extract", "--include=base-files,dash,coreutils,apt", "--skip=output/dev",
 		"bookworm", root, "deb http://deb.debian.org/debian bookworm main")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", created.Unix()))
-	if os.Geteuid() != 0 {
-		cmd.Args = append(cmd.Args[:1:1], append([]string{"--mode=unshare"}, cmd.Args[1:]...)...)
-	}
-	if _, err := output(cmd); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	files, err := layer(func(tw *tar.Writer) error {

@@ -79,12 +79,30 @@ func putBusybox(tw *tar.Writer, binary []byte, applets []string) error {
 	return errors.Join(errs...)
 }
 
+// mmdebstrap makes a Debian as a tar, and tries again when that fails: the network or a server may have failed for
+// a moment.
+func mmdebstrap(ctx context.Context, args ...string) error {
+	args = append([]string{"--quiet", "--format=tar"}, args...)
+	if os.Geteuid() != 0 {
+		args = append(args, "--mode=unshare")
+	}
+	for tries := 1; ; tries++ {
+		cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
+		cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", created.Unix()))
+		_, err := output(cmd)
+		if err == nil || tries == 3 || ctx.Err() != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "trying again: %v\n", err)
+	}
+}
+
 // debianImage is Debian 12 with apt and its sources, made by mmdebstrap. tmp holds
 // its root file system while the image is in use.
 func debianImage(ctx context.Context, tmp string) (v1.Image, error) {
 	root := filepath.Join(tmp, "debian.tar")
 	fmt.Fprintln(os.Stderr, "making debian:bookworm-slim with mmdebstrap (once; a minute or two)")
-	cmd := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--variant=minbase", "--format=tar",
+	err := mmdebstrap(ctx, "--variant=minbase",
 		"--skip=output/dev",
 		"--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-exclude=/usr/share/man/*",
@@ -93,11 +111,7 @@ func debianImage(ctx context.Context, tmp string) (v1.Image, error) {
 		"deb http://deb.debian.org/debian bookworm main",
 		"deb http://deb.debian.org/debian bookworm-updates main",
 		"deb http://deb.debian.org/debian-security bookworm-security main")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", created.Unix()))
-	if os.Geteuid() != 0 {
-		cmd.Args = append(cmd.Args[:1:1], append([]string{"--mode=unshare"}, cmd.Args[1:]...)...)
-	}
-	if _, err := output(cmd); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	files, err := layer(func(tw *tar.Writer) error { return putTar(tw, root) })

@@ -618,9 +618,12 @@ func TestCacheFetchCancelled(t *testing.T) {
 		at := cache.At{Ref: r.Host + "/app:cache"}
 		build := func(ctx context.Context, m *computer, c *cache.Cache) error {
 			s := stage(t, m.Builder, builder.Scratch, builder.StageOptions{Cache: c})
-			_, err := s.Copy(ctx, "/big", builder.Bytes("big", bytes.Repeat([]byte("0123456789"), 100_000)))
+			step, err := s.Copy(ctx, "/big", builder.Bytes("big", bytes.Repeat([]byte("0123456789"), 100_000)))
 			if err == nil {
 				_, err = s.Commit(ctx, "", builder.CommitOptions{})
+			}
+			if err == nil && step.Cached != (m == two) {
+				t.Errorf("cached: %t", step.Cached)
 			}
 			return err
 		}

@@ -48,7 +48,15 @@ func TestDiskUsage(t *testing.T) {
 	}
 	u := use(t, s, cached)
 	defer u.Close()
-	eventually(t, "a hold", func() bool { return len(layerIDs(t, s)) == 4 })
+	// A layer of another program's on one that nobody else wants: neither can go.
+	lower := layer(t, s, nil, "l", "")
+	foreign, err := s.cs.CreateLayer("", lower.ID(), nil, "", false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked := openCache(t, s, CacheOptions{ID: "locked"})
+	defer closeCache(t, locked)
+	eventually(t, "a hold", func() bool { return len(layerIDs(t, s)) == 6 })
 	r, err := s.DiskUsage(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -75,8 +83,21 @@ func TestDiskUsage(t *testing.T) {
 		if i.Size < want.size || i.Size > want.size+(60<<10) || i.Shared != want.shared || i.InUse != want.inUse || i.Reclaimable != want.canGo || i.Parent != want.l.Parent().ID() || i.Base {
 			t.Errorf("%+v, of which is wanted %+v", i, want)
 		}
+		files := onDisk(t, filepath.Join(s.layersHome(), i.ID))
+		if split := filepath.Join(root, s.Driver()+"-layers", i.ID+splitSuffix); s.Driver() != DriverTree { // which has none
+			files += onDisk(t, split)
+		}
+		if i.Size != files {
+			t.Errorf("%+v has %d bytes", i, files)
+		}
+	}
+	if i, on := items["layer "+lower.ID()], items["layer "+foreign.ID]; i.Base || i.Reclaimable || !on.Base || on.Reclaimable {
+		t.Errorf("%+v, below %+v", i, on)
 	}
 	for _, img := range r.Items {
+		if files := filepath.Join(root, s.Driver()+"-images", img.ID); img.Kind == usage.Image && img.Size != onDisk(t, files) {
+			t.Errorf("%+v has %d bytes", img, onDisk(t, files))
+		}
 		if img.Kind == usage.Image && strings.Contains(img.Description, "app") && (img.OfLayers != items["layer "+base.ID()].Size+items["layer "+top.ID()].Size || img.OfLayersAlone != items["layer "+top.ID()].Size) {
 			t.Errorf("%+v", img)
 		}
@@ -84,6 +105,9 @@ func TestDiskUsage(t *testing.T) {
 	cache := items["cachemount "+CacheOptions{ID: "hostile"}.Name()]
 	if cache.Description != "hostile" || cache.Size < 100<<10 || !cache.Reclaimable {
 		t.Errorf("%+v", cache)
+	}
+	if i := items["cachemount "+CacheOptions{ID: "locked"}.Name()]; !i.InUse || i.Reclaimable {
+		t.Errorf("%+v", i)
 	}
 	if i := items["other volume"]; i.Apparent != int64(len("of another program")) {
 		t.Errorf("%+v", i)

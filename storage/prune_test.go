@@ -385,6 +385,20 @@ func TestPruneForgets(t *testing.T) {
 	if ids := pruned(t, s, usage.Options{}); !slices.Equal(ids, []string{"files"}) || known(recordsDir) != 1 || known(readsDir) != 1 || known("files") != 0 {
 		t.Errorf("%q went", ids)
 	}
+	// A record of a layer that is gone is for who prunes everything.
+	lost := layer(t, s, nil, "f", "lost")
+	record(t, s, 7, 8, nil, lost)
+	if err := s.deleteLayer(lost.ID()); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []usage.Options{{KeepDuration: time.Hour}, {MaxUsedSpace: 1 << 40}, {Filter: filters(t, "type=regular")}, {DryRun: true}} {
+		if ids := pruned(t, s, o); len(ids) > 0 || known(recordsDir) != 2 {
+			t.Errorf("%+v: %q went, and %d records are left", o, ids, known(recordsDir))
+		}
+	}
+	if ids := pruned(t, s, usage.Options{}); len(ids) > 0 || known(recordsDir) != 1 {
+		t.Errorf("%q went, and %d records are left", ids, known(recordsDir))
+	}
 	// A record that is put between the two passes over them.
 	m, err := s.recall()
 	if err != nil {

@@ -160,7 +160,7 @@ func (c *Cache) fetch(ctx context.Context, reach Reach, l *storage.Layer, use *s
 		switch {
 		case err == nil:
 			return got, nil
-		case errors.As(err, &failed) && ctx.Err() == nil:
+		case errors.As(err, &failed): // which an end of ctx is not
 			reach.Warn(fmt.Sprintf("%v; it is not asked for layers any more, and what it cannot give is done here", err))
 			c.drop(failed.Supply)
 		case errors.Is(err, storage.ErrNotFound):

@@ -12,8 +12,10 @@ import (
 	"testing"
 
 	"github.com/oakum-build/oakum/builder"
+	"github.com/oakum-build/oakum/builder/cache"
 	"github.com/oakum-build/oakum/builder/event"
 	"github.com/oakum-build/oakum/builder/explain"
+	"github.com/oakum-build/oakum/builder/isolation"
 )
 
 // explained does steps in a stage, and gives what each told, in lines.
@@ -201,4 +203,25 @@ func TestExplainBesideOthers(t *testing.T) {
 		t.Fatalf("got %q", got)
 	}
 	same(t, []string{got[1], got[3]}, "one changed parent  file content", "two changed parent  file content")
+}
+
+// Of a step that a cache of mode=min knows, of a stage that is only copied from, another machine is told that its layer is nowhere.
+func TestExplainWithoutTheLayer(t *testing.T) {
+	t.Parallel()
+	one, two := newComputer(t, isolation.Choice{}.Most), newComputer(t, isolation.Choice{}.Most)
+	at := cache.At{Layout: filepath.Join(t.TempDir(), "layout")}
+	c := one.importing(t)
+	made := stage(t, one.Builder, builder.Scratch, builder.StageOptions{Cache: c})
+	ok(t, errOf(made.Copy(t.Context(), "/f", builder.Bytes("f", []byte("f")))))
+	img := stage(t, one.Builder, builder.Scratch, builder.StageOptions{Cache: c})
+	ok(t, errOf(img.Copy(t.Context(), "/g", made.Path("/f"))))
+	_, err := img.Commit(t.Context(), "", builder.CommitOptions{})
+	ok(t, err)
+	one.exporting(t, c, cache.Target{At: at})
+	var told []explain.Step
+	again := stage(t, two.Builder, builder.Scratch, builder.StageOptions{Cache: two.importing(t, at), Explain: func(s explain.Step) { told = append(told, s) }})
+	ok(t, errOf(again.Copy(t.Context(), "/f", builder.Bytes("f", []byte("f")))))
+	if len(told) == 0 || told[0].Cause != explain.Removed || told[0].Since.IsZero() || told[0].Headline() != "not found: its layer is neither in the store nor in a cache" {
+		t.Errorf("told %+v", told)
+	}
 }

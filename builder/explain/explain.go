@@ -42,7 +42,7 @@ type Cause string
 const (
 	Changed Cause = "changed"  // something of it is not as it was
 	New     Cause = "new"      // no such step is known
-	Removed Cause = "removed"  // its layer has been removed from the store
+	Removed Cause = "removed"  // its layer is neither in the store any more, nor in a cache elsewhere
 	Expired Cause = "expired"  // its result is older than one may be that is found
 	NoCache Cause = "no-cache" // it was to be done again
 	Unknown Cause = "unknown"  // it was done before, and what it was made of then is not known
@@ -124,7 +124,7 @@ func (s Step) Headline() string {
 	case New:
 		return "not found: no such step is known"
 	case Removed:
-		return "not found: its layer is not in the store any more"
+		return "not found: its layer is neither in the store nor in a cache"
 	case Expired:
 		return "not found: its result is too old, made " + when(s.Since)
 	case NoCache:

@@ -215,11 +215,11 @@ func (s *Stage) whyMissed(ctx context.Context, below *storage.Layer, rest []byte
 		return told, err
 	}
 	now.Content = content
-	recs, _, _, err := s.engine.recorded(ctx, now.Key, Operation{Content: func(context.Context) (string, error) { return content, nil }}, nil)
+	recs, more, _, err := s.engine.recorded(ctx, now.Key, Operation{Content: func(context.Context) (string, error) { return content, nil }}, s.opts.Cache)
 	if err != nil {
 		return told, err
 	}
-	if len(recs) > 0 && looked {
+	if recs = append(recs, more...); len(recs) > 0 && looked {
 		told = explain.Step{Cause: explain.Removed, Since: recs[0].Created}
 		if len(s.opts.young(recs)) == 0 {
 			told.Cause = explain.Expired

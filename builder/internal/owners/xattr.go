@@ -122,7 +122,7 @@ func (o *Owners) Xattrs(dir *os.File, name string, keep func(attr string) bool) 
 // xattrs gives those that a file really has.
 func xattrs(dir *os.File, name string, keep func(attr string) bool) ([]Xattr, error) {
 	names, err := listed(dir, name, listxattrat)
-	if errors.Is(err, unix.ENOTSUP) {
+	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) {
 		return nil, nil
 	}
 	if err != nil {

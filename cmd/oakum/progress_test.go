@@ -58,8 +58,8 @@ func playBuild(p *progress) {
 
 func TestProgressPlain(t *testing.T) {
 	const want = `pulling docker.io/library/busybox:latest
-pulling docker.io/library/busybox:latest: 1.5MB of 3.5MB, 1 of 2 layers
-pulling docker.io/library/busybox:latest: 3.5MB of 3.5MB, 2 of 3 layers
+pulling docker.io/library/busybox:latest: 1.5 MB of 3.5 MB, 1 of 2 layers
+pulling docker.io/library/busybox:latest: 3.5 MB of 3.5 MB, 2 of 3 layers
 pulled docker.io/library/busybox:latest in 1.5s
 #1 [app 1/3] RUN make
 #2 [stage-1 2/3] RUN <<EOF ...

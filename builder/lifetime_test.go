@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,12 +73,11 @@ func hold(role string) int {
 }
 
 // serial makes the commands of tests tell themselves apart from all others.
-var serial = os.Getpid() * 1000
+var serial atomic.Int64
 
 // nap is a number of seconds, hours away, that no other sleep on this machine has.
 func nap() string {
-	serial++
-	return fmt.Sprintf("9%d", serial)
+	return fmt.Sprintf("9%d%03d", os.Getpid(), serial.Add(1))
 }
 
 // nothingLeft fails the test when a store has anything of a step that did not end: a

@@ -33,6 +33,22 @@ func workerOf(t testing.TB) int {
 	return found[0]
 }
 
+// workerAbove gives the worker of this process that has started the command whose arguments have a word, or 0.
+func workerAbove(t testing.TB, word string) int {
+	t.Helper()
+	for _, worker := range workersOf(t, os.Getpid()) {
+		for below := children(t, worker); len(below) > 0; below = below[1:] {
+			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", below[0]))
+			if strings.Contains(string(line), word) {
+				return worker
+			}
+			below = append(below, children(t, below[0])...)
+		}
+	}
+	t.Errorf("no worker has started %s", word)
+	return 0
+}
+
 // workersOf lists the workers that a process has, itself or by their keepers.
 func workersOf(t testing.TB, pid int) []int {
 	t.Helper()
@@ -197,14 +213,16 @@ func (f logFunc) Handle(_ context.Context, r slog.Record) error {
 // A worker that does not answer ends some seconds after the call that it does not answer
 // is cancelled, with all that it does.
 func TestCancelHangingWorker(t *testing.T) {
+	t.Parallel() // for it waits
 	root, seconds := tempDir(t), nap()
 	b := openIn(t, builder.Options{Root: root})
 	s := base(t, b)
-	worker := workerOf(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var at time.Time
 	cmd := builder.Cmd{Args: []string{"/bin/sh", "-c", "echo up; sleep " + seconds}, Stdout: trigger(func() {
-		ok(t, unix.Kill(worker, unix.SIGSTOP))
+		if worker := workerAbove(t, seconds); worker != 0 {
+			ok(t, unix.Kill(worker, unix.SIGSTOP))
+		}
 		at = time.Now()
 		cancel()
 	})}

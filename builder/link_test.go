@@ -91,6 +91,8 @@ func TestLinkDoesNotFollow(t *testing.T) {
 	is(t, errOf(s.CopyWith(t.Context(), linked, "/x", files.Select("nope"))), builder.ErrNotFound)
 	ok(t, errOf(s.CopyWith(t.Context(), linked, "/x/", files.Chown("5"))))
 	equal(t, sh(t, s, "stat -c %u /x/new; cat /etc/new"), "5\nnew")
+	ok(t, errOf(s.CopyWith(t.Context(), linked, "/etc/sub/", files.Chmod("600"))))
+	equal(t, sh(t, s, "stat -c %a /etc /etc/sub /etc/sub/new"), "755\n755\n600\n")
 }
 
 // An archive is unpacked into the layer itself.

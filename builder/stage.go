@@ -218,7 +218,7 @@ type CopyOptions struct {
 	// Link makes a layer that does not depend on those below, as COPY --link does: the
 	// files are copied into an empty root, which then goes on top. When what is below
 	// changes, the same layer is found in the cache. Links of the stage are not
-	// followed, and the owner of a Source must be a number.
+	// followed, the owner of a Source must be a number, and its mode is not for directories made on the way.
 	Link bool
 	// History is what the image's history shows for the step; "" is COPY or ADD with the
 	// sources and the destination.

@@ -240,8 +240,11 @@ func TestCopy(t *testing.T) {
 		"link", "COPY --link --chown=1:2 a /b/.",
 		"COPY link", "/b", with(dir("a"), func(s *buildertest.Source) { s.Chown = "1:2" }), "COPY --chown=1:2 a /b/.",
 	}, {
+		"ADD with link and an owner", "ADD --link --chown=5 a /b",
+		"ADD link", "/b", with(dir("a"), func(s *buildertest.Source) { s.Chown = "5" }), "ADD --chown=5 a /b",
+	}, {
 		"ADD with link and a symbolic mode", "ADD --link --chmod=u=rwX,go=rX a /b",
-		"ADD link", "/b", with(dir("a"), func(s *buildertest.Source) { s.Chmod = "u=rwX,go=rX" }), "ADD --chmod=u=rwX,go=rX a /b",
+		"ADD", "/b", with(dir("a"), func(s *buildertest.Source) { s.Chmod = "u=rwX,go=rX" }), "ADD --chmod=u=rwX,go=rX a /b",
 	}, {
 		"parents", "ARG D=d\nCOPY --parents ./x/./$D/**/*.go /b/",
 		"COPY", "/b", with(dir("./x/./d/**/*.go"), func(s *buildertest.Source) { s.Parents = true }),

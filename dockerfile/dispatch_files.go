@@ -45,7 +45,7 @@ func (t *task) copyFiles(ctx context.Context, c command, ic *instructions.CopyCo
 func (t *task) copying(c *instructions.CopyCommand, from *builder.Source) transfer {
 	return transfer{
 		name: "COPY", SourcesAndDest: c.SourcesAndDest, from: from, parents: c.Parents,
-		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod, CopyOptions: builder.CopyOptions{Link: c.Link},
+		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod, CopyOptions: builder.CopyOptions{Link: linked(c.Link, c.Chmod)},
 	}
 }
 
@@ -62,7 +62,7 @@ func (t *task) adding(c *instructions.AddCommand) transfer {
 	return transfer{
 		name: "ADD", SourcesAndDest: c.SourcesAndDest, from: t.context(),
 		exclude: c.ExcludePatterns, chown: c.Chown, chmod: c.Chmod,
-		CopyOptions: builder.CopyOptions{Link: c.Link, Unpack: c.Unpack == nil || *c.Unpack},
+		CopyOptions: builder.CopyOptions{Link: linked(c.Link, c.Chmod), Unpack: c.Unpack == nil || *c.Unpack},
 		git: func(src builder.Source) builder.Source {
 			if c.KeepGitDir != nil {
 				src = src.KeepGitDir(*c.KeepGitDir)
@@ -77,6 +77,10 @@ func (t *task) adding(c *instructions.AddCommand) transfer {
 		},
 	}
 }
+
+// linked says whether --link makes a layer by itself. With --chmod it does not, as in BuildKit: Dockerfiles rely on
+// it, for such a layer would take the place of links of the base, like /bin, and give its directories another mode.
+func linked(link bool, chmod string) bool { return link && chmod == "" }
 
 // context is the build context, or nil.
 func (t *task) context() *builder.Source {

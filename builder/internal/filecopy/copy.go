@@ -26,6 +26,9 @@ type Target struct {
 	Dir  bool
 	// Owner is that of directories made on the way.
 	Owner IDs
+	// Apart says that Root is empty and goes on top of others, which may have the directories made on the
+	// way: no mode of a source is for them.
+	Apart bool
 	// Unpack, when not nil, unpacks each selected single file that is a tar archive
 	// into the directory Dest, with the archive's owners when owner is nil, and tells ahead what it makes there.
 	Unpack func(file, dir *os.File, owner *IDs, ahead Ahead) error
@@ -106,7 +109,10 @@ func (c *copier) top(src *Tree, name string, isDir bool) error {
 	c.real = nil
 	clear(c.links) // as in BuildKit, which copies each item by itself
 	dest := path.Clean("/" + c.to.Dest)
-	c.base, c.name, c.perm = dest, name, src.Mode.made()
+	c.base, c.name, c.perm = dest, name, 0o755
+	if !c.to.Apart {
+		c.perm = src.Mode.made()
+	}
 	if !isDir && !c.destIsDir(dest) {
 		// A link to a file stands for the file.
 		real, err := Resolve(c.to.Root, dest)

@@ -55,7 +55,7 @@ func (w *worker) copy(ctx context.Context, call *wire.Call, p protocol.Copy) (pr
 func (w *worker) copyInto(ctx context.Context, call *wire.Call, p protocol.Copy, trees []filecopy.Tree, ws workspace.Workspace) (digests []string, err error) {
 	left := &tarfilter.LeftOut{}
 	defer func() { tell(call, left.Notices()) }()
-	to := filecopy.Target{Root: ws.Root(), Owners: ws.Owners(), Dest: p.Dest, Dir: p.Dir, Ahead: ws.Ahead(), LeftOut: left}
+	to := filecopy.Target{Root: ws.Root(), Owners: ws.Owners(), Dest: p.Dest, Dir: p.Dir, Apart: p.Link, Ahead: ws.Ahead(), LeftOut: left}
 	for i, src := range p.Sources {
 		if src.Chown == "" {
 			continue

@@ -196,9 +196,10 @@ func readCaches(c *cli.Context, req *buildRequest) error {
 	return nil
 }
 
-// namedIn are the names of the image, or where these say no registry, those of the caches.
+// namedIn are the names of the image, or where these say no registry, those of the caches. localhost/NAME is what names
+// without a registry are called in the store.
 func namedIn(o dockerfile.Options) []string {
-	if len(registriesIn(o.Image.Names)) > 0 {
+	if slices.ContainsFunc(registriesIn(o.Image.Names), func(host string) bool { return host != "localhost" }) {
 		return o.Image.Names
 	}
 	var caches []string
@@ -207,6 +208,9 @@ func namedIn(o dockerfile.Options) []string {
 	}
 	for _, to := range o.Cache.To {
 		caches = append(caches, to.Ref)
+	}
+	if len(registriesIn(caches)) == 0 {
+		return o.Image.Names
 	}
 	return caches
 }

@@ -43,8 +43,6 @@ type Options struct {
 	// MaxBytes bounds the content of all files together, holes included, and MaxFiles their number, with all
 	// else that has a name. More is a *limits.LimitError. Zero is no bound.
 	MaxBytes, MaxFiles int64
-	// Ahead, when not nil, is told of what an archive makes, by paths in root, see storage.Staging.Ahead.
-	Ahead filecopy.Ahead
 }
 
 // Layer puts a layer, a plain tar stream, on top of the tree of those below it, as said in the OCI image
@@ -129,7 +127,6 @@ type extraction struct {
 
 	last  *place // the directory of the last entry
 	name  string // by which it was asked for
-	told  string // the path that Ahead was told last
 	dirs  []directory
 	block []byte
 }

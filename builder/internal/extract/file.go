@@ -74,7 +74,6 @@ func (x *extraction) directory(at *place, base string, h *tar.Header) error {
 		return err
 	}
 	x.dirs = append(x.dirs, directory{at.join(base), h})
-	x.announce(at, base, h, 0, "")
 	return nil
 }
 
@@ -138,7 +137,6 @@ func (x *extraction) regular(at *place, base string, h *tar.Header, content io.R
 		return err
 	}
 	out := os.NewFile(uintptr(fd), at.join(base))
-	x.announceOpen(at, base, h, out)
 	err = x.fill(out, h, content)
 	return errors.Join(err, out.Close())
 }
@@ -150,9 +148,6 @@ func (x *extraction) fill(out *os.File, h *tar.Header, content io.Reader) error 
 		if n > 0 {
 			if _, err := out.Write(x.block[:n]); err != nil {
 				return err
-			}
-			if x.Ahead != nil {
-				_, _ = x.Ahead.Write(x.block[:n]) // never fails
 			}
 		}
 		if err == io.EOF {
@@ -177,7 +172,6 @@ func (x *extraction) special(at *place, base string, h *tar.Header, make func(di
 	if err := x.anew(at, base, func() error { return make(int(at.dir.Fd())) }); err != nil {
 		return err
 	}
-	x.announce(at, base, h, 0, "")
 	if err := x.attributes(at.dir, base, h); err != nil {
 		return err
 	}
@@ -212,7 +206,6 @@ func (x *extraction) link(at *place, base string, h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	x.announce(at, base, h, 0, from.join(target))
 	if err := x.attributes(at.dir, base, h); err != nil {
 		return err
 	}
@@ -234,8 +227,10 @@ func (x *extraction) target(h *tar.Header, dir string) (*place, error) {
 // attributes gives a file its owner, mode and extended attributes, in this order: a change of owner
 // clears set-id bits and capabilities.
 func (x *extraction) attributes(dir *os.File, name string, h *tar.Header) error {
-	uid, gid := x.owner(h)
-	if !isID(uid) || !isID(gid) {
+	uid, gid := h.Uid, h.Gid
+	if x.Owner != nil {
+		uid, gid = x.Owner.UID, x.Owner.GID
+	} else if !isID(uid) || !isID(gid) {
 		return &tarfilter.EntryError{Name: h.Name, Why: fmt.Sprintf("belongs to %d:%d, which nobody can be", uid, gid)}
 	}
 	if err := x.Owners.Chown(dir, name, uid, gid); err != nil {
@@ -247,7 +242,7 @@ func (x *extraction) attributes(dir *os.File, name string, h *tar.Header) error 
 		}
 	}
 	for key, value := range h.PAXRecords {
-		attr, ok := strings.CutPrefix(key, xattrRecord)
+		attr, ok := strings.CutPrefix(key, "SCHILY.xattr.")
 		if !ok {
 			continue
 		}
@@ -257,14 +252,6 @@ func (x *extraction) attributes(dir *os.File, name string, h *tar.Header) error 
 		}
 	}
 	return nil
-}
-
-// owner is that of the file of a header.
-func (x *extraction) owner(h *tar.Header) (uid, gid int) {
-	if x.Owner != nil {
-		return x.Owner.UID, x.Owner.GID
-	}
-	return h.Uid, h.Gid
 }
 
 // isID says whether a number can be the id of a user or group. The largest of 32 bits is none.

@@ -71,39 +71,12 @@ func (c *copier) announce(src *Tree, e *entry, below string, ino uint64, first, 
 	if e.kind() == unix.S_IFREG || e.kind() == unix.S_IFDIR {
 		attrs = keptAttributes(e.attrs)
 	}
-	c.ahead.tell(path.Join(dir, below), &st, first, target, attrs)
+	c.tell(path.Join(dir, below), &st, first, target, attrs)
 }
 
-// tell tells of a file, and remembers which was the last.
-func (a *ahead) tell(path string, st *unix.Stat_t, first, target string, attrs map[string]string) {
-	a.last = path
-	a.Add(path, st, first, target, attrs)
-}
-
-// unpacked is told of what is unpacked in a directory, by paths from there.
-type unpacked struct {
-	*ahead
-	dir string
-}
-
-func (u unpacked) Add(name string, st *unix.Stat_t, first, target string, attrs map[string]string) {
-	if first != "" {
-		first = path.Join(u.dir, first)
-	}
-	u.tell(path.Join(u.dir, name), st, first, target, attrs)
-}
-
-// announceUnpacked tells of the directory that an archive is unpacked into, and gives who is told of the rest.
-func (c *copier) announceUnpacked() Ahead {
-	c.base, c.real = path.Clean("/"+c.to.Dest), nil
-	if !c.ahead.Going() {
-		return nobody{}
-	}
-	dir, err := c.announceBase()
-	if err != nil {
-		c.ahead.GiveUp()
-	}
-	return unpacked{c.ahead, dir}
+func (c *copier) tell(path string, st *unix.Stat_t, first, target string, attrs map[string]string) {
+	c.ahead.last = path
+	c.ahead.Add(path, st, first, target, attrs)
 }
 
 // keptAttributes are those that a layer has.
@@ -168,7 +141,7 @@ func (c *copier) announceMade(dir string, innermost bool) error {
 		st.Mtim = unix.NsecToTimespec(time.Now().UnixNano())
 		c.ahead.times[dir] = st.Mtim
 	}
-	c.ahead.tell(dir, &st, "", "", keptAttributes(attrs))
+	c.tell(dir, &st, "", "", keptAttributes(attrs))
 	return nil
 }
 

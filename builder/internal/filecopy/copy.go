@@ -30,8 +30,8 @@ type Target struct {
 	// way: no mode of a source is for them.
 	Apart bool
 	// Unpack, when not nil, unpacks each selected single file that is a tar archive
-	// into the directory Dest, with the archive's owners when owner is nil, and tells ahead what it makes there.
-	Unpack func(file, dir *os.File, owner *IDs, ahead Ahead) error
+	// into the directory Dest, with the archive's owners when owner is nil.
+	Unpack func(file, dir *os.File, owner *IDs) error
 	// Ahead, when not nil, is told what is made, see storage.Staging.Ahead.
 	Ahead Ahead
 	// LeftOut, when not nil, is told of attributes of storage drivers, and of device
@@ -269,11 +269,12 @@ func (c *copier) unpack(src *Tree, e *entry) (bool, error) {
 		return false, err
 	}
 	defer dir.Close()
+	c.ahead.GiveUp()
 	var owner *IDs
 	if src.Chowned {
 		owner = src.Owner
 	}
-	if err := c.to.Unpack(f, dir, owner, c.announceUnpacked()); err != nil {
+	if err := c.to.Unpack(f, dir, owner); err != nil {
 		return false, fmt.Errorf("%s: %w", e.label(), err)
 	}
 	sum, err := c.fileSum(e)

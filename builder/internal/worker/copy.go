@@ -71,8 +71,8 @@ func (w *worker) copyInto(ctx context.Context, call *wire.Call, p protocol.Copy,
 		trees[i].Owner, trees[i].Chowned = &filecopy.IDs{UID: uid, GID: gid}, true
 	}
 	if p.Unpack {
-		to.Unpack = func(f, dir *os.File, owner *filecopy.IDs, ahead filecopy.Ahead) error {
-			o := extract.Options{Owners: ws.Owners(), Owner: owner, Ahead: ahead}
+		to.Unpack = func(f, dir *os.File, owner *filecopy.IDs) error {
+			o := extract.Options{Owners: ws.Owners(), Owner: owner}
 			o.MaxBytes, o.MaxFiles = w.store.LayerLimits()
 			return unpack(ctx, left, f, dir, o)
 		}

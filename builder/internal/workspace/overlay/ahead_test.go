@@ -226,13 +226,6 @@ func (d *Driver) copied(t *testing.T, below *storage.Layer, c workspace.Change, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.checkTar(t, l)
-	return l
-}
-
-// checkTar makes a layer's tar of its files.
-func (d *Driver) checkTar(t *testing.T, l *storage.Layer) {
-	t.Helper()
 	tar, err := d.store.OpenTar(l)
 	if err != nil {
 		t.Fatal(err)
@@ -243,6 +236,7 @@ func (d *Driver) checkTar(t *testing.T, l *storage.Layer) {
 	if err != nil || sum.Digest() != l.DiffID() || size != l.Size() {
 		t.Errorf("the tar is %s of %d bytes, and the layer says %s of %d: %v", sum.Digest(), size, l.DiffID(), l.Size(), err)
 	}
+	return l
 }
 
 // TestAheadIsNotBelieved tells of a copy what is not so.

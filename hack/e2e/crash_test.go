@@ -233,9 +233,15 @@ type process struct {
 	state       string
 }
 
+// alive says whether a process has anything open still: one whose first thread has ended is a zombie while others end.
 func (p process) alive() bool {
-	now, ok := readProcess(strconv.Itoa(p.pid))
-	return ok && now.start == p.start && now.state != "Z"
+	pid := strconv.Itoa(p.pid)
+	now, ok := readProcess(pid)
+	if !ok || now.start != p.start {
+		return false
+	}
+	threads, err := os.ReadDir("/proc/" + pid + "/task")
+	return now.state != "Z" || err == nil && len(threads) > 1
 }
 
 // readProcess reads /proc/PID/stat (man 5 proc_pid_stat).

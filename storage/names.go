@@ -21,9 +21,18 @@ import (
 	"github.com/oakum-build/oakum/storage/registry"
 )
 
+// idLength is how many digits the id of an image has.
+const idLength = 64
+
 // hexID says whether a text can be an id, or the beginning of one.
 func hexID(text string) bool {
-	return len(text) >= 3 && len(text) <= 64 && strings.Trim(text, "0123456789abcdef") == ""
+	return len(text) >= 3 && len(text) <= idLength && strings.Trim(text, "0123456789abcdef") == ""
+}
+
+// wholeID says whether a reference is an id that is not shortened, which cannot be a name.
+func wholeID(ref string) bool {
+	id := strings.TrimPrefix(ref, "sha256:")
+	return len(id) == idLength && hexID(id)
 }
 
 // find looks an image up by name, short name, id, id prefix, name@digest or
@@ -39,6 +48,9 @@ func (s *Store) find(ref string) (*cs.Image, error) {
 		if img, err := s.catalog.Image(byID); err == nil {
 			return img, nil
 		}
+	}
+	if wholeID(ref) {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, ref)
 	}
 	if _, err := reference.Parse(ref); err != nil {
 		return nil, fmt.Errorf("%w %q: %w", imageref.ErrInvalid, ref, err)
@@ -83,6 +95,9 @@ func (s *Store) findNamed(named reference.Named) (*cs.Image, error) {
 // that says nothing. Nobody is asked which is meant: with the mode "enforcing", and with an
 // empty list of registries, a short name that may be several is an error that names them.
 func (s *Store) remoteNames(sys *types.SystemContext, ref string) ([]reference.Named, error) {
+	if wholeID(ref) {
+		return nil, fmt.Errorf("%w: %s: no registry knows images by their ids", ErrNotFound, ref)
+	}
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return nil, fmt.Errorf("%w %q: %w", imageref.ErrInvalid, ref, err)

@@ -99,8 +99,10 @@ func TestSoak(t *testing.T) {
 		s.may(nil, oakum, append([]string{"prune"}, prunes[rand.IntN(len(prunes))]...)...)
 		time.Sleep(100 * time.Millisecond)
 	})
-	// What builds are on, or have just renamed or removed, need not be had.
+	// What builds are on, or have just renamed or removed, need not be had. Podman takes an id for a name when the image
+	// loses its last name while it looks it up, which it then says.
 	gone := []string{"image not found", "is using it", "image is in use", "not known", "no such", "No such", "was removed from the store", "has dependent child images", "uses it"}
+	podmanGone := append([]string{"cannot specify 64-byte hexadecimal strings"}, gone...)
 	name := func() (int, string) { i := rand.IntN(builders); return i, "localhost/soak" + strconv.Itoa(i) }
 	s.during(&s.counts[2], func() {
 		_, image := name()
@@ -109,9 +111,9 @@ func TestSoak(t *testing.T) {
 	})
 	s.during(&s.counts[4], func() {
 		_, image := name()
-		s.may(gone, "podman", "run", "--rm", "--pull=never", "--network", "none", image)
-		s.may(gone, "podman", "rmi", image)
-		s.may(gone, "podman", "images", "-a")
+		s.may(podmanGone, "podman", "run", "--rm", "--pull=never", "--network", "none", image)
+		s.may(podmanGone, "podman", "rmi", image)
+		s.may(podmanGone, "podman", "images", "-a")
 	})
 	s.all.Wait()
 	t.Logf("in %v: %d builds, %d runs, %d prunes, %d rmis, %d rounds of podman", length, s.counts[0].Load(), s.counts[3].Load(), s.counts[1].Load(), s.counts[2].Load(), s.counts[4].Load())
@@ -140,7 +142,7 @@ func (s *soak) build(i int) {
 	if !ok || rand.IntN(3) > 0 {
 		return
 	}
-	got, ok := s.may([]string{"image not found", "was removed from the store", "not known", "cannot specify 64-byte hexadecimal strings"}, oakum, "run", strings.TrimSpace(id))
+	got, ok := s.may([]string{"image not found", "was removed from the store"}, oakum, "run", strings.TrimSpace(id))
 	if ok && got != want(n) {
 		s.t.Errorf("an image of %s printed %q, not %q", s.contexts[n], got, want(n))
 	}

@@ -79,17 +79,34 @@ func (s *Store) Find(ref string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	return s.image(img)
+	found, err := s.image(img)
+	return found, s.unlessRemoved(ref, img, err)
+}
+
+// unlessRemoved is what went wrong with an image that was found, or that it is not there, when another process has
+// removed it since.
+func (s *Store) unlessRemoved(ref string, img *cs.Image, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, gone := s.catalog.Image(img.ID); errors.Is(gone, cs.ErrImageUnknown) {
+		return fmt.Errorf("%w: %s", ErrNotFound, ref)
+	}
+	return err
 }
 
 // Inspect finds an image and reads its manifest and configuration. An index has none of the latter,
 // and no layers.
 func (s *Store) Inspect(ref string) (Detail, error) {
-	var d Detail
 	img, err := s.find(ref)
 	if err != nil {
-		return d, err
+		return Detail{}, err
 	}
+	d, err := s.detail(ref, img)
+	return d, s.unlessRemoved(ref, img, err)
+}
+
+func (s *Store) detail(ref string, img *cs.Image) (d Detail, err error) {
 	if d.Image, err = s.image(img); err != nil {
 		return d, err
 	}
@@ -141,7 +158,7 @@ func (s *Store) Tag(ref string, names []string) error {
 	if err != nil {
 		return err
 	}
-	return s.addNames(img.ID, full...)
+	return s.unlessRemoved(ref, img, s.addNames(img.ID, full...))
 }
 
 func canonicalAll(names []string) ([]string, error) {

@@ -40,6 +40,23 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// An image that another process removes after it was found is not found.
+func TestRemovedAfterFind(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	commit(t, s, layer(t, s, nil, "f", "one"), "app")
+	img, err := s.find("app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Remove("app", false, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.detail("app", img); errors.Is(err, ErrNotFound) || !errors.Is(s.unlessRemoved("app", img, err), ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A name that looks like an id is still a name.
 func TestFindNameLikeID(t *testing.T) {
 	t.Parallel()

@@ -142,7 +142,7 @@ func (s *soak) build(i int) {
 	if !ok || rand.IntN(3) > 0 {
 		return
 	}
-	got, ok := s.may([]string{"image not found", "was removed from the store"}, oakum, "run", strings.TrimSpace(id))
+	got, ok := s.may([]string{"image not found", "was removed from the store", "not known"}, oakum, "run", strings.TrimSpace(id))
 	if ok && got != want(n) {
 		s.t.Errorf("an image of %s printed %q, not %q", s.contexts[n], got, want(n))
 	}

@@ -24,7 +24,7 @@ import (
 func (s *Store) pulledReference(ctx context.Context, sys *types.SystemContext, into cs.Store, src types.ImageReference, inner bool) (types.ImageReference, error) {
 	registry := src.Transport().Name() == docker.Transport.Name()
 	if !inner && (sys.ArchitectureChoice != "" || !registry) {
-		return referenceByID(ctx, sys, into, src)
+		return s.referenceByID(ctx, sys, into, src)
 	}
 	// docker-archive:FILE:NAME has a name as well, by which the image is chosen.
 	if named := src.DockerReference(); named != nil {
@@ -37,11 +37,11 @@ func (s *Store) pulledReference(ctx context.Context, sys *types.SystemContext, i
 	if name, err := imageref.Canonical(inside); err == nil {
 		return s.reference(into, name)
 	}
-	return referenceByID(ctx, sys, into, src)
+	return s.referenceByID(ctx, sys, into, src)
 }
 
 // referenceByID is src in the store without a name.
-func referenceByID(ctx context.Context, sys *types.SystemContext, into cs.Store, src types.ImageReference) (types.ImageReference, error) {
+func (s *Store) referenceByID(ctx context.Context, sys *types.SystemContext, into cs.Store, src types.ImageReference) (types.ImageReference, error) {
 	img, err := src.NewImage(ctx, sys)
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func referenceByID(ctx context.Context, sys *types.SystemContext, into cs.Store,
 	if err := img.Close(); err != nil {
 		return nil, err
 	}
-	return istorage.Transport.NewStoreReference(into, nil, id)
+	return istorage.Transport.NewStoreReference(&naming{Store: into, of: s}, nil, id)
 }
 
 // nameInside is the name that an archive or layout gives its image, or "".

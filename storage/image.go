@@ -162,11 +162,14 @@ func (s *Store) Tag(ref string, names []string) error {
 }
 
 func canonicalAll(names []string) ([]string, error) {
-	full := make([]string, len(names))
-	for i, n := range names {
-		var err error
-		if full[i], err = imageref.Canonical(n); err != nil {
+	var full []string
+	for _, n := range names {
+		name, err := imageref.Canonical(n)
+		if err != nil {
 			return nil, err
+		}
+		if !slices.Contains(full, name) {
+			full = append(full, name)
 		}
 	}
 	return full, nil

@@ -106,7 +106,7 @@ func (s *Store) LoadLayout(ctx context.Context, dir string, p platform.Platform,
 func (s *Store) loadOne(ctx context.Context, sys *types.SystemContext, src types.ImageReference, names []string, a registry.Access) (Image, error) {
 	into := &adding{Store: s.cs, of: s}
 	defer into.end()
-	dest, err := referenceByID(ctx, sys, into, src)
+	dest, err := s.referenceByID(ctx, sys, into, src)
 	if err != nil {
 		return Image{}, err
 	}

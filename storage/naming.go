@@ -3,52 +3,56 @@
 package storage
 
 import (
-	"errors"
-	"fmt"
+	"cmp"
 	"slices"
 	"time"
 
-	digest "github.com/opencontainers/go-digest"
-	"go.podman.io/image/v5/docker/reference"
 	cs "go.podman.io/storage"
+	"go.podman.io/storage/pkg/stringid"
 	"golang.org/x/sys/unix"
-
-	"github.com/oakum-build/oakum/storage/imageref"
 )
 
 // naming is the store as containers/image sees it while it makes one image. containers/image
 // makes an image without a name, and names it afterwards. In between, podman image prune may
 // look: it lists the images without a name and then removes them by id, even if one has got a name
-// since. So naming makes the image with its names, in one write.
+// since. So naming makes the image with its names, in one write, also those that others have until then.
 type naming struct {
 	cs.Store
-	of      *Store
-	names   []string
-	standIn string // the name that the image was made with, when another had one of names
+	of    *Store
+	names []string
 }
 
-// CreateImage makes the image with its names. When another image has one of them, it can only be
-// taken from that one afterwards, by AddNames. Until then the image has a name of its own digest,
-// NAME@sha256:..., which is true even if this process is killed and it stays.
+// CreateImage makes the image with its names.
 func (n *naming) CreateImage(id string, names []string, layer, metadata string, opts *cs.ImageOptions) (*cs.Image, error) {
 	if err := n.of.syncFiles(); err != nil {
 		return nil, err
 	}
-	names = append(slices.Clone(n.names), names...)
-	img, err := n.Store.CreateImage(id, names, layer, metadata, opts)
-	if !errors.Is(err, cs.ErrDuplicateName) {
-		return img, err
+	if img, err := n.Store.Image(id); err == nil && img.ReadOnly { // of another store, from which containers/storage copies it
+		return n.Store.CreateImage(id, nil, layer, metadata, opts)
 	}
-	named, err := reference.ParseNormalizedNamed(names[0])
+	img := &cs.Image{
+		ID: cmp.Or(id, stringid.GenerateRandomID()), Names: slices.Concat(n.names, names), NamesHistory: opts.NamesHistory,
+		Digest: opts.Digest, Metadata: cmp.Or(metadata, opts.Metadata), Created: opts.CreationDate, Flags: opts.Flags,
+	}
+	files := ""
+	if layer != "" {
+		l, err := n.Store.Layer(layer)
+		if err == nil {
+			img.TopLayer = l.ID
+			files, err = n.of.diffDir(l.ID)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	list, err := n.of.imageList()
+	if err == nil {
+		err = list.add(img, files, opts.BigData)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%w %q: %w", imageref.ErrInvalid, names[0], err)
+		return nil, err
 	}
-	d := opts.Digest
-	if d == "" {
-		d = digest.NewDigestFromEncoded(digest.SHA256, id)
-	}
-	n.standIn = named.Name() + "@" + d.String()
-	return n.Store.CreateImage(id, []string{n.standIn}, layer, metadata, opts)
+	return n.Store.Image(img.ID)
 }
 
 // settled is how long AddNames waits before it looks whether an image that had no name is still
@@ -86,9 +90,6 @@ func (n *naming) addNames(id string, names []string) (unnamed bool, err error) {
 		if err := n.Store.AddNames(id, names); err != nil {
 			return false, err
 		}
-	}
-	if n.standIn != "" {
-		return false, n.RemoveNames(id, []string{n.standIn})
 	}
 	return len(img.Names) == 0 && len(names) > 0, nil
 }

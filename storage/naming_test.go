@@ -3,8 +3,10 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -12,44 +14,38 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	cs "go.podman.io/storage"
+	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/storage/imageref"
 	"github.com/oakum-build/oakum/storage/platform"
 	"github.com/oakum-build/oakum/storage/registry"
 )
 
-// watched is a store that looks at an image after each change of it, as podman image
-// prune may at any moment.
-type watched struct {
-	cs.Store
-	t testing.TB
-}
-
-func (w watched) look(id string) {
-	w.t.Helper()
-	if img, err := w.Image(id); err != nil || len(img.Names) == 0 {
-		w.t.Errorf("the image %s is there with the names %v, %v", id, img, err)
+// listWrites gives a function that tells how often the list of a store's images was written since the last call: by writing a
+// file and giving that its name.
+func listWrites(t *testing.T, s *Store) func() int {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-func (w watched) CreateImage(id string, names []string, layer, metadata string, opts *cs.ImageOptions) (*cs.Image, error) {
-	img, err := w.Store.CreateImage(id, names, layer, metadata, opts)
+	events := os.NewFile(uintptr(fd), "inotify")
+	t.Cleanup(func() { events.Close() })
+	list, err := s.imageList()
 	if err == nil {
-		w.look(id)
+		_, err = unix.InotifyAddWatch(fd, list.dir, unix.IN_MOVED_TO)
 	}
-	return img, err
-}
-
-func (w watched) AddNames(id string, names []string) error {
-	err := w.Store.AddNames(id, names)
-	w.look(id)
-	return err
-}
-
-func (w watched) RemoveNames(id string, names []string) error {
-	err := w.Store.RemoveNames(id, names)
-	w.look(id)
-	return err
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() int {
+		buf := make([]byte, 1<<16)
+		n, err := unix.Read(fd, buf)
+		if err != nil && err != unix.EAGAIN {
+			t.Fatal(err)
+		}
+		return bytes.Count(buf[:max(n, 0)], []byte("images.json"))
+	}
 }
 
 // through has a store use another one below it, also when it marks by itself which layers are in use.
@@ -61,15 +57,14 @@ func through(s *Store, below cs.Store) {
 	s.cs = below
 }
 
-// An image is at no moment without a name, so that nothing that removes images without
-// names can take it: not one that is built, nor one that is pulled, also where another
-// image has the name before.
+// An image is there at once, with its manifest and its names, so that nothing that removes images without
+// names can take it: one that is built as one that is pulled, also where another image has the name before.
 func TestNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	through(s, watched{s.cs, t})
 	l := layer(t, s, nil, "f", "")
-	made := func(author string, names ...string) Image {
+	writes := listWrites(t, s)
+	made := func(author string, times int, names ...string) Image {
 		t.Helper()
 		img, err := s.CommitImage(t.Context(), Commit{Top: l, Names: names, Config: func(ids []digest.Digest, _ []time.Time) (json.RawMessage, time.Time, error) {
 			raw, err := json.Marshal(map[string]any{
@@ -86,11 +81,14 @@ func TestNamedAtOnce(t *testing.T) {
 		if has := slices.Sorted(slices.Values(img.Names)); !slices.Equal(has, slices.Sorted(slices.Values(names))) {
 			t.Errorf("%s has the names %v, want %v", author, img.Names, names)
 		}
+		if n := writes(); n != times {
+			t.Errorf("the list was written %d times for %s, want %d", n, author, times)
+		}
 		return img
 	}
-	made("first", "app", "app:one")
-	second := made("second", "new", "app", "app:two")
-	made("second", "new", "app", "app:two") // it is there
+	made("first", 1, "app", "app:one")
+	second := made("second", 1, "new", "app", "app:two")
+	made("second", 0, "new", "app", "app:two") // it is there
 	if first, err := s.Find("app:one"); err != nil || len(first.Names) != 1 {
 		t.Errorf("the first image: %+v, %v", first, err)
 	}
@@ -102,10 +100,14 @@ func TestNamedAtOnce(t *testing.T) {
 	if _, err := s.Remove(second.ID, true, false); err != nil {
 		t.Fatal(err)
 	}
-	made("third", "app")
+	writes()
+	made("third", 1, "app")
 	pulled, err := s.Pull(t.Context(), archive, platform.Platform{}, registry.Access{})
 	if err != nil || pulled.ID != second.ID || !slices.Equal(pulled.Names, []string{"localhost/app:latest"}) {
 		t.Errorf("pulled %+v, %v; want %s", pulled, err, second.ID)
+	}
+	if n := writes(); n != 1 {
+		t.Errorf("the list was written %d times for what was pulled", n)
 	}
 }
 

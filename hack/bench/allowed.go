@@ -41,8 +41,7 @@ func (b *bench) allowed(name, what string) benchCase {
 		return c
 	}
 	c.contenders = append(c.contenders, contender{"oakum --isolation chroot", b.settle, func() error {
-		return b.command(b.oakum, "--root", b.path("chroot/root"), "--runroot", b.path("chroot/run"),
-			"build", "-q", "--isolation", "chroot", "--no-cache", "-t", name, b.path(name))
+		return b.command(b.oakum, append(b.place("chroot"), "build", "-q", "--isolation", "chroot", "--no-cache", "-t", name, b.path(name))...)
 	}})
 	return c
 }

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oakum-build/oakum/builder"
 )
 
@@ -39,6 +41,7 @@ RUN cat /a/one /a/two
 type bench struct {
 	ctx    context.Context
 	dir    string
+	runs   string // in memory, see store
 	oakum  string
 	beside string    // another oakum, or ""
 	newer  string    // another buildah, or ""
@@ -64,7 +67,9 @@ func newBench(ctx context.Context, binary, beside string) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{ctx: ctx, dir: dir}
-	b.oakum, err = b.copied("oakum", binary)
+	if b.runs, err = inMemory(); err == nil {
+		b.oakum, err = b.copied("oakum", binary)
+	}
 	if err == nil && beside != "" {
 		b.beside, err = b.copied("beside", beside)
 	}
@@ -173,15 +178,34 @@ func (b *bench) remove() {
 		}
 	}
 	if os.Geteuid() != 0 {
-		_ = exec.Command("buildah", "unshare", "rm", "-rf", b.dir).Run()
+		_ = exec.Command("buildah", "unshare", "rm", "-rf", b.dir, b.runs).Run()
 	}
-	if err := os.RemoveAll(b.dir); err != nil {
+	if err := errors.Join(os.RemoveAll(b.dir), os.RemoveAll(b.runs)); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 	}
 }
 
+// inMemory makes a directory of a file system in memory.
+func inMemory() (string, error) {
+	for _, dir := range []string{os.Getenv("XDG_RUNTIME_DIR"), "/dev/shm"} {
+		var is unix.Statfs_t
+		if dir != "" && unix.Statfs(dir, &is) == nil && is.Type == unix.TMPFS_MAGIC {
+			return os.MkdirTemp(dir, "oakum-bench-")
+		}
+	}
+	return "", errors.New("neither XDG_RUNTIME_DIR nor /dev/shm is in memory (tmpfs), where stores have what holds until the machine goes off")
+}
+
+// run is the run root of a store. It is in memory, as that which all programs use by default on a machine with systemd.
+func (b *bench) run(store string) string { return filepath.Join(b.runs, store) }
+
+// place is where a store is, for oakum and buildah.
+func (b *bench) place(name string) []string {
+	return []string{"--root", b.path(name + "/root"), "--runroot", b.run(name)}
+}
+
 func (b *bench) store(name string) []string {
-	return []string{"--root", b.path(name + "/root"), "--runroot", b.path(name + "/run"), "--storage-driver", "overlay"}
+	return append(b.place(name), "--storage-driver", "overlay")
 }
 
 // oakums are oakum and the one beside it, if there is one, at a build of a context.

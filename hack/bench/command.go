@@ -34,8 +34,7 @@ func (b *bench) openStage() error {
 	if b.stage != nil {
 		return nil
 	}
-	store := b.path("library")
-	builder, stage, err := openBusybox(b, store)
+	builder, stage, err := openBusybox(b, "library")
 	if err != nil {
 		return err
 	}
@@ -44,7 +43,7 @@ func (b *bench) openStage() error {
 }
 
 func openBusybox(b *bench, store string) (*builder.Builder, *builder.Stage, error) {
-	own, err := builder.Open(b.ctx, builder.Options{Root: filepath.Join(store, "root"), RunRoot: filepath.Join(store, "run"), Driver: "overlay"})
+	own, err := builder.Open(b.ctx, builder.Options{Root: b.path(store + "/root"), RunRoot: b.run(store), Driver: "overlay"})
 	if err != nil {
 		return nil, nil, err
 	}

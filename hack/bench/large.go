@@ -17,7 +17,7 @@ const largeBytes = 1 << 30
 func (b *bench) large() benchCase {
 	one := func(name, store string, flags, build []string) contender {
 		return contender{name, b.writeLarge, func() error {
-			flags := append([]string{"--root", b.path(store + "/root"), "--runroot", b.path(store + "/run")}, flags...)
+			flags := append(b.place(store), flags...)
 			archive := "oci-archive:" + b.path(store+".tar")
 			for _, args := range [][]string{
 				append(append([]string{"build", "-q", "--no-cache", "-t", "large"}, build...), b.path("large")),

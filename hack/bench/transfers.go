@@ -264,7 +264,7 @@ func (b *bench) pulled() benchCase {
 
 // skopeo copies an image into a store; without root it needs the ids of one that has them.
 func (b *bench) skopeo(name string) error {
-	dest := fmt.Sprintf("containers-storage:[overlay@%s+%s]layers", b.path("pull-skopeo/root"), b.path("pull-skopeo/run"))
+	dest := fmt.Sprintf("containers-storage:[overlay@%s+%s]layers", b.path("pull-skopeo/root"), b.run("pull-skopeo"))
 	copying := []string{"skopeo", "copy", "-q", "--src-tls-verify=false", "docker://" + name, dest}
 	if os.Geteuid() != 0 {
 		copying = append([]string{"buildah", "unshare"}, copying...)

@@ -36,7 +36,7 @@ func (b *bench) travel() benchCase {
 			if err := fill(); err != nil {
 				return err
 			}
-			if err := b.removeStore(b.path(store)); err != nil {
+			if err := b.removeStore(store); err != nil {
 				return err
 			}
 			return b.settle()
@@ -68,14 +68,15 @@ func (b *bench) budCached(host, flag string) []string {
 }
 
 // removeStore removes a store, whose files may belong to subordinate ids.
-func (b *bench) removeStore(dir string) error {
+func (b *bench) removeStore(name string) error {
+	dir, run := b.path(name), b.run(name)
 	if os.Geteuid() != 0 {
 		if _, err := os.Stat(dir); err != nil {
 			return nil
 		}
-		if err := exec.CommandContext(b.ctx, "buildah", "unshare", "rm", "-rf", dir).Run(); err != nil {
+		if err := exec.CommandContext(b.ctx, "buildah", "unshare", "rm", "-rf", dir, run).Run(); err != nil {
 			return err
 		}
 	}
-	return os.RemoveAll(dir)
+	return errors.Join(os.RemoveAll(dir), os.RemoveAll(run))
 }

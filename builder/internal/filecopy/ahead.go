@@ -19,8 +19,10 @@ type Ahead interface {
 	// Add tells of a file by its path from the root, without a slash at the beginning: what it will be, the path of
 	// the same file's first name, where a link leads, and the attributes that a layer keeps.
 	Add(path string, st *unix.Stat_t, first, target string, attrs map[string]string)
-	// Write takes the content of the file that was told last. It never fails.
-	Write(p []byte) (int, error)
+	// Room is memory for content of the file that was told last, 16 KiB or more, or nil when what is told
+	// is of no use. Filled says how much was put there, which is not changed any more.
+	Room() []byte
+	Filled(n int)
 	// Going says whether what is told is still of use, and GiveUp that it is not.
 	Going() bool
 	GiveUp()
@@ -30,7 +32,8 @@ type Ahead interface {
 type nobody struct{}
 
 func (nobody) Add(string, *unix.Stat_t, string, string, map[string]string) {}
-func (nobody) Write(p []byte) (int, error)                                 { return len(p), nil }
+func (nobody) Room() []byte                                                { return nil }
+func (nobody) Filled(int)                                                  {}
 func (nobody) Going() bool                                                 { return false }
 func (nobody) GiveUp()                                                     {}
 

@@ -15,19 +15,58 @@ const (
 	pouredBlocks = 4
 	// pouredAlone is the size of a file below which nothing is won by other goroutines.
 	pouredAlone = 64 << 10
+	// hashedAtOnce is what BLAKE3 takes at once. A rest is copied, and then all that follows.
+	hashedAtOnce = 8 << 10
 )
 
-// pourer copies files and digests each on the way, the larger ones beside the writing.
+// pourer copies files and digests each on the way.
 type pourer struct {
+	h     *blake3.Hasher
+	block []byte      // where to has no room
 	free  chan []byte // what nobody reads any more
-	block []byte      // for small files
 }
 
-// pour copies a file of some size. What it writes goes to beside, too, which never fails.
-func (p *pourer) pour(in io.Reader, out *os.File, beside io.Writer, size int64) ([32]byte, error) {
-	if size < pouredAlone {
-		return p.small(in, io.MultiWriter(out, beside))
+// pour copies a file of some size, of which to is told. The digest of a larger one is made beside the writing, unless to
+// has work to do there.
+func (p *pourer) pour(in io.Reader, out *os.File, to Ahead, size int64) ([32]byte, error) {
+	if size >= pouredAlone && !to.Going() {
+		return p.beside(in, out)
 	}
+	if p.h == nil {
+		p.h = blake3.New()
+	}
+	p.h.Reset()
+	for {
+		b := p.room(to)
+		n, err := in.Read(b)
+		if n > 0 {
+			_, _ = p.h.Write(b[:n]) // never fails
+			if _, err := out.Write(b[:n]); err != nil {
+				return [32]byte{}, err
+			}
+			to.Filled(n)
+		}
+		if err != nil {
+			if err == io.EOF { //nolint:errorlint // a reader gives it so
+				err = nil
+			}
+			return [32]byte(p.h.Sum(nil)), err
+		}
+	}
+}
+
+func (p *pourer) room(to Ahead) []byte {
+	if room := to.Room(); room != nil {
+		return room[:len(room)&^(hashedAtOnce-1)]
+	}
+	if p.block == nil {
+		p.block = make([]byte, pouredAlone)
+	}
+	return p.block
+}
+
+// beside copies a file that another goroutine digests.
+func (p *pourer) beside(in io.Reader, out *os.File) ([32]byte, error) {
 	if p.free == nil {
 		p.free = make(chan []byte, pouredBlocks)
 		for range pouredBlocks {
@@ -43,7 +82,7 @@ func (p *pourer) pour(in io.Reader, out *os.File, beside io.Writer, size int64) 
 		}
 		sum <- [32]byte(h.Sum(nil))
 	}()
-	err := p.blocks(in, full, io.MultiWriter(out, beside))
+	err := p.blocks(in, full, out)
 	close(full)
 	return <-sum, err
 }
@@ -68,15 +107,6 @@ func (p *pourer) blocks(in io.Reader, full chan<- []byte, out io.Writer) error {
 			return err
 		}
 	}
-}
-
-func (p *pourer) small(in io.Reader, out io.Writer) ([32]byte, error) {
-	if p.block == nil {
-		p.block = make([]byte, pouredAlone)
-	}
-	h := blake3.New()
-	_, err := io.CopyBuffer(io.MultiWriter(out, h), in, p.block)
-	return [32]byte(h.Sum(nil)), err
 }
 
 // inodeOf is the number of a file's inode.

@@ -22,9 +22,8 @@ import (
 type Ahead struct {
 	out   *stream
 	tw    *tar.Writer
-	last  string      // the path of the last entry
-	file  *tar.Header // whose content comes
-	left  int64       // of the content
+	last  string // the path of the last entry
+	left  int64  // of the content of that, which is to come
 	ended bool
 	times []limit
 }
@@ -70,7 +69,7 @@ func (a *Ahead) Add(path string, stat *unix.Stat_t, first, target string, attrs 
 	if !a.Going() {
 		return
 	}
-	if a.file != nil || path == "" || order(a.last, path) >= 0 {
+	if a.left > 0 || path == "" || order(a.last, path) >= 0 {
 		a.GiveUp()
 		return
 	}
@@ -101,30 +100,32 @@ func (a *Ahead) add(hdr *tar.Header, st *unix.Stat_t) error {
 	if hdr.Typeflag != tar.TypeReg || hdr.Size == 0 {
 		return a.out.noContent(hdr.Name)
 	}
-	a.file, a.left = hdr, hdr.Size
-	return a.out.begin(st)
+	a.left = hdr.Size
+	a.out.begin(hdr, st)
+	return nil
 }
 
-// Write takes the content of the entry that was added last. It never fails.
-func (a *Ahead) Write(p []byte) (int, error) {
-	if a.Going() && len(p) > 0 {
-		if err := a.write(p); err != nil {
-			a.GiveUp()
-		}
-	}
-	return len(p), nil
-}
-
-func (a *Ahead) write(p []byte) error {
-	if err := a.out.part(p, a.tw); err != nil {
-		return err
-	}
-	if a.left -= int64(len(p)); a.left > 0 {
+// Room is memory for content of the entry that was added last, 16 KiB or more, until the next call of a method. It is nil
+// when what is added is of no use any more.
+func (a *Ahead) Room() []byte {
+	if !a.Going() {
 		return nil
 	}
-	file := a.file
-	a.file = nil
-	return a.out.end(file)
+	return a.out.room(leastRoom)
+}
+
+// Filled says how many bytes of content were put into Room. What was put there is not to be changed any more.
+func (a *Ahead) Filled(n int) {
+	if !a.Going() || n == 0 {
+		return
+	}
+	if a.left -= int64(n); a.left < 0 || a.out.filled(n, a.tw) != nil {
+		a.GiveUp()
+		return
+	}
+	if a.left == 0 {
+		a.out.end()
+	}
 }
 
 // Confirm ends the stream, and compares it with the upper directory as that is now. ok says that what is in
@@ -136,7 +137,7 @@ func (a *Ahead) Confirm(u Upper) (r Result, ok bool, err error) {
 	a.ended = true
 	closed := a.tw.Close() // fails when content lacks
 	sum, failed := a.out.finish()
-	if closed != nil || failed != nil || a.file != nil {
+	if closed != nil || failed != nil || a.left > 0 {
 		return Result{}, false, nil
 	}
 	d := &drawing{outline: newOutline()}

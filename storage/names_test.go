@@ -57,6 +57,17 @@ func TestRemovedAfterFind(t *testing.T) {
 	}
 }
 
+// An image that another one of the same name has replaced is still found by that name and its digest, here and by Podman.
+func TestFindReplaced(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	was := commit(t, s, layer(t, s, nil, "f", "one"), "app")
+	commit(t, s, layer(t, s, nil, "f", "two"), "app")
+	if got, err := s.Find("app@" + was.Digest.String()); err != nil || got.ID != was.ID || len(got.Names) > 0 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
 // A name that looks like an id is still a name.
 func TestFindNameLikeID(t *testing.T) {
 	t.Parallel()

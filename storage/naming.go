@@ -31,8 +31,11 @@ func (n *naming) CreateImage(id string, names []string, layer, metadata string, 
 		return n.Store.CreateImage(id, nil, layer, metadata, opts)
 	}
 	img := &cs.Image{
-		ID: cmp.Or(id, stringid.GenerateRandomID()), Names: slices.Concat(n.names, names), NamesHistory: opts.NamesHistory,
+		ID: cmp.Or(id, stringid.GenerateRandomID()), Names: slices.Concat(n.names, names), NamesHistory: slices.Concat(n.names, names, opts.NamesHistory),
 		Digest: opts.Digest, Metadata: cmp.Or(metadata, opts.Metadata), Created: opts.CreationDate, Flags: opts.Flags,
+	}
+	if img.Created.IsZero() {
+		img.Created = time.Now().UTC()
 	}
 	files := ""
 	if layer != "" {

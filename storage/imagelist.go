@@ -89,6 +89,35 @@ func (l *imageList) write() error {
 	return ioutils.AtomicWriteFile(l.path(), data, 0o600)
 }
 
+// sweep removes what processes that were killed have left of images that they had not listed yet. Nobody is between the two
+// while the list is locked.
+func (l *imageList) sweep() error {
+	l.images.Lock()
+	defer l.images.Unlock()
+	if err := l.read(); err != nil {
+		return err
+	}
+	listed := map[string]bool{}
+	for _, img := range l.all {
+		listed[img.ID] = true
+	}
+	entries, err := os.ReadDir(l.dir)
+	for _, e := range entries {
+		if id := e.Name(); e.IsDir() && wholeID(id) && !listed[id] {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(l.dir, id)))
+		}
+	}
+	return err
+}
+
+func (s *Store) sweepImages() error {
+	list, err := s.imageList()
+	if err != nil {
+		return err
+	}
+	return list.sweep()
+}
+
 // keep writes what is kept beside an image. All waits for the disk at once. What a process that was killed has left there is
 // written over.
 func (l *imageList) keep(img *cs.Image, data []cs.ImageBigDataOption) error {

@@ -14,6 +14,8 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	cs "go.podman.io/storage"
+
+	"github.com/oakum-build/oakum/storage/usage"
 )
 
 // Images that are made at once, some by another process, are all there with what is kept beside them; a name that several
@@ -97,6 +99,32 @@ func TestImageList(t *testing.T) {
 		t.Fatalf("%+v, %v", made, err)
 	}
 	if d, err := s.Inspect("empty"); err != nil || d.Manifest.Digest != made.Digest {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// What a killed process has left of an image that it had not listed goes with a prune, and nothing of images that are listed.
+func TestPruneSweepsImages(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	img := commit(t, s, layer(t, s, nil, "f", ""), "app")
+	list, err := s.imageList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(list.dir, digest.FromString("left").Encoded())
+	if err := errors.Join(os.Mkdir(left, 0o700), os.WriteFile(filepath.Join(left, "manifest"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	pruned(t, s, usage.Options{DryRun: true})
+	if _, err := os.Stat(left); err != nil {
+		t.Error(err)
+	}
+	pruned(t, s, usage.Options{})
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if d, err := s.Inspect("app"); err != nil || d.ID != img.ID || len(d.Config) == 0 {
 		t.Errorf("%+v, %v", d, err)
 	}
 }

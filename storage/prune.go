@@ -49,7 +49,7 @@ func (s *Store) Prune(ctx context.Context, o usage.Options) (out Pruned, err err
 	defer done()
 	s.releaseUnused()
 	if !o.DryRun {
-		err = s.sweepCaches(&out)
+		err = errors.Join(s.sweepCaches(&out), s.sweepImages())
 	}
 	items, listErr := s.cacheItems(o.All)
 	if err = errors.Join(err, listErr); err != nil {

@@ -78,13 +78,20 @@ type connection struct {
 	ended   chan struct{} // closed when it has been waited for
 }
 
+// alive asks the kernel where it can: somebody waits for the program, but may not have been told yet that it has ended, or
+// waits for what else has its standard error.
 func (c *connection) alive() bool {
 	select {
 	case <-c.ended:
 		return false
 	default:
-		return true
 	}
+	ended := false
+	err := c.process.WithHandle(func(pidfd uintptr) { // which can be read from as soon as the process has ended
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
+		ended = err == nil && n > 0
+	})
+	return !ended && !errors.Is(err, os.ErrProcessDone)
 }
 
 func (c *connection) close() {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -75,6 +76,26 @@ func TestReuse(t *testing.T) {
 		}
 		b.Release(true)
 		p.Close()
+	}
+}
+
+// A program that has ended connects nothing, whether or not it has been waited for.
+func TestAlive(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	ok(t, cmd.Start())
+	c := &connection{process: cmd.Process, ended: make(chan struct{})}
+	if !c.alive() {
+		t.Error("it is dead when it has begun")
+	}
+	ok(t, cmd.Process.Kill())
+	var info unix.Siginfo
+	ok(t, unix.Waitid(unix.P_PID, cmd.Process.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil))
+	if c.alive() {
+		t.Error("it is alive when it has ended")
+	}
+	_ = cmd.Wait()
+	if c.alive() {
+		t.Error("it is alive when it has been waited for")
 	}
 }
 

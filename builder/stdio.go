@@ -139,7 +139,7 @@ func (s *stdio) terminal(cmd Cmd) error {
 			return
 		}
 		go s.resize(master, cmd.Terminal.Resized)
-		s.deliver(cmd.Stdout, master, !cmd.Ephemeral)
+		s.deliver(cmd.Stdout, &shown{from: master}, !cmd.Ephemeral)
 	})
 	return nil
 }
@@ -157,6 +157,25 @@ func (s *stdio) resize(master *os.File, sizes <-chan terminal.Size) {
 			_ = control(master, func(fd int) error {
 				return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: size.Rows, Col: size.Columns})
 			})
+		}
+	}
+}
+
+// shown reads what a terminal shows from its master, until the command's end is closed: the kernel says EIO
+// then. It says so too early to a reader that looked just before the last output came and sees just after it
+// that the other end is closed, so that only the second EIO in a row is the end.
+type shown struct {
+	from io.Reader
+	end  bool
+}
+
+func (s *shown) Read(p []byte) (int, error) {
+	for {
+		n, err := s.from.Read(p)
+		again := !s.end && n == 0 && errors.Is(err, unix.EIO)
+		s.end = again || s.end && n == 0
+		if !again {
+			return n, err
 		}
 	}
 }

@@ -67,11 +67,11 @@ func inTerminal(t *testing.T, cmd *exec.Cmd) *typist {
 	w := &typist{t: t, terminal: master, cmd: cmd}
 	go func() {
 		buf := make([]byte, 4096)
-		for {
+		for failed := 0; failed < 2; { // the kernel may say that there is no more before the last output is there
 			n, err := master.Read(buf)
 			_, _ = w.output.Write(buf[:n])
 			if err != nil {
-				return
+				failed++
 			}
 		}
 	}()

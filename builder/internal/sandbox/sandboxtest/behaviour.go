@@ -283,7 +283,8 @@ func talk(socket *os.File, line string) string {
 		return err.Error()
 	}
 	data, _ := io.ReadAll(master) // until the command has closed its end
-	return string(data)
+	rest, _ := io.ReadAll(master) // the kernel may say so before the last output is there
+	return string(data) + string(rest)
 }
 
 // testMounts: files and directories of the caller's, to be written to or not, where links in

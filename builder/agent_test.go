@@ -95,6 +95,7 @@ func agentBase(t *testing.T, b *builder.Builder) *builder.Stage {
 // OpenSSH's programs list the keys of an agent in a command and sign by them, whatever network it
 // has, and can do nothing else.
 func TestAgent(t *testing.T) {
+	t.Parallel()
 	b := open(t)
 	s := agentBase(t, b)
 	file, key := sshKey(t, "id_of_file")
@@ -158,6 +159,7 @@ func TestAgent(t *testing.T) {
 // Several agents have places of their own; the variable names the first. Owner and mode are the
 // mount's.
 func TestAgents(t *testing.T) {
+	t.Parallel()
 	b := open(t)
 	s := agentBase(t, b)
 	one, _ := sshKey(t, "one")
@@ -186,6 +188,7 @@ Error connecting to agent: Permission denied
 
 // The real ssh logs in by a forwarded agent, which so binds the key to the server.
 func TestAgentLogsIn(t *testing.T) {
+	t.Parallel()
 	b := open(t)
 	s := agentBase(t, b)
 	_, key := sshKey(t, "user")
@@ -258,6 +261,7 @@ func greet(conn net.Conn, config *ssh.ServerConfig) {
 // An agent that is not there is told before the command is run; one that goes away fails who asks.
 // A command that has ended has no connections left.
 func TestAgentErrors(t *testing.T) {
+	t.Parallel()
 	b := open(t)
 	s := agentBase(t, b)
 	text := filepath.Join(t.TempDir(), "text")

@@ -74,6 +74,7 @@ func TestInChroot(t *testing.T) {
 	if inChroot {
 		return
 	}
+	t.Parallel()
 	var names []string
 	known := map[string]bool{}
 	for _, file := range securityFiles {

@@ -35,6 +35,7 @@ func programs(t *testing.T) string {
 
 // TestCheckCommand checks commands in real stages; package runnable tests the rules.
 func TestCheckCommand(t *testing.T) {
+	t.Parallel()
 	b := open(t)
 	s := base(t, b)
 	ok(t, errOf(s.Copy(t.Context(), "/opt/", builder.Dir(programs(t)))))

@@ -284,6 +284,7 @@ func TestCopyFromWrongStage(t *testing.T) {
 
 // TestCopyFromNothing copies from a stage that has no layer.
 func TestCopyFromNothing(t *testing.T) {
+	t.Parallel()
 	b := open(t)
 	s := scratch(t, b)
 	ok(t, errOf(s.Copy(t.Context(), "/", scratch(t, b).Path("/"))))

@@ -14,9 +14,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
 	"time"
 )
@@ -321,32 +320,39 @@ func TestTransports(t *testing.T) {
 	}
 }
 
-// daemon gives the URL of a git daemon.
+// daemon gives the URL of a git daemon, of which each connection has one of its own: a port that is only chosen for it
+// may be another's by then.
 func (r *repos) daemon() string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	cmd := exec.Command("git", "-c", "safe.directory=*", "daemon", "--listen=127.0.0.1", "--port="+strconv.Itoa(port), "--export-all", "--base-path="+r.dir, "--reuseaddr", r.dir)
+	var serving sync.WaitGroup
+	r.t.Cleanup(func() { l.Close(); serving.Wait() })
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { r.answer(conn.(*net.TCPConn)) })
+		}
+	})
+	return "git://" + l.Addr().String()
+}
+
+func (r *repos) answer(conn *net.TCPConn) {
+	file, err := conn.File()
+	conn.Close()
+	if err != nil {
+		r.t.Error(err)
+		return
+	}
+	defer file.Close()
+	cmd := exec.CommandContext(r.t.Context(), "git", "-c", "safe.directory=*", "daemon", "--inetd", "--export-all", "--base-path="+r.dir, r.dir)
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // git starts another process for it
-	if err := cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() })
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if err == nil {
-			c.Close()
-			break
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatal(err)
-		}
-	}
-	return "git://127.0.0.1:" + strconv.Itoa(port)
+	cmd.Stdin, cmd.Stdout = file, file
+	_ = cmd.Run() // it fails as the client does
 }
 
 // fakeSSH puts a program called ssh first in PATH, which runs the command here.

@@ -64,7 +64,7 @@ func TestNetworkModes(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	s := base(t, b)
-	const try = "nc -w 2 %s %s </dev/null 2>/dev/null || echo no\n"
+	const try = "nc -w 60 %s %s </dev/null 2>/dev/null || echo no\n"
 	script := fmt.Sprintf(strings.Repeat(try, 3)+"ls /sys/class/net | wc -l",
 		"127.0.0.1", serve(t, "127.0.0.1"), "::1", serve(t, "::1"), outer(t), serve(t, outer(t)))
 	devices, err := net.Interfaces()
@@ -102,9 +102,9 @@ func TestNetworkFiles(t *testing.T) {
 	s := base(t, b)
 	port := serve(t, outer(t))
 	hosts := isolation.Network{Hosts: []string{"registry.example:192.0.2.7", "six:2001:db8::7", "machine:host-gateway"}}
-	equal(t, on(t, s, hosts, "head -n 2 /etc/hosts; tail -n 1 /etc/hosts; nc -w 2 machine "+port+" </dev/null"), "192.0.2.7\tregistry.example\n2001:db8::7\tsix\n127.0.1.1\toakum\nserved\n")
+	equal(t, on(t, s, hosts, "head -n 2 /etc/hosts; tail -n 1 /etc/hosts; nc -w 60 machine "+port+" </dev/null"), "192.0.2.7\tregistry.example\n2001:db8::7\tsix\n127.0.1.1\toakum\nserved\n")
 	hosts.Mode = isolation.Host
-	equal(t, on(t, s, hosts, "head -n 2 /etc/hosts; nc -w 2 machine "+serve(t, "127.0.0.1")+" </dev/null"), "192.0.2.7\tregistry.example\n2001:db8::7\tsix\nserved\n")
+	equal(t, on(t, s, hosts, "head -n 2 /etc/hosts; nc -w 60 machine "+serve(t, "127.0.0.1")+" </dev/null"), "192.0.2.7\tregistry.example\n2001:db8::7\tsix\nserved\n")
 	dns := isolation.Network{DNS: []string{"192.0.2.53", "2001:db8::53"}, Search: []string{"a.example", "b.example"}, Options: []string{"ndots:3"}}
 	const want = "search a.example b.example\nnameserver 192.0.2.53\nnameserver 2001:db8::53\noptions ndots:3\n"
 	for _, dns.Mode = range []isolation.Mode{isolation.Private, isolation.Host, isolation.None} {
@@ -141,14 +141,14 @@ func TestNoPrivateNetwork(t *testing.T) {
 	s := base(t, b)
 	port := serve(t, "127.0.0.1")
 	for range 2 {
-		equal(t, sh(t, s, "nc -w 2 127.0.0.1 "+port), "served\n")
+		equal(t, sh(t, s, "nc -w 60 127.0.0.1 "+port), "served\n")
 	}
 	_, err := s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}, Isolation: isolation.Options{Network: isolation.Network{Mode: isolation.Private}}})
 	var host *builder.HostError
 	if !errors.As(err, &host) || !strings.Contains(host.Missing, "pasta does not work: it ended: out of order; slirp4netns does not work") || !strings.Contains(host.Fix, "install passt") {
 		t.Errorf("got %v", err)
 	}
-	equal(t, on(t, s, isolation.Network{Mode: isolation.None}, "nc -w 2 127.0.0.1 "+port+" 2>/dev/null || echo none"), "none\n")
+	equal(t, on(t, s, isolation.Network{Mode: isolation.None}, "nc -w 60 127.0.0.1 "+port+" 2>/dev/null || echo none"), "none\n")
 	ok(t, b.Close())
 	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], "commands have the machine's network, since they can have none of their own: pasta does not work") {
 		t.Errorf("warnings: %q", warnings)
@@ -252,7 +252,7 @@ func TestNetworkProgramEnds(t *testing.T) {
 		ok(t, unix.Kill(pid, unix.SIGKILL))
 	}
 	gone(t, found)
-	equal(t, on(t, s, isolation.Network{}, "nc -w 2 "+outer(t)+" "+serve(t, outer(t))), "served\n")
+	equal(t, on(t, s, isolation.Network{}, "nc -w 60 "+outer(t)+" "+serve(t, outer(t))), "served\n")
 	found = programsOf(t, root)
 	if len(found) != 1 {
 		t.Errorf("now there are %v", found)

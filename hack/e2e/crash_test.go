@@ -19,8 +19,9 @@ import (
 	"github.com/oakum-build/oakum/hack/internal/home"
 )
 
-// goneWithin is how long an interrupted build's remains may last.
-const goneWithin = 2 * time.Second
+// goneWithin is how long an interrupted build's remains may last: some milliseconds, and more where the machine has
+// other things to do.
+const goneWithin = 20 * time.Second
 
 // sleeper is a Dockerfile whose RUN has processes in the background and in a session
 // of their own, and does not end. %[1]s is an argument that no other sleep has.

@@ -65,7 +65,7 @@ func testNetworkNamespace(t *testing.T, p *place, i sandbox.Isolation) {
 		inside = "EPERM"
 	}
 	script := fmt.Sprintf(`busybox readlink /proc/self/ns/net; busybox ls /sys/class/net; [ -e /sys/fs/cgroup ] && echo cgroups
-busybox nc -w 1 127.0.0.1 %s </dev/null 2>/dev/null && echo reached
+busybox nc -w 60 127.0.0.1 %s </dev/null 2>/dev/null && echo reached
 probe abstract connect %s; probe abstract connect %[2]s-inside; probe abstract listen %[2]s
 busybox awk '$5 ~ "^/sys(/fs/cgroup.*)?$" && $6 !~ "^ro,nosuid,nodev,noexec" { print "not closed:", $0 }' /proc/self/mountinfo`, port, name)
 	for range 2 {
@@ -75,6 +75,6 @@ busybox awk '$5 ~ "^/sys(/fs/cgroup.*)?$" && $6 !~ "^ro,nosuid,nodev,noexec" { p
 	}
 	own, err := os.Readlink("/proc/self/ns/net")
 	ok(t, err)
-	out := p.sh(t, fmt.Sprintf("busybox readlink /proc/self/ns/net; busybox nc -w 1 127.0.0.1 %s </dev/null && echo reached", port))
+	out := p.sh(t, fmt.Sprintf("busybox readlink /proc/self/ns/net; busybox nc -w 60 127.0.0.1 %s </dev/null && echo reached", port))
 	equal(t, "a command that is given none", out, own+"\nreached\n")
 }

@@ -92,7 +92,22 @@ func (s *state) line(line string) {
 		s.end(name, e, true)
 	case "fail", "build-fail":
 		s.failed = true
+		if e.Test == "" {
+			s.cutShort(name)
+		}
 		s.end(name, e, false)
+	}
+}
+
+// cutShort prints what the tests have written that have not ended though their package has: of one that was ended in the middle,
+// as by its time limit, it says where that was.
+func (s *state) cutShort(name string) {
+	for _, test := range slices.Sorted(maps.Keys(s.running)) {
+		if strings.HasPrefix(test, name+" ") {
+			s.print(strings.Join(s.output[test], ""))
+			delete(s.output, test)
+			delete(s.running, test)
+		}
 	}
 }
 

@@ -29,6 +29,12 @@ func TestShow(t *testing.T) {
 		`{"Action":"output",` + pkg + `,"Output":"FAIL\n"}`,
 		`{"Action":"fail",` + pkg + `}`,
 	}
+	cut := []string{
+		`{"Action":"run",` + pkg + `,"Test":"TestHangs"}`,
+		`{"Action":"output",` + pkg + `,"Test":"TestHangs","Output":"goroutine 1\n"}`,
+		`{"Action":"output",` + pkg + `,"Output":"FAIL\n"}`,
+		`{"Action":"fail",` + pkg + `}`,
+	}
 	broken := []string{
 		`{"ImportPath":"a","Action":"build-output","Output":"a.go:1: no\n"}`,
 		`{"ImportPath":"a","Action":"build-fail"}`,
@@ -46,6 +52,7 @@ func TestShow(t *testing.T) {
 	}{
 		{join(good, end), "    a TestSlow (61.2s)\nok  \ta\t1s\n", true},
 		{join(good, failing), "    a TestSlow (61.2s)\n    why\nFAIL\n", false},
+		{join(cut), "goroutine 1\nFAIL\n", false},
 		{join(broken), "a.go:1: no\n", false},
 		{"go: no such package\n", "go: no such package\n", true}, // go test fails too
 		{`{"Action":"output","Output":"` + strings.Repeat("x", 17<<20) + `"}`, "reading the tests' output: bufio.Scanner: token too long\n", false},

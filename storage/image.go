@@ -180,6 +180,7 @@ func canonicalAll(names []string) ([]string, error) {
 // unnamed it must have no name. It fails with ErrInUse where a container or a running build
 // uses the image, with force too.
 func (s *Store) Remove(ref string, force, unnamed bool) (Removed, error) {
+	s.makeRoom()
 	img, err := s.find(ref)
 	if err != nil {
 		return Removed{}, err

@@ -82,7 +82,7 @@ func (s *Store) openLooked() (err error) {
 	if s.private.Root, err = os.OpenRoot(dir); err != nil {
 		return err
 	}
-	opened = append(opened, s.private)
+	opened = append(opened, s.private.Root)
 	if _, err = s.private.Stat(openedFile); err != nil {
 		return err
 	}

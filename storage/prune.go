@@ -42,6 +42,7 @@ func (s *Store) Prune(ctx context.Context, o usage.Options) (out Pruned, err err
 	if err := o.Check(); err != nil {
 		return out, err
 	}
+	s.makeRoom()
 	done, due, err := s.pruneTurn(ctx, o.Every)
 	if err != nil || !due {
 		return Pruned{Skipped: err == nil}, err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	cs "go.podman.io/storage"
@@ -57,6 +58,8 @@ type memories struct {
 // private is the directory that privateDir names.
 type private struct {
 	*os.Root
+	reserveGone atomic.Bool // makeRoom has let go of it
+
 	mountPoint int64 // what the directory MountPoint takes on disk, which is not seen once something is mounted there
 }
 
@@ -126,7 +129,8 @@ func (s *Store) openPrivate() error {
 	if err != nil {
 		return err
 	}
-	s.private = private{Root: root}
+	s.private.Root = root
+	s.makeRoom()
 	if err := inheritNothing(root, "."); err != nil {
 		return err
 	}
@@ -158,6 +162,7 @@ func (s *Store) openPrivate() error {
 		return err
 	}
 	s.mountProgram.suspect = s.filledByMountProgram()
+	s.keepReserve()
 	return s.lockShared()
 }
 
@@ -173,7 +178,9 @@ func (s *Store) Close() error {
 		s.cs.Free()
 		driverState.Unlock()
 	}
-	return errors.Join(err, s.closeScratch(), s.closeBigFiles(), closeLock(s.lock), s.records.Close(), s.blobs.Close(), s.fingerprints.Close(), s.temp.Close(), s.private.Close())
+	err = errors.Join(err, s.closeScratch())
+	s.makeRoomEnds()
+	return errors.Join(err, s.closeBigFiles(), closeLock(s.lock), s.records.Close(), s.blobs.Close(), s.fingerprints.Close(), s.temp.Close(), s.private.Close())
 }
 
 // Private is the directory of the store that is oakum's alone.

@@ -1,5 +1,5 @@
 // Package limits holds how much is read of what others wrote, and the error that says
-// what was more than that.
+// what was more than that, and the one of a file system that takes no more.
 package limits
 
 import (
@@ -62,6 +62,10 @@ const (
 
 // ErrInvalid is builder.ErrInvalid.
 var ErrInvalid = errors.New("invalid argument")
+
+// ErrNoSpace is of a file system that is full, such as that of the store, or of a user that may have no more of it.
+// Builder.Prune and Remove work there nevertheless.
+var ErrNoSpace = errors.New("no space left")
 
 // LimitError says what of others is larger than what is read. It matches ErrInvalid.
 type LimitError struct {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/builder/display"
+	"github.com/oakum-build/oakum/builder/limits"
 	"github.com/oakum-build/oakum/dockerfile"
 )
 
@@ -113,13 +115,16 @@ func report(ctx context.Context, err error, std streams) int {
 // and what may help. The first and the last may be empty.
 func inParts(err error) (excerpt, text, hint string) {
 	text = strings.TrimSpace(err.Error())
-	var usage *usageError
-	if errors.As(err, &usage) {
-		hint = usage.hint
+	var wrong *usageError
+	if errors.As(err, &wrong) {
+		hint = wrong.hint
 	}
 	var at *dockerfile.Error
 	if errors.As(err, &at) {
 		excerpt, hint = at.Excerpt, at.Hint
+	}
+	if hint == "" && (errors.Is(err, limits.ErrNoSpace) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
+		hint = "oakum du says what takes the room; oakum prune removes the layers that no image needs, and oakum image prune the images without a name"
 	}
 	var registry *builder.RegistryError
 	if errors.As(err, &registry) && hint == "" {

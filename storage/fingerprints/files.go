@@ -2,16 +2,15 @@ package fingerprints
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 
 	"github.com/oakum-build/oakum/storage/records"
+	"github.com/oakum-build/oakum/storage/wholefile"
 )
 
 // File is one file that a step read.
@@ -166,12 +165,10 @@ func (d *Dir) has(content string) bool {
 // putList writes a file in one piece: a listing that was half written would stay so.
 func (d *Dir) putList(content string, data []byte) (err error) {
 	d.trim.Do(func() { err = d.trimmed(mostBytes, mostFiles) })
-	tmp := content + "." + rand.Text()
-	if err := errors.Join(err, d.root.WriteFile(tmp, data, 0o600)); err != nil {
-		_ = d.root.Remove(tmp)
+	if err != nil {
 		return err
 	}
-	return d.root.Rename(tmp, content+filesEnd)
+	return wholefile.In(d.root, content+filesEnd, data)
 }
 
 // Files gives the files that a step with a content read, or false where that is not known.

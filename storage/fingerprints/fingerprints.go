@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/storage/records"
+	"github.com/oakum-build/oakum/storage/wholefile"
 )
 
 // Sum is a digest that only this store gives. The zero value is that of nothing.
@@ -145,6 +146,7 @@ func (d *Dir) readSalt() ([]byte, error) {
 		_, _ = rand.Read(fresh) // never fails
 		tmp := saltFile + "." + rand.Text()
 		if err := d.root.WriteFile(tmp, fresh, 0o600); err != nil {
+			_ = d.root.Remove(tmp)
 			return nil, err
 		}
 		// In one piece, and the first of several processes wins.
@@ -240,11 +242,7 @@ func (d *Dir) rewrite(all []Step) error {
 			return err
 		}
 	}
-	tmp := stepsFile + "." + rand.Text()
-	if err := d.root.WriteFile(tmp, text.Bytes(), 0o600); err != nil {
-		return err
-	}
-	return d.root.Rename(tmp, stepsFile)
+	return wholefile.In(d.root, stepsFile, text.Bytes())
 }
 
 // All gives the fingerprints that there are, of each key the last, the oldest first.

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"iter"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
+
+	"github.com/oakum-build/oakum/storage/wholefile"
 )
 
 // Dir keeps records in the files of a directory, which several processes may use.
@@ -206,11 +207,7 @@ func (d *Dir) rewrite(key string, oldest []Record) error {
 	for _, r := range oldest {
 		text.WriteString(format(r) + "\n")
 	}
-	tmp := fmt.Sprintf("%s.%d.%d", key, os.Getpid(), time.Now().UnixNano())
-	if err := d.root.WriteFile(tmp, []byte(text.String()), 0o600); err != nil {
-		return err
-	}
-	return d.root.Rename(tmp, key)
+	return wholefile.In(d.root, key, []byte(text.String()))
 }
 
 // List gives all records.

@@ -48,3 +48,17 @@ func openNamed(name string) (f *os.File, place func(path string) error, err erro
 	f, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	return f, func(path string) error { return os.Rename(name, path) }, err
 }
+
+// In is Write for a small file in a directory, of this user's alone. What a process that is killed leaves is called as the file, with
+// more after it.
+func In(dir *os.Root, name string, data []byte) error {
+	temp := name + "." + rand.Text()
+	err := dir.WriteFile(temp, data, 0o600)
+	if err == nil {
+		err = dir.Rename(temp, name)
+	}
+	if err != nil {
+		_ = dir.Remove(temp) // the room that it takes may be what lacks
+	}
+	return err
+}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
-	"os"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/storage"
+	"github.com/oakum-build/oakum/storage/wholefile"
 )
 
 // fileSums remembers the digests of a directory's files from build to build, by what
@@ -133,8 +133,5 @@ func (s *fileSums) save() {
 	if len(s.sums) > maxRecords {
 		maps.DeleteFunc(s.sums, func(_ fileKey, r *record) bool { return !r.seen })
 	}
-	tmp := fmt.Sprintf("%s.%d.%d", s.name, os.Getpid(), time.Now().UnixNano())
-	if err := s.store.Private().WriteFile(tmp, encodeSums(s.sums), 0o600); err == nil {
-		_ = s.store.Private().Rename(tmp, s.name)
-	}
+	_ = wholefile.In(s.store.Private(), s.name, encodeSums(s.sums))
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/oakum-build/oakum/builder/internal/workspace"
 	"github.com/oakum-build/oakum/storage"
 	"github.com/oakum-build/oakum/storage/retry"
+	"github.com/oakum-build/oakum/storage/wholefile"
 )
 
 // literal makes a pattern that matches a name alone.
@@ -140,8 +141,5 @@ func (d *downloading) know(now downloaded) {
 	if err != nil {
 		return
 	}
-	tmp := fmt.Sprintf("%s.%d", d.record(), time.Now().UnixNano())
-	if d.store.Private().WriteFile(tmp, data, 0o600) == nil {
-		_ = d.store.Private().Rename(tmp, d.record())
-	}
+	_ = wholefile.In(d.store.Private(), d.record(), data)
 }

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/oakum-build/oakum/builder/internal/errdefs"
@@ -75,6 +77,8 @@ func TestErrorsCross(t *testing.T) {
 		{&storage.LayerError{Layer: "l", Err: errors.New("disk full")}, "layer", as(func(e *storage.LayerError) bool { return e.Layer == "l" }), ""},
 		{&storage.LayerError{Layer: "l", Err: tarfilter.ErrUnfit}, "layer", as(func(e *storage.LayerError) bool { return e.Layer == "l" && errors.Is(e, tarfilter.ErrUnfit) }), ""},
 		{&storage.LayerError{Layer: "l", Err: limit}, "layer", as(func(e *limits.LimitError) bool { return *e == *limit }), ""},
+		{&fs.PathError{Op: "write", Path: "f", Err: syscall.ENOSPC}, "no-space", matches(limits.ErrNoSpace), ""},
+		{&storage.LayerError{Layer: "l", Err: syscall.EDQUOT}, "layer", matches(limits.ErrNoSpace), ""},
 		{errdefs.ErrNotFound, "no-file", matches(errdefs.ErrNotFound), ""},
 		{errdefs.ErrFetch, "fetch", matches(errdefs.ErrFetch), ""},
 		{refused(errors.New("unauthorized")), "registry", isRefused, ""},

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
+
+	"github.com/oakum-build/oakum/storage/wholefile"
 )
 
 // Blob is a layer as it was sent or received.
@@ -173,11 +175,7 @@ func (d *Dir) rewrite(diffID digest.Digest, all []Blob) error {
 		}
 		fmt.Fprintf(&text, "%s %s\n", line, check(diffID, string(line)))
 	}
-	temp := fmt.Sprintf(".%s.%d", diffID.Encoded(), os.Getpid())
-	if err := d.root.WriteFile(temp, text.Bytes(), 0o600); err != nil {
-		return err
-	}
-	return d.root.Rename(temp, diffID.Encoded())
+	return wholefile.In(d.root, diffID.Encoded(), text.Bytes())
 }
 
 // makeRoom removes old files when there are too many.

@@ -16,7 +16,7 @@ func TestBaseRemovedByPeers(t *testing.T) {
 	h := newHome(t)
 	mark := newMark()
 	dir := h.context("build", "FROM busybox AS other\nRUN echo other > /other\n"+
-		"FROM busybox\nRUN sleep "+mark+"; ls /bin/busybox && echo whole\nCOPY --from=other /other /bin/sh /\nRUN cat /other\n")
+		"FROM busybox\nRUN --mount=type=bind,from=other,target=/mnt sleep "+mark+"; ls /bin/busybox && echo whole\nCOPY --from=other /other /bin/sh /\nRUN cat /other\n")
 	for _, args := range [][]string{
 		{"podman", "image", "prune", "-af"}, {"podman", "rmi", "-f", "busybox"}, {"podman", "system", "prune", "-af"},
 		{"buildah", "rmi", "-f", "busybox"}, {"buildah", "rmi", "-a"},
@@ -46,7 +46,8 @@ func TestBaseRemovedByPeers(t *testing.T) {
 		if err := syscall.Kill(sleeper[0], syscall.SIGKILL); err != nil {
 			t.Error(err)
 		}
-		// The build begins anew, and with it the command, if the other stage had not come to the base before that was gone.
+		// Should the build begin anew, as one does whose base was gone before a stage came to it, so does the command. The
+		// mount sees to it that both stages have come to it.
 		var r result
 		for waits := true; waits; {
 			select {

@@ -52,29 +52,39 @@ func openedBelow(t *testing.T, dir string) (n int) {
 	return n
 }
 
-// Few directories are open at once, and all are measured all the same.
-func TestMeasureDeep(t *testing.T) {
-	t.Parallel()
-	top := nested(t, 5*mostOpen)
+// measuredBelow measures a tree, calls a function before each directory, and sees that none is left open.
+func measuredBelow(t *testing.T, top string, call func()) int64 {
+	t.Helper()
 	root, err := os.Open(filepath.Dir(top))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	most := 0
-	m, err := measure(atEach{t.Context(), func() { most = max(most, openedBelow(t, top)) }}, root)
+	m, err := measure(atEach{t.Context(), call}, root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := m.tree(root, "top")
-	if want := onDisk(t, top); err != nil || got.disk != want {
-		t.Errorf("measured %d bytes, %v; du says %d", got.disk, err, want)
-	}
-	if most != mostOpen+1 && most != mostOpen {
-		t.Errorf("%d directories were open at once, want %d", most, mostOpen)
+	got, err := m.tree(root, filepath.Base(top))
+	if err != nil {
+		t.Error(err)
 	}
 	if left := openedBelow(t, top); left != 0 {
 		t.Errorf("%d directories are still open", left)
+	}
+	return got.disk
+}
+
+// Few directories are open at once, and all are measured all the same.
+func TestMeasureDeep(t *testing.T) {
+	t.Parallel()
+	top := nested(t, 5*mostOpen)
+	most := 0
+	got := measuredBelow(t, top, func() { most = max(most, openedBelow(t, top)) })
+	if want := onDisk(t, top); got != want {
+		t.Errorf("measured %d bytes; du says %d", got, want)
+	}
+	if most != mostOpen+1 && most != mostOpen {
+		t.Errorf("%d directories were open at once, want %d", most, mostOpen)
 	}
 }
 
@@ -84,30 +94,16 @@ func TestMeasureWhileRemoved(t *testing.T) {
 	for _, after := range []int{1, mostOpen, mostOpen + 1, 3 * mostOpen, 6*mostOpen + 1, 10 * mostOpen} {
 		t.Run(strconv.Itoa(after), func(t *testing.T) {
 			top := nested(t, 5*mostOpen)
-			root, err := os.Open(filepath.Dir(top))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer root.Close()
 			calls := 0
-			m, err := measure(atEach{t.Context(), func() {
+			measuredBelow(t, top, func() {
 				if calls++; calls == after {
 					if err := os.RemoveAll(top); err != nil {
 						t.Error(err)
 					}
 				}
-			}}, root)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := m.tree(root, "top"); err != nil {
-				t.Error(err)
-			}
+			})
 			if calls < after {
 				t.Errorf("only %d directories were entered", calls)
-			}
-			if left := openedBelow(t, top); left != 0 {
-				t.Errorf("%d directories are still open", left)
 			}
 		})
 	}

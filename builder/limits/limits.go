@@ -5,6 +5,7 @@ package limits
 import (
 	"errors"
 	"fmt"
+	"syscall"
 )
 
 // The limits are far above what is written in earnest, and low enough that what is read
@@ -66,6 +67,11 @@ var ErrInvalid = errors.New("invalid argument")
 // ErrNoSpace is of a file system that is full, such as that of the store, or of a user that may have no more of it.
 // Builder.Prune and Remove work there nevertheless.
 var ErrNoSpace = errors.New("no space left")
+
+// IsNoSpace says that an error is ErrNoSpace, or what the system says of such a file system.
+func IsNoSpace(err error) bool {
+	return errors.Is(err, ErrNoSpace) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
 
 // LimitError says what of others is larger than what is read. It matches ErrInvalid.
 type LimitError struct {

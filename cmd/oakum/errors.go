@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"syscall"
 
 	"github.com/oakum-build/oakum/builder"
 	"github.com/oakum-build/oakum/builder/display"
@@ -123,7 +122,7 @@ func inParts(err error) (excerpt, text, hint string) {
 	if errors.As(err, &at) {
 		excerpt, hint = at.Excerpt, at.Hint
 	}
-	if hint == "" && (errors.Is(err, limits.ErrNoSpace) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
+	if hint == "" && limits.IsNoSpace(err) {
 		hint = "oakum du says what takes the room; oakum prune removes the layers that no image needs, and oakum image prune the images without a name"
 	}
 	var registry *builder.RegistryError

@@ -168,7 +168,7 @@ func (d *Dir) putList(content string, data []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	return wholefile.In(d.root, content+filesEnd, data)
+	return wholefile.In(d.root, content+filesEnd, data, 0o600)
 }
 
 // Files gives the files that a step with a content read, or false where that is not known.

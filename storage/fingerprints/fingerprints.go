@@ -242,7 +242,7 @@ func (d *Dir) rewrite(all []Step) error {
 			return err
 		}
 	}
-	return wholefile.In(d.root, stepsFile, text.Bytes())
+	return wholefile.In(d.root, stepsFile, text.Bytes(), 0o600)
 }
 
 // All gives the fingerprints that there are, of each key the last, the oldest first.

@@ -207,7 +207,7 @@ func (d *Dir) rewrite(key string, oldest []Record) error {
 	for _, r := range oldest {
 		text.WriteString(format(r) + "\n")
 	}
-	return wholefile.In(d.root, key, []byte(text.String()))
+	return wholefile.In(d.root, key, []byte(text.String()), 0o600)
 }
 
 // List gives all records.

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/storage/records"
+	"github.com/oakum-build/oakum/storage/wholefile"
 )
 
 // Layout is a Place in a directory: an OCI image layout (OCI image layout specification), of which the entry of
@@ -77,11 +78,11 @@ func (l *Layout) init() error {
 		return err
 	}
 	if !slices.Contains(names, "index.json") {
-		if err := replace(l.root, "index.json", []byte(`{"schemaVersion":2,"mediaType":"`+imgspec.MediaTypeImageIndex+`","manifests":[]}`)); err != nil {
+		if err := wholefile.In(l.root, "index.json", []byte(`{"schemaVersion":2,"mediaType":"`+imgspec.MediaTypeImageIndex+`","manifests":[]}`), 0o644); err != nil {
 			return err
 		}
 	}
-	return replace(l.root, imgspec.ImageLayoutFile, []byte(`{"imageLayoutVersion":"`+imgspec.ImageLayoutVersion+`"}`))
+	return wholefile.In(l.root, imgspec.ImageLayoutFile, []byte(`{"imageLayoutVersion":"`+imgspec.ImageLayoutVersion+`"}`), 0o644)
 }
 
 const blobsDir = "blobs/sha256"
@@ -252,23 +253,10 @@ func changeIndex(layout *os.Root, change func(index *imgspec.Index) (written fun
 	index.Versioned = specs.Versioned{SchemaVersion: 2}
 	raw, err := json.Marshal(index)
 	if err == nil {
-		err = replace(layout, "index.json", raw)
+		err = wholefile.In(layout, "index.json", raw, 0o644)
 	}
 	if err == nil {
 		written()
-	}
-	return err
-}
-
-// replace writes a file in the place of another, as a whole.
-func replace(in *os.Root, name string, raw []byte) error {
-	temp := ".part-" + rand.Text()
-	err := in.WriteFile(temp, raw, 0o644)
-	if err == nil {
-		err = in.Rename(temp, name)
-	}
-	if err != nil {
-		_ = in.Remove(temp)
 	}
 	return err
 }

@@ -49,11 +49,11 @@ func openNamed(name string) (f *os.File, place func(path string) error, err erro
 	return f, func(path string) error { return os.Rename(name, path) }, err
 }
 
-// In is Write for a small file in a directory, of this user's alone. What a process that is killed leaves is called as the file, with
+// In is Write for a small file in a directory. What a process that is killed leaves is called as the file, with
 // more after it.
-func In(dir *os.Root, name string, data []byte) error {
+func In(dir *os.Root, name string, data []byte, mode os.FileMode) error {
 	temp := name + "." + rand.Text()
-	err := dir.WriteFile(temp, data, 0o600)
+	err := dir.WriteFile(temp, data, mode)
 	if err == nil {
 		err = dir.Rename(temp, name)
 	}

@@ -133,5 +133,5 @@ func (s *fileSums) save() {
 	if len(s.sums) > maxRecords {
 		maps.DeleteFunc(s.sums, func(_ fileKey, r *record) bool { return !r.seen })
 	}
-	_ = wholefile.In(s.store.Private(), s.name, encodeSums(s.sums))
+	_ = wholefile.In(s.store.Private(), s.name, encodeSums(s.sums), 0o600)
 }

@@ -141,5 +141,5 @@ func (d *downloading) know(now downloaded) {
 	if err != nil {
 		return
 	}
-	_ = wholefile.In(d.store.Private(), d.record(), data)
+	_ = wholefile.In(d.store.Private(), d.record(), data, 0o600)
 }

@@ -3,7 +3,6 @@ package protocol
 import (
 	"encoding/json"
 	"errors"
-	"syscall"
 
 	"github.com/oakum-build/oakum/builder/internal/errdefs"
 	"github.com/oakum-build/oakum/builder/internal/wire"
@@ -46,9 +45,8 @@ func kinds() []kind {
 			func(_ string, d errdefs.ExitError) error { return &d }),
 		typed("limit", func(err *limits.LimitError) limits.LimitError { return *err },
 			func(text string, d limits.LimitError) error { return &failure{&d, text} }),
-		{"no-space", func(err error) (any, bool) {
-			return nil, errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, limits.ErrNoSpace)
-		}, func(text string, _ json.RawMessage) error { return &failure{limits.ErrNoSpace, text} }},
+		{"no-space", func(err error) (any, bool) { return nil, limits.IsNoSpace(err) },
+			func(text string, _ json.RawMessage) error { return &failure{limits.ErrNoSpace, text} }},
 		same("no-file", errdefs.ErrNotFound),
 		same("fetch", errdefs.ErrFetch),
 		typed("registry", func(err *registry.Error) refusal { return refusal{err.Host, err.Reason} },

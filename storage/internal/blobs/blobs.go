@@ -175,7 +175,7 @@ func (d *Dir) rewrite(diffID digest.Digest, all []Blob) error {
 		}
 		fmt.Fprintf(&text, "%s %s\n", line, check(diffID, string(line)))
 	}
-	return wholefile.In(d.root, diffID.Encoded(), text.Bytes())
+	return wholefile.In(d.root, diffID.Encoded(), text.Bytes(), 0o600)
 }
 
 // makeRoom removes old files when there are too many.

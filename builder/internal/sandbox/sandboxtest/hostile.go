@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/builder/internal/sandbox"
 )
@@ -95,27 +96,7 @@ func testRace(t *testing.T, p *place, _ sandbox.Isolation) {
 	defer os.RemoveAll(shared)
 	ok(t, os.MkdirAll(p.root+"/tmp/v", 0o755))
 	defer os.Remove(p.root + "/tmp/v")
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	swaps := 0
-	go func() {
-		defer close(stopped)
-		for n := 0; ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			target := []string{dir, "/", "../../../../../../../../../../.." + dir, "/proc/self"}[n%4]
-			_ = os.Symlink(target, shared+"/link")
-			_ = os.Rename(shared+"/a", shared+"/dir")
-			if os.Rename(shared+"/link", shared+"/a") == nil {
-				swaps++
-				time.Sleep(time.Duration(n%4) * time.Millisecond)
-			}
-			_ = os.Remove(shared + "/a")
-			_ = os.Rename(shared+"/dir", shared+"/a")
-		}
-	}()
+	swapped := swapping(t, shared, []string{dir, "/", "../../../../../../../../../../.." + dir, "/proc/self"})
 	mounted := 0
 	for range races() {
 		c := p.command("/bin/sh", "-c", "echo x >/tmp/v/a/b/new; busybox cat /tmp/v/a/marker; busybox grep -c ' /tmp/v/' /proc/self/mountinfo")
@@ -128,12 +109,46 @@ func testRace(t *testing.T, p *place, _ sandbox.Isolation) {
 			mounted++
 		}
 	}
-	close(stop)
-	<-stopped
-	t.Logf("%d of %d mounts were made, in %d swaps", mounted, races(), swaps)
-	if swaps == 0 {
-		t.Errorf("nothing was swapped")
+	t.Logf("%d of %d mounts were made, in %d swaps", mounted, races(), swapped())
+}
+
+// swapping swaps the directory "a" of dir for links to targets and back, until what it gives is called, which tells how often
+// that was. Now and then there is neither for a moment: whoever mounts then makes the directory anew, and that goes.
+func swapping(t *testing.T, dir string, targets []string) (swapped func() int) {
+	a, link, aside := filepath.Join(dir, "a"), filepath.Join(dir, "link"), filepath.Join(dir, "aside")
+	exchange := func() {
+		if err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE); err != nil {
+			t.Errorf("swapping: %v", err)
+		}
 	}
+	begun, stop, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	n := 0
+	go func() {
+		defer close(stopped)
+		for ; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			_ = os.Symlink(targets[n%len(targets)], link)
+			exchange()
+			if n == 0 {
+				close(begun)
+			}
+			time.Sleep(time.Duration(n%4) * time.Millisecond)
+			exchange()
+			_ = os.Remove(link)
+			if n%8 == 7 {
+				_ = os.Rename(a, aside)
+				for os.Rename(aside, a) != nil {
+					_ = os.RemoveAll(a)
+				}
+			}
+		}
+	}()
+	<-begun
+	return func() int { close(stop); <-stopped; return n }
 }
 
 // testLinkedTargets: a target that leads to the root or to /proc hides nothing of them.

@@ -70,8 +70,8 @@ demo: deps build ## build examples/multistage-go as an ordinary user and run it
 	hack/demo
 
 .PHONY: bench
-bench: deps build ## compare oakum with Debian's buildah on this machine
-	hack/bench/run
+bench: deps build ## compare oakum with Debian's buildah on this machine; FLAGS='-only A,B' for some (docs/performance.md)
+	hack/bench/run $(FLAGS)
 
 .PHONY: power-cut
 power-cut: deps build ## cut the power while images are built and look what is left, as root

@@ -224,4 +224,11 @@ func TestExplainWithoutTheLayer(t *testing.T) {
 	if len(told) == 0 || told[0].Cause != explain.Removed || told[0].Since.IsZero() || told[0].Headline() != "not found: its layer is neither in the store nor in a cache" {
 		t.Errorf("told %+v", told)
 	}
+	// Where steps are only looked up it is found, in that cache, also once the store has taken over its record.
+	three := newComputer(t, isolation.Choice{}.Most)
+	for range 2 {
+		same(t, explained(t, three.Builder, builder.Scratch, builder.StageOptions{Cache: three.importing(t, at), Lookup: true}, func(s *builder.Stage) {
+			ok(t, errOf(s.Copy(t.Context(), "/f", builder.Bytes("f", []byte("f")))))
+		}), "hit, "+at.String())
+	}
 }

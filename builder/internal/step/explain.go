@@ -163,7 +163,7 @@ func (s *Stage) found(below *storage.Layer, rest []byte, op Operation, out *outc
 
 // source names the cache elsewhere in which a step of a key was found; "" is none.
 func (c *Cache) source(out *outcome, key string) string {
-	if c == nil || out.found && !out.layer.IsElsewhere() {
+	if c == nil || out.found && !out.layer.Gone() {
 		return ""
 	}
 	chain, _ := out.layer.Chain()

@@ -564,14 +564,13 @@ func TestMissingBase(t *testing.T) {
 		}
 	}))
 	defer nothing.Close()
-	closed := httptest.NewServer(http.NotFoundHandler())
-	closed.Close()
+	const closed = "http://127.0.0.1:1" // a port that no test is given
 	insecure := false
 	b := openWith(t, builder.Options{Registry: builder.Registry{TLSVerify: &insecure}, Retries: -1})
 	for _, test := range []struct {
 		url       string
 		want, not error
-	}{{nothing.URL, builder.ErrImageNotFound, builder.ErrRegistry}, {closed.URL, builder.ErrRegistry, builder.ErrImageNotFound}} {
+	}{{nothing.URL, builder.ErrImageNotFound, builder.ErrRegistry}, {closed, builder.ErrRegistry, builder.ErrImageNotFound}} {
 		image := strings.TrimPrefix(test.url, "http://") + "/image"
 		for _, text := range []string{"FROM " + image, "FROM scratch\nCOPY --from=" + image + " / /"} {
 			_, err := dockerfile.Build(t.Context(), b, dockerfile.Options{File: dockerfile.File{Text: strings.NewReader(text)}})

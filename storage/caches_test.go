@@ -324,17 +324,17 @@ func TestPruneCaches(t *testing.T) {
 		t.Errorf("the one in use has %q", got)
 	}
 	// Who waits for one that is removed meanwhile gets a new one.
-	waits := make(chan *Cache)
+	waits, waiting := make(chan *Cache), make(chan struct{})
 	lock := openCache(t, s, CacheOptions{ID: "waited", Locked: true})
 	put(t, lock, "old", "")
 	go func() {
-		c, err := s.OpenCache(t.Context(), CacheOptions{ID: "waited", Mode: 0o755, Locked: true})
+		c, err := s.OpenCache(t.Context(), CacheOptions{ID: "waited", Mode: 0o755, Locked: true, Waiting: func() { close(waiting) }})
 		if err != nil {
 			t.Error(err)
 		}
 		waits <- c
 	}()
-	time.Sleep(5 * time.Millisecond)
+	<-waiting
 	dir, err := s.private.Open(cachesDir)
 	if err != nil {
 		t.Fatal(err)

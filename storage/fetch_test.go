@@ -14,7 +14,6 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
-	cs "go.podman.io/storage"
 
 	"github.com/oakum-build/oakum/hack/chaos"
 	"github.com/oakum-build/oakum/storage/authfile/authtest"
@@ -185,7 +184,7 @@ func TestFetchLies(t *testing.T) {
 			t.Errorf("%s: the layer is here", name)
 		}
 		layers, err := two.cs.Layers()
-		layers = slices.DeleteFunc(layers, func(l cs.Layer) bool { return l.Flags[holdFlag] != nil })
+		layers = slices.DeleteFunc(layers, isHold)
 		if err != nil || len(layers) != 2 {
 			t.Errorf("%s: %d layers are here, %v", name, len(layers), err)
 		}

@@ -26,6 +26,8 @@ const holdDelay = 250 * time.Millisecond
 // holdFlag marks holds among the store's layers.
 const holdFlag = "oakum-hold"
 
+func isHold(l cs.Layer) bool { return l.Flags[holdFlag] != nil }
+
 type hold struct {
 	id    string
 	layer *Layer
@@ -153,7 +155,7 @@ func (s *Store) release(id string) error {
 	if errors.Is(err, cs.ErrLayerUnknown) {
 		return nil
 	}
-	if err != nil || l.Flags[holdFlag] == nil {
+	if err != nil || !isHold(*l) {
 		return err
 	}
 	if err := s.deleteLayer(l.ID); err != nil {

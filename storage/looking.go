@@ -130,16 +130,30 @@ func (s *Store) swept() bool {
 		if !e.IsDir() {
 			continue
 		}
-		if _, err := s.temp.Lstat(e.Name() + ".lock"); err != nil {
+		if _, err := s.temp.Lstat(e.Name() + ".lock"); err == nil {
+			continue
+		}
+		if _, err := s.temp.Lstat(e.Name()); err == nil { // it goes before its file does
 			return false
 		}
 	}
-	return s.eachOwner(func(_ string, f *os.File) error {
-		if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil {
-			return nil // it lives
-		}
-		return errors.Join(errUnseen, unix.Flock(int(f.Fd()), unix.LOCK_UN))
-	}) == nil
+	return s.eachOwner(func(_ string, f *os.File) error { return patiently(func() error { return owned(f) }) }) == nil
+}
+
+// owned fails for a file of an owner that has died. One that lives locks its file a moment after it has made it, and
+// unlocks it a moment after it has removed it.
+func owned(f *os.File) error {
+	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), unix.Fstat(int(f.Fd()), &st)); err != nil {
+		return err
+	}
+	if st.Nlink == 0 {
+		return nil
+	}
+	return errUnseen
 }
 
 // tryFlock locks a file unless somebody has it for longer than a moment.

@@ -261,6 +261,26 @@ func TestLookLeavesSweeping(t *testing.T) {
 	}
 }
 
+// Who has locked its file, or has just removed it, has not died.
+func TestLookBesideOwners(t *testing.T) {
+	t.Parallel()
+	s, _ := looked(t)
+	file := filepath.Join(s.temp.Name(), "0123456789abcdef.lock")
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.swept() {
+		t.Error("a dead owner's file is not seen")
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil || !s.swept() {
+		t.Errorf("an owner that lives is taken for dead, %v", err)
+	}
+	if err := errors.Join(os.Remove(file), unix.Flock(int(f.Fd()), unix.LOCK_UN), owned(f), f.Close()); err != nil {
+		t.Errorf("an owner that goes: %v", err)
+	}
+}
+
 func TestLookNeedsWhatWasRemembered(t *testing.T) {
 	ofOverlay(t)
 	t.Parallel()

@@ -249,7 +249,7 @@ func (s *Store) layerItems() ([]usage.Item, error) {
 	for _, l := range childrenFirst(all) {
 		i := usage.Item{
 			Kind: usage.Layer, ID: l.ID, Parent: l.Parent, Created: l.Created, LastUsed: s.layerUsed(l.ID, l.Created),
-			Shared: used[l.ID], InUse: busy[l.ID] || l.Flags[holdFlag] != nil, Base: l.Flags[layerFlag] == nil,
+			Shared: used[l.ID], InUse: busy[l.ID] || isHold(l), Base: l.Flags[layerFlag] == nil,
 		}
 		i.Reclaimable = !i.Shared && !i.InUse && !kept[l.ID] && (!i.Base || on[l.ID])
 		on[l.Parent] = true

@@ -197,6 +197,7 @@ func TestMadeLayersStay(t *testing.T) {
 		}
 	}
 	u.Close()
+	s.releaseUnused() // which a timer does otherwise
 	if ids := pruned(t, other, usage.Options{}); !slices.Equal(ids, []string{l.ID()}) {
 		t.Errorf("%q went", ids)
 	}

@@ -45,6 +45,7 @@ func TestStaging(t *testing.T) {
 	if _, err := to.Write(data[:600]); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the layer is staged", func() bool { return len(staged(t, root)) == 1 })
 	within := make(chan error, 1)
 	go func() {
 		l, err := s.MakeTar(context.Background(), nil, func(w io.Writer) ([]string, error) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -208,6 +209,7 @@ func (s *Store) Status() (Status, error) {
 		return st, err
 	}
 	layers, err := s.cs.Layers()
+	layers = slices.DeleteFunc(layers, isHold)
 	st.Images, st.Layers = len(images), len(layers)
 	return st, err
 }

@@ -164,13 +164,13 @@ func TestRegistriesWithoutEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	dribble := func(w http.ResponseWriter, r *http.Request) {
-		for range 200 {
+		for r.Context().Err() == nil && t.Context().Err() == nil {
 			fmt.Fprint(w, " ")
 			w.(http.Flusher).Flush()
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
-	silent := func(http.ResponseWriter, *http.Request) { time.Sleep(4 * time.Second) }
+	silent := func(http.ResponseWriter, *http.Request) { <-t.Context().Done() }
 	endless := func(w http.ResponseWriter, r *http.Request) {
 		for n := 0; r.Context().Err() == nil; n++ {
 			fmt.Fprint(w, strings.Repeat(" ", 4096))

@@ -224,7 +224,7 @@ func (r *run) command(stdin string, args ...string) ended {
 	ctx, stop := context.WithTimeout(context.Background(), timeLimit)
 	defer stop()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env, cmd.Dir, cmd.WaitDelay = r.env, r.dir, time.Second
+	cmd.Env, cmd.Dir, cmd.WaitDelay = r.env, r.dir, time.Minute
 	for _, variable := range r.Env {
 		cmd.Env = append(slices.Clip(cmd.Env), r.expand(variable))
 	}

@@ -79,8 +79,8 @@ func TestRemoveImageOfContainer(t *testing.T) {
 	h := newHome(t)
 	h.run(oakum, "pull", "busybox")
 	for _, c := range []struct{ make, remove []string }{
-		{[]string{"podman", "create", "--name", "stopped", "busybox"}, []string{"podman", "rm", "-f", "stopped"}},
-		{[]string{"podman", "run", "-d", "--network", "none", "--name", "running", "busybox", "sleep", "1000"}, []string{"podman", "rm", "-f", "-t", "0", "running"}},
+		{[]string{"podman", "create", "--name", "stopped", "busybox"}, []string{"podman", "rm", "-f", "-i", "stopped"}},
+		{[]string{"podman", "run", "-d", "--network", "none", "--name", "running", "busybox", "sleep", "1000"}, []string{"podman", "rm", "-f", "-i", "-t", "0", "running"}},
 		{[]string{"buildah", "from", "--name", "working", "busybox"}, []string{"buildah", "rm", "working"}},
 	} {
 		h.run(c.make[0], c.make[1:]...)
@@ -90,9 +90,7 @@ func TestRemoveImageOfContainer(t *testing.T) {
 				t.Errorf("oakum %v beside the container %s: %v, %s", args, name, err, stderr)
 			}
 		}
-		if _, stderr, err := h.try(c.remove[0], c.remove[1:]...); err != nil {
-			t.Errorf("the container %s: %v, %s", name, err, stderr)
-		}
+		h.remove(c.remove...)
 	}
 	h.run(oakum, "rmi", "busybox")
 }

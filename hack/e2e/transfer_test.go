@@ -179,7 +179,7 @@ func TestPushBesideBuildEnds(t *testing.T) {
 				b.end(e.signal, e.status)
 				waitFor(t, patience, "the command is gone", b.remains)
 				b.gone(e, outside)
-				p.again(b.victim, over, m.of != "", args)
+				p.again(b.victim, over, true, args)
 			})
 		}
 	}

@@ -164,8 +164,8 @@ func (p *place) stop() error {
 	return errors.Join(err, os.RemoveAll(p.scratch))
 }
 
-// remove runs a command that removes a container. podman may find that what it started for a command in the
-// background still uses the container.
+// remove runs a command that removes containers. podman may find that what it started for a command in the
+// background still uses one.
 func remove(command func() *exec.Cmd) error {
 	err := run(command())
 	for range 4 {

@@ -66,18 +66,23 @@ func (v *visit) checkRemains(before remains) {
 			v.t.Errorf("%s: the container's own files are not as they were: %s", v.name, line)
 		}
 	}
-	// A process that was killed may take a moment to go.
-	left := v.processes()
-	for deadline := time.Now().Add(time.Minute); len(left) > 0 && time.Now().Before(deadline); left = v.processes() {
-		time.Sleep(50 * time.Millisecond)
-	}
-	for _, process := range left {
+	for _, process := range v.processesDownTo(0) {
 		v.t.Errorf("%s: a process is left: %s", v.name, process)
 	}
 	// The store's run-time state is there where there is no XDG_RUNTIME_DIR.
 	if files := v.run("sh", "-c", `ls -A "${TMPDIR:-/tmp}" | grep -v "^storage-run-$(id -u)$" || true`); files != "" {
 		v.t.Errorf("%s: files are left in the directory for temporary ones: %s", v.name, files)
 	}
+}
+
+// processesDownTo are those of the place when no more than n are left: one that was killed may take a moment to go.
+func (v *visit) processesDownTo(n int) []string {
+	v.t.Helper()
+	left := v.processes()
+	for deadline := time.Now().Add(time.Minute); len(left) > n && time.Now().Before(deadline); left = v.processes() {
+		time.Sleep(50 * time.Millisecond)
+	}
+	return left
 }
 
 // processes are those of the place besides its first, and their descendants in other PID namespaces.
@@ -142,7 +147,7 @@ func TestRemains(t *testing.T) {
 			t.Errorf("%q is not seen: %v", line, found.files)
 		}
 	}
-	if left := v.processes(); len(left) != 1 {
+	if left := v.processesDownTo(1); len(left) != 1 {
 		t.Errorf("processes left: %q, want one", left)
 	}
 }

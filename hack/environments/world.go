@@ -177,7 +177,7 @@ func (w *world) close() error {
 	ctx := context.WithoutCancel(w.ctx)
 	var errs []error
 	for rootless := range w.stores {
-		errs = append(errs, run(w.podman(ctx, rootless, "rm", "--all", "--force", "--time", "0", "--volumes")))
+		errs = append(errs, remove(func() *exec.Cmd { return w.podman(ctx, rootless, "rm", "--all", "--force", "--time", "0", "--volumes") }))
 	}
 	if w.stores[true] {
 		// Its files belong to subordinate ids, and its pause process holds its mounts.

@@ -150,6 +150,9 @@ func TestHold(t *testing.T) {
 	img, l := foreignImage(t, s)
 	u := use(t, s, l)
 	eventually(t, "a hold", func() bool { return len(layerIDs(t, s)) == 3 })
+	if st, err := s.Status(); err != nil || st.Layers != 2 {
+		t.Errorf("with a hold there are %d layers, %v", st.Layers, err)
+	}
 	if _, err := s.cs.DeleteImage(img.ID, true); err != nil {
 		t.Fatal(err)
 	}

@@ -177,6 +177,9 @@ func (g *Group) Killed() int {
 	return 0
 }
 
+// longestEnd is how long Close waits for those that it has killed.
+const longestEnd = 10 * time.Second
+
 // Close ends what is in the group, of which nothing should be left, and removes it.
 func (g *Group) Close() error {
 	if g == nil {
@@ -185,9 +188,10 @@ func (g *Group) Close() error {
 	defer g.close()
 	var err error
 	if g.dir != nil {
-		_ = writeAt(g.dir, "cgroup.kill", "1")                        // from Linux 5.14 on
-		for wait := time.Millisecond; wait < time.Second; wait *= 2 { // until who was killed is gone
-			if err = unix.Unlinkat(int(g.parent.Fd()), g.name, unix.AT_REMOVEDIR); !errors.Is(err, unix.EBUSY) {
+		_ = writeAt(g.dir, "cgroup.kill", "1") // from Linux 5.14 on
+		// Who was killed is there until its memory is freed.
+		for wait, end := time.Millisecond, time.Now().Add(longestEnd); ; wait = min(2*wait, 50*time.Millisecond) {
+			if err = unix.Unlinkat(int(g.parent.Fd()), g.name, unix.AT_REMOVEDIR); !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
 				break
 			}
 			time.Sleep(wait)

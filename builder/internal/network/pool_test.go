@@ -216,7 +216,7 @@ func TestPrograms(t *testing.T) {
 			}
 			log, err := os.ReadFile(bin + "/log")
 			ok(t, err)
-			if n := strings.Count(string(log), "\n"); n != test.started {
+			if n := strings.Count(string(log), "\n"); n > test.started || n < test.started && name != "hangs" { // one may be ended before it has told
 				t.Errorf("programs were started %d times:\n%s", n, log)
 			}
 			l := p.Take(Empty)

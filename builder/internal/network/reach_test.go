@@ -40,30 +40,65 @@ func (s *services) has(name string) bool {
 func listen(t testing.TB, addresses ...netip.Addr) *services {
 	t.Helper()
 	s := &services{came: map[string]bool{}}
-	for _, address := range addresses {
-		l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(address, uint16(s.port))))
-		ok(t, err)
-		s.port = l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(address, uint16(s.port))))
-		ok(t, err)
-		t.Cleanup(func() { l.Close(); u.Close() })
-		go func() {
-			for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
-				s.note("tcp " + address.String())
-				conn.Close()
+	var servers []server
+	for tries := 0; len(servers) < len(addresses); tries++ {
+		at, err := bind(addresses[len(servers)], s.port)
+		switch {
+		case err == nil:
+			s.port, servers = at.tcp.Addr().(*net.TCPAddr).Port, append(servers, at)
+		case errors.Is(err, unix.EADDRINUSE) && tries < 20: // by somebody else on this machine
+			for _, other := range servers {
+				other.close()
 			}
-		}()
-		go func() {
-			for b := make([]byte, 64); ; {
-				n, _, err := u.ReadFrom(b)
-				if err != nil {
-					return
-				}
-				s.note("udp " + address.String() + " " + string(b[:n]))
-			}
-		}()
+			s.port, servers = 0, nil
+		default:
+			t.Fatal(err)
+		}
+	}
+	for i, at := range servers {
+		t.Cleanup(at.close)
+		go s.serve(addresses[i], at)
 	}
 	return s
+}
+
+// server is what listens at an address.
+type server struct {
+	tcp *net.TCPListener
+	udp *net.UDPConn
+}
+
+func bind(address netip.Addr, port int) (s server, err error) {
+	if s.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(address, uint16(port)))); err != nil {
+		return s, err
+	}
+	port = s.tcp.Addr().(*net.TCPAddr).Port
+	if s.udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(address, uint16(port)))); err != nil {
+		s.tcp.Close()
+	}
+	return s, err
+}
+
+func (s server) close() {
+	s.tcp.Close()
+	s.udp.Close()
+}
+
+// serve notes who comes to an address.
+func (s *services) serve(address netip.Addr, at server) {
+	go func() {
+		for conn, err := at.tcp.Accept(); err == nil; conn, err = at.tcp.Accept() {
+			s.note("tcp " + address.String())
+			conn.Close()
+		}
+	}()
+	for b := make([]byte, 64); ; {
+		n, _, err := at.udp.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		s.note("udp " + address.String() + " " + string(b[:n]))
+	}
 }
 
 // inside runs a function on a thread that is in a leased namespace, and is thrown away.

@@ -60,6 +60,15 @@ func ioctl[T any](l listener, request uintptr, argument *T) unix.Errno {
 	return errno
 }
 
+// lasting is ioctl for requests that wait for nobody but for the filter's lock, in which a signal may interrupt them.
+func lasting[T any](l listener, request uintptr, argument *T) unix.Errno {
+	for {
+		if errno := ioctl(l, request, argument); errno != unix.EINTR {
+			return errno
+		}
+	}
+}
+
 // quicken lets who asks and who answers be awake in turns, on one processor, since Linux 6.6.
 func (l listener) quicken() {
 	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
@@ -77,8 +86,14 @@ func (l listener) receive(n *notification, stop int) error {
 		if err != nil {
 			return os.NewSyscallError("poll", err)
 		}
-		if waits[1].Revents != 0 || waits[0].Revents&unix.POLLIN == 0 {
+		if waits[1].Revents != 0 {
 			return os.ErrProcessDone
+		}
+		if waits[0].Revents&unix.POLLIN == 0 {
+			if waits[0].Revents&(unix.POLLHUP|unix.POLLNVAL) != 0 {
+				return os.ErrProcessDone
+			}
+			continue // POLLERR alone: a signal came while the kernel waited for the filter's lock
 		}
 		*n = notification{} // as the kernel wants it
 		switch errno := ioctl(l, unix.SECCOMP_IOCTL_NOTIF_RECV, n); errno {
@@ -95,22 +110,22 @@ func (l listener) receive(n *notification, stop int) error {
 // thread's.
 func (l listener) valid(n *notification) bool {
 	id := n.id
-	return ioctl(l, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0
+	return lasting(l, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0
 }
 
 // Whoever does not wait any more needs no answer.
 
 // pass lets the kernel make the call.
 func (l listener) pass(n *notification) {
-	ioctl(l, unix.SECCOMP_IOCTL_NOTIF_SEND, &response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE})
+	lasting(l, unix.SECCOMP_IOCTL_NOTIF_SEND, &response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE})
 }
 
 func (l listener) fail(n *notification, errno unix.Errno) {
-	ioctl(l, unix.SECCOMP_IOCTL_NOTIF_SEND, &response{id: n.id, errno: -int32(errno)})
+	lasting(l, unix.SECCOMP_IOCTL_NOTIF_SEND, &response{id: n.id, errno: -int32(errno)})
 }
 
 func (l listener) value(n *notification, value int) {
-	ioctl(l, unix.SECCOMP_IOCTL_NOTIF_SEND, &response{id: n.id, value: int64(value)})
+	lasting(l, unix.SECCOMP_IOCTL_NOTIF_SEND, &response{id: n.id, value: int64(value)})
 }
 
 // give gives the process a copy of a descriptor, by a number that is what its call returns.

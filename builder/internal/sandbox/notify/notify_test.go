@@ -365,7 +365,7 @@ func TestCommands(t *testing.T) {
 		{"oom", "echo 500 >/proc/self/oom_score_adj; cat /proc/self/oom_score_adj", "500\n"},
 		{"processes", "ls /proc >/tmp/p; grep -c -x $$ /tmp/p; grep -x cpuinfo /tmp/p", "1\ncpuinfo\n"},
 		{"a process ends", "sleep 0 & p=$!; test -d /proc/$p; wait; test -d /proc/$p || echo ended", "ended\n"},
-		{"ps", "sleep 9 & until grep -q sleep /proc/$!/comm; do :; done; ps | grep -c 'sleep 9$'; kill $!", "1\n"},
+		{"ps", "sleep 999 & until ps | grep -q 'sleep 999$'; do :; done; ps | grep -c 'sleep 999$'; kill $!", "1\n"},
 		{"listed again", "for i in 1 2 3; do ls /proc/self/task | wc -l; done", "1\n1\n1\n"},
 		{"long list", "find /proc/sys/kernel -type f | head -n 3 | wc -l", "3\n"},
 		{"network", "test -f /proc/net/dev && readlink /proc/net && head -n 1 /proc/net/tcp | wc -l", "self/net\n1\n"},

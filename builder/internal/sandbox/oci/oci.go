@@ -123,6 +123,9 @@ func (c *container) prepare() error {
 		texts, modes = append(texts, program), append(modes, 0o755)
 		p.Args, p.Env = []string{launcher}, nil
 	}
+	// No process is started meanwhile, which would have the launcher open, so that it could not be executed.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for i, m := range own {
 		if err := os.WriteFile(m.Source, texts[i], modes[i]); err != nil {
 			return err

@@ -98,7 +98,7 @@ func testCancel(t *testing.T, p *place, _ sandbox.Isolation) {
 		if _, err := result(); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		if took := time.Since(start); took > 10*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("it took %v", took)
 		}
 		noProcesses(t, "/bin/./probe")
@@ -144,12 +144,16 @@ func testKilled(t *testing.T, p *place, i sandbox.Isolation) {
 
 // testMany: commands do not disturb each other.
 func testMany(t *testing.T, p *place, i sandbox.Isolation) {
-	var all sync.WaitGroup
-	for n := range 8 {
-		p, name := p, fmt.Sprintf("machine%d", n)
-		if p.sandbox.Fills() { // of which one root file system can only be had by one
-			p, name = p.another(t, n), hostname(t, i)
+	places, names := make([]*place, 8), make([]string, 8)
+	for n := range places {
+		places[n], names[n] = p, fmt.Sprintf("machine%d", n)
+		if p.sandbox.Fills() { // of which one root file system can only be had by one; no program is written while others start
+			places[n], names[n] = p.another(t, n), hostname(t, i)
 		}
+	}
+	var all sync.WaitGroup
+	for n, p := range places {
+		name := names[n]
 		all.Go(func() {
 			c := p.command("/bin/sh", "-c", "echo "+strconv.Itoa(n)+" >>/etc/hosts; busybox tail -n 2 /etc/hosts; busybox hostname; exit "+strconv.Itoa(n))
 			c.Hostname = name

@@ -73,7 +73,8 @@ func (b *Builder) isClosed() bool {
 // expectEnd waits until a call that was cancelled is done, and kills the worker when that
 // takes too long.
 func (b *Builder) expectEnd(done <-chan struct{}) {
-	b.cancelled.Store(true)
+	b.cancelled.Add(1)
+	defer b.cancelled.Add(-1)
 	select {
 	case <-done:
 	case <-time.After(undoing):

@@ -343,5 +343,5 @@ func TestAbstractSockets(t *testing.T) {
 	if !inChroot { // where every command has the machine's network
 		equal(t, sh(t, s, "probe connect "+name), "Connection refused\n")
 	}
-	equal(t, onHost("probe listen "+name+"-own; probe connect "+name+"-own; sleep 60 & probe kill $!; su app -s /bin/sh -c 'probe listen of-app'; probe connect of-app"), strings.Repeat("ok\n", 5))
+	equal(t, onHost("probe listen "+name+"-own; probe connect "+name+"-own; sleep 60 & probe kill $!; su app -s /bin/sh -c 'probe listen "+name+"-app'; probe connect "+name+"-app"), strings.Repeat("ok\n", 5))
 }

@@ -170,10 +170,7 @@ func TestPrivateNetworkStays(t *testing.T) {
 	ok(t, os.Remove(filepath.Join(bin, "slirp4netns")))
 	ok(t, sandboxtest.WriteProgram(filepath.Join(bin, "slirp4netns"), []byte("#!/bin/sh\nexit 1\n")))
 	found := programsOf(t, root)
-	for pid := range found {
-		ok(t, unix.Kill(pid, unix.SIGKILL))
-	}
-	gone(t, found)
+	kill(t, found)
 	_, err = s.Run(t.Context(), builder.Cmd{Args: []string{"/bin/true"}})
 	var host *builder.HostError
 	if !errors.As(err, &host) || !strings.Contains(host.Missing, "slirp4netns does not work") {
@@ -198,7 +195,10 @@ func programsOf(t testing.TB, root string) map[int]string {
 		parent := "/proc/" + fields[1]
 		args, _ := os.ReadFile(parent + "/cmdline")
 		mounts, _ := os.ReadFile(parent + "/mountinfo")
-		own, _ := os.ReadFile(filepath.Dir(name) + "/cmdline")
+		own, err := os.ReadFile(filepath.Dir(name) + "/cmdline")
+		if err != nil || len(own) == 0 {
+			continue // it ends
+		}
 		if strings.HasPrefix(string(args), "oakum-worker\x00") && !bytes.Equal(own, args) && strings.Contains(string(mounts), " "+root+"/oakum/mnt ") {
 			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
 			ok(t, err)
@@ -206,6 +206,17 @@ func programsOf(t testing.TB, root string) map[int]string {
 		}
 	}
 	return found
+}
+
+// kill kills processes, of which some may have ended, and waits until they are gone.
+func kill(t testing.TB, processes map[int]string) {
+	t.Helper()
+	for pid := range processes {
+		if err := unix.Kill(pid, unix.SIGKILL); err != unix.ESRCH {
+			ok(t, err)
+		}
+	}
+	gone(t, processes)
 }
 
 // gone waits until none of the processes is left.
@@ -248,10 +259,7 @@ func TestNetworkProgramEnds(t *testing.T) {
 	gone(t, found) // what a failed command had serves no other
 	sh(t, s, name)
 	found = programsOf(t, root)
-	for pid := range found {
-		ok(t, unix.Kill(pid, unix.SIGKILL))
-	}
-	gone(t, found)
+	kill(t, found)
 	equal(t, on(t, s, isolation.Network{}, "nc -w 60 "+outer(t)+" "+serve(t, outer(t))), "served\n")
 	found = programsOf(t, root)
 	if len(found) != 1 {

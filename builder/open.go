@@ -39,7 +39,7 @@ type Builder struct {
 	answers *wire.Server
 	sink    *sink
 
-	cancelled atomic.Bool // a call was
+	cancelled atomic.Int32 // calls that are being undone
 
 	mu     sync.Mutex      // guards the following
 	proc   *userns.Process // the worker; nil in OpenOver, and until one is needed
@@ -321,7 +321,7 @@ func (b *Builder) Close() error {
 	b.sink.refuse()
 	// The worker finishes registering layers when the control socket ends.
 	limit := time.Minute
-	if b.cancelled.Load() {
+	if b.cancelled.Load() > 0 {
 		limit = undoing
 	}
 	_ = b.conn.Close()

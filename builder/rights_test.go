@@ -4,6 +4,7 @@ package builder_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -155,7 +156,7 @@ func TestControlGroups(t *testing.T) {
 	b := open(t)
 	s := base(t, b)
 	for name, l := range map[string]isolation.Limits{
-		"memory": {Memory: 32 << 20}, "cpu": {CPUQuota: 50000}, "shares": {CPUShares: 100}, "cpuset": {CPUs: "0"}, "parent": {CgroupParent: "/no-such-group/below"},
+		"memory": {Memory: 32 << 20}, "cpu": {CPUQuota: 50000}, "shares": {CPUShares: 100}, "cpuset": {CPUs: "0"}, "parent": {CgroupParent: fmt.Sprintf("/no-such-group-%d/below", os.Getpid())},
 	} {
 		for _, sandbox := range sandboxes() {
 			var out strings.Builder

@@ -23,6 +23,7 @@ type sink struct {
 	idle     chan struct{} // closed when the goroutine has ended; nil when there is none
 	refusing bool          // events come too late
 	stopped  bool          // no event is begun any more
+	dealt    int           // how many events were dealt with
 }
 
 // delivery is an event on its way.
@@ -81,6 +82,7 @@ func (s *sink) drain(idle chan struct{}) {
 		s.mu.Unlock()
 		s.one(d)
 		s.mu.Lock()
+		s.dealt++
 		last := len(s.queue) == 0
 		if last {
 			s.idle = nil // before the call goes on, which else might find the sink busy with its last event
@@ -112,22 +114,24 @@ func (s *sink) refuse() {
 	}
 }
 
-// lastEvents is how long stop waits for what is still to be delivered. A sink that hangs, or that
+// lastEvent is how long stop waits for each event that is still to be delivered. A sink that hangs, or that
 // closes the Builder itself, must not hold it up for longer.
-const lastEvents = time.Second
+const lastEvent = time.Second
 
 // stop delivers what is queued, and begins no event after that.
 func (s *sink) stop() {
 	s.mu.Lock()
-	idle := s.idle
-	s.mu.Unlock()
-	if idle != nil {
+	idle, dealt := s.idle, -1
+	for idle != nil && dealt != s.dealt {
+		dealt = s.dealt
+		s.mu.Unlock()
 		select {
 		case <-idle:
-		case <-time.After(lastEvents):
+			idle = nil
+		case <-time.After(lastEvent):
 		}
+		s.mu.Lock()
 	}
-	s.mu.Lock()
 	s.stopped = true
 	s.mu.Unlock()
 }

@@ -35,9 +35,12 @@ type stdio struct {
 	ended  bool
 }
 
-// patience is how long a command that was cancelled waits for its writers, and one that
-// has ended for its reader.
+// patience is how long a command that was cancelled waits for its writers.
 const patience = 2 * time.Second
+
+// feeding is how long a command that has ended waits for its reader, when that can be woken: it then gives back what the
+// command did not take.
+const feeding = 20 * time.Second
 
 func newStdio(cmd Cmd) (*stdio, error) {
 	s := &stdio{stop: make(chan struct{})}
@@ -249,14 +252,14 @@ func (s *stdio) finish(ctx context.Context, err error) error {
 	select {
 	case <-delivered:
 	case <-ctx.Done():
-		wait(delivered)
+		wait(delivered, patience)
 	}
 	s.mu.Lock()
 	feeds := s.feeds
 	s.mu.Unlock()
 	for _, f := range feeds {
 		if f.wake != nil {
-			wait(f.done)
+			wait(f.done, feeding)
 		}
 	}
 	s.mu.Lock()
@@ -265,10 +268,10 @@ func (s *stdio) finish(ctx context.Context, err error) error {
 }
 
 // wait waits for something that should happen soon.
-func wait(done <-chan struct{}) {
+func wait(done <-chan struct{}, most time.Duration) {
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-time.After(most):
 	}
 }
 

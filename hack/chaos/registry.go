@@ -33,7 +33,7 @@ type Registry struct {
 	uploads   map[string][]byte
 	sessions  int
 	rules     []*Rule
-	seen      []Request
+	seen      []*Request
 	serving   int
 }
 
@@ -42,12 +42,12 @@ type manifest struct {
 	raw       []byte
 }
 
-// Request is one that was answered.
+// Request is one that came.
 type Request struct {
 	Method, Path, Query string
 	Header              http.Header
 	Received            int64 // bytes of its body
-	Status              int
+	Status              int   // 0 until it was answered
 }
 
 // New serves a registry that is empty, over http, until the test ends.
@@ -87,14 +87,14 @@ func (r *Registry) Break(rules ...Rule) {
 	}
 }
 
-// Requests are those that were answered since the last Break whose method and path have a text.
+// Requests are those that have come since the last Break whose method and path have a text. Rest waits for their answers.
 func (r *Registry) Requests(of string) []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var found []Request
 	for _, q := range r.seen {
 		if strings.Contains(q.Method+" "+q.Path, of) {
-			found = append(found, q)
+			found = append(found, *q)
 		}
 	}
 	return found
@@ -169,14 +169,16 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	body := &counted{ReadCloser: q.Body}
 	q.Body = body
 	seen := &watched{ResponseWriter: w, status: http.StatusOK}
+	note := &Request{Method: q.Method, Path: q.URL.Path, Query: q.URL.RawQuery, Header: q.Header}
 	r.mu.Lock()
 	r.serving++
+	r.seen = append(r.seen, note) // now, for whoever has read the answer asks
 	r.mu.Unlock()
 	defer func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.serving--
-		r.seen = append(r.seen, Request{q.Method, q.URL.Path, q.URL.RawQuery, q.Header, body.n, seen.status})
+		note.Received, note.Status = body.n, seen.status
 	}()
 	if fault := r.faultOf(q); fault != nil {
 		fault(seen, q, http.HandlerFunc(r.answer))

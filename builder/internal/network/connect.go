@@ -121,7 +121,7 @@ func (p program) connect(ns *namespace, forward bool, patience time.Duration) er
 	said := &firstWords{}
 	cmd := exec.Command(path, args...)
 	cmd.Env, cmd.Stdin, cmd.Stderr = []string{}, ns.file, said
-	cmd.WaitDelay = time.Second // whatever else has its standard error
+	cmd.WaitDelay = 5 * time.Second // whatever else has its standard error
 	if p.ready == 1 {
 		cmd.Stdout = theirs
 	} else {

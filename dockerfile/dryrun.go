@@ -60,7 +60,7 @@ var errNotFetched = errors.New("what is at the server is not fetched to compare 
 
 // forecast looks the whole build up.
 func (r *building) forecast(ctx context.Context) ([]forecast.Step, error) {
-	opts, seen := r.opts, &watch{steps: map[string][]*watched{}}
+	opts, seen := r.opts, &watch{steps: map[*plan.Stage][]*watched{}}
 	opts.Progress = func(e Event) {
 		if e.Kind == Warning && r.opts.Progress != nil {
 			r.opts.Progress(e)
@@ -83,7 +83,7 @@ func (r *building) forecast(ctx context.Context) ([]forecast.Step, error) {
 	read := look.readStages(target)
 	var all []forecast.Step
 	for _, s := range look.needed() {
-		steps := look.ofStage(look.node(s), seen.steps[s.Name], read[s])
+		steps := look.ofStage(look.node(s), seen.steps[s], read[s])
 		if steps[0].Prospect == forecast.Hit && !look.isHere(ctx, s) {
 			steps[0].Prospect, steps[0].Text = forecast.Miss, "the image is not in the store: what is needed of it would be pulled"
 		}
@@ -103,7 +103,7 @@ func (r *building) isHere(ctx context.Context, s *plan.Stage) bool {
 }
 
 // watch keeps the steps that were looked up, by their stages.
-type watch struct{ steps map[string][]*watched }
+type watch struct{ steps map[*plan.Stage][]*watched }
 
 type watched struct {
 	done Event // StepFinished
@@ -113,9 +113,9 @@ type watched struct {
 // event is called one at a time.
 func (w *watch) event(e Event) {
 	if e.Kind == StepStarted {
-		w.steps[e.Stage] = append(w.steps[e.Stage], &watched{})
+		w.steps[e.stage] = append(w.steps[e.stage], &watched{})
 	}
-	steps := w.steps[e.Stage]
+	steps := w.steps[e.stage]
 	if len(steps) == 0 {
 		return
 	}
@@ -193,6 +193,8 @@ func (r *building) waitsFor(n *node, i int) string {
 	}
 	for _, s := range on {
 		switch of := r.node(s); {
+		case s.Context != "" && r.in.places[s.Context].Remote != "" && of.missed:
+			return errNotFetched.Error()
 		case s.Index < 0 && of.missed:
 			return fmt.Sprintf("the image %s is not in the store, and would be pulled", s.Image)
 		case of.missed || i == 0:

@@ -74,6 +74,7 @@ func TestFaults(t *testing.T) {
 		{name: "security", text: "FROM base\nRUN --security=insecure x\n", line: 2, says: "RUN --security=insecure lets", hint: "--allow security.insecure"},
 		{name: "unknown security", text: "FROM base\nRUN --security=none x\n", line: 2, says: "none"},
 		{name: "network in a trigger", text: "FROM base AS a\nONBUILD RUN --network=host x\nFROM a\n", line: 3, says: "ONBUILD trigger \"RUN --network=host x\" of the base: RUN --network=host lets", hint: "--allow network.host"},
+		{name: "password in a trigger", text: "FROM base AS a\nONBUILD ADD --chmod=u+q http://me:word@h.example/x /b/\nFROM a\n", line: 3, says: `ONBUILD trigger "ADD --chmod=u+q http://xxxxx@h.example/x /b/" of the base`},
 		{name: "symbolic mode", text: "FROM base\nADD --chmod=u+q a /b/\n", line: 2, says: "ADD --chmod=u+q: neither"},
 		{name: "symbolic mode by a variable", text: "FROM base\nARG M=rwx\nCOPY --chmod=$M a /b/\n", line: 3, says: "COPY --chmod=rwx: neither"},
 		{name: "bytes in ENV", text: "FROM base\nENV A=1 \\\n B=\xe9\n", line: 2, says: `the environment "B=\xe9" is not UTF-8`},

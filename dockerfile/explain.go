@@ -52,12 +52,12 @@ func (t *task) isArgument(name string) bool {
 }
 
 // stepped notes what a step has come to.
-func (t *task) stepped(c plan.Command, did builder.Step) {
+func (t *task) stepped(instruction string, did builder.Step) {
 	same := did.Layer == t.layer && !did.Removed && t.told.Size == 0 // one that is elsewhere has no name
 	if !t.opts.Steps.Explain || same {
 		return
 	}
-	t.layer, t.last = did.Layer, title(c)
+	t.layer, t.last = did.Layer, instruction
 	if did.Layer == "" {
 		return
 	}

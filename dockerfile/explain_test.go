@@ -231,6 +231,42 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
+// Two stages of one name are told apart.
+func TestDryRunOfNamesakes(t *testing.T) {
+	t.Parallel()
+	e := newExplaining(t)
+	e.text = "FROM scratch AS a\nCOPY busybox /bin/sh\nFROM a AS a\nRUN echo 1 >/f\n"
+	e.build(t)
+	e.text = strings.Replace(e.text, "echo 1", "echo 2", 1)
+	lines(t, e.forecast(t), "01 hit", "02 hit", "03 hit", "04 miss: changed, setting command")
+}
+
+// What a stage is of that starts with a directory is looked up, explained and done anew like what is copied into one.
+func TestStageOfADirectory(t *testing.T) {
+	t.Parallel()
+	e := newExplaining(t)
+	dir := contextDir(t)
+	write(t, filepath.Join(dir, "f"), "1")
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, "busybox"), filepath.Join(dir, "bin/sh")); err != nil {
+		t.Fatal(err)
+	}
+	e.opts.Context.Named = map[string]string{"base": dir}
+	e.text = "FROM base\nRUN cat /f >/g; echo >/ran\n"
+	lines(t, e.forecast(t), "01 miss: new", "02 unknown") // and nothing is run
+	e.build(t)
+	lines(t, e.forecast(t), "01 hit", "02 hit")
+	e.opts.Steps.NoCache = true
+	lines(t, e.build(t), "01 FROM base: no-cache", "02 RUN cat /f >/g; echo >/ran: no-cache")
+	e.opts.Steps.NoCache = false
+	write(t, filepath.Join(dir, "f"), "2")
+	lines(t, e.build(t), "01 FROM base: changed, file f content", "02 RUN cat /f >/g; echo >/ran: changed, parent FROM base")
+	e.opts.Context.Named["base"] = "http://127.0.0.1:1/base.tar"
+	lines(t, e.forecast(t), "01 unknown", "02 unknown")
+}
+
 // Files that a bind mount shows are named like those that are copied.
 func TestExplainMounts(t *testing.T) {
 	t.Parallel()

@@ -60,12 +60,12 @@ func (c Credentials) mount(ctx context.Context, m runflags.Mount, files builder.
 		made.Tmpfs = &mount.Tmpfs{Size: m.Size, Mode: m.Mode}
 	case runflags.Secret:
 		read := func(ctx context.Context) ([]byte, error) { return c.secret(ctx, m.ID) }
-		made.Secret = &mount.Secret{Read: read, Env: m.Env, Mode: m.Mode, UID: m.UID, GID: m.GID}
+		made.Secret = &mount.Secret{Read: read, ID: m.ID, Env: m.Env, Mode: m.Mode, UID: m.UID, GID: m.GID}
 		there, err = c.hasSecret(ctx, m)
 		return made, there, err
 	case runflags.SSH:
 		agent, there, err := c.agent(m)
-		made.SSH = &mount.SSH{Socket: agent.Socket, Keys: agent.Keys, Mode: m.Mode, UID: m.UID, GID: m.GID}
+		made.SSH = &mount.SSH{ID: m.ID, Socket: agent.Socket, Keys: agent.Keys, Mode: m.Mode, UID: m.UID, GID: m.GID}
 		return made, there, err
 	}
 	return made, true, nil

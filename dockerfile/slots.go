@@ -34,7 +34,8 @@ func (t ticket) ready() bool {
 }
 
 // enter queues for a slot, to be had once after is closed (nil is at once) by
-// someone who then leaves a slot. It is taken when the channel returned is closed.
+// someone who then leaves a slot. It is taken when the channel returned is closed. Who does not wait for that
+// withdraws.
 func (s *slots) enter(after <-chan struct{}) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,6 +43,19 @@ func (s *slots) enter(after <-chan struct{}) <-chan struct{} {
 	s.queue = append(s.queue, t)
 	s.serve()
 	return t.served
+}
+
+// withdraw gives up what enter returned, and the slot with it where that was taken meanwhile: building anew
+// (see building) has the same slots.
+func (s *slots) withdraw(served <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.IndexFunc(s.queue, func(t ticket) bool { return t.served == served }); i >= 0 {
+		s.queue = slices.Delete(s.queue, i, i+1)
+		return
+	}
+	s.free++
+	s.serve()
 }
 
 // leave gives a slot back.

@@ -65,6 +65,7 @@ func (t *task) enter(ctx context.Context, slot <-chan struct{}) error {
 		t.hasSlot = true
 		return ctx.Err()
 	case <-ctx.Done():
+		t.slots.withdraw(slot)
 		return ctx.Err()
 	}
 }
@@ -113,7 +114,8 @@ func (t *task) from(ctx context.Context) ([]plan.Command, error) {
 			return nil, err
 		}
 	}
-	s := t.progress.start(t.Name, t.Parsed.SourceCode, t.Line)
+	s := t.progress.start(t.Stage, t.Parsed.SourceCode, t.Line)
+	t.doing, t.told = s, explain.Step{}
 	err := t.open(ctx, opts)
 	s.finish(false, err)
 	if err != nil {
@@ -198,6 +200,9 @@ func (t *task) openContext(ctx context.Context, opts builder.StageOptions) (err 
 		t.fs, err = t.b.Stage(ctx, place.Layout, opts)
 		return err
 	}
+	if t.dry && place.Remote != "" {
+		return errNotFetched
+	}
 	tree, err := t.in.loader.Named(ctx, place)
 	if err != nil {
 		return err
@@ -206,7 +211,10 @@ func (t *task) openContext(ctx context.Context, opts builder.StageOptions) (err 
 		t.local = tree
 		return nil
 	}
-	t.fs, err = t.in.loader.Stage(ctx, tree)
+	var did builder.Step
+	if t.fs, did, err = t.in.loader.Stage(ctx, tree, opts); err == nil {
+		t.stepped(plan.Redact(t.Parsed.SourceCode), did)
+	}
 	return err
 }
 
@@ -234,7 +242,7 @@ func (t *task) step(ctx context.Context, c plan.Command) (builder.Step, error) {
 	if err := ctx.Err(); err != nil {
 		return builder.Step{}, err
 	}
-	doing.step = t.progress.start(t.Name, title(c), c.Line)
+	doing.step = t.progress.start(t.Stage, title(c), c.Line)
 	t.doing, t.told = doing.step, explain.Step{}
 	var did builder.Step
 	var err error
@@ -242,13 +250,13 @@ func (t *task) step(ctx context.Context, c plan.Command) (builder.Step, error) {
 		did, err = t.dispatch(ctx, doing)
 	}
 	if err != nil && c.Trigger {
-		err = fmt.Errorf("ONBUILD trigger %q of the base: %w", c.Source, err)
+		err = fmt.Errorf("ONBUILD trigger %q of the base: %w", plan.Redact(c.Source), err)
 	}
 	if err == nil && did.Layer != "" {
 		t.wrote(did.Layer, c)
 	}
 	if err == nil && makesLayers(c.Command) {
-		t.stepped(c, did)
+		t.stepped(title(c), did)
 	}
 	err = t.in.locate(err, c.Line, c.End, t.stepHint(err, doing))
 	doing.step.finish(err == nil && did.Cached, err)

@@ -65,6 +65,8 @@ type Secret struct {
 	// Read gives the content: 500 KiB at most. It is called once for each command that is run, and not
 	// for one whose step is found in the cache.
 	Read func(ctx context.Context) ([]byte, error) `json:"-"`
+	// ID names it, if it is not "": a command that gets another secret is another step.
+	ID string
 	// Env is the name of a variable with the content. Then there is a file only if the mount has a target.
 	Env string
 	// Mode, UID and GID are the file's; a Mode of 0 is 0400.
@@ -75,6 +77,8 @@ type Secret struct {
 // SSH is the socket of an agent that signs for the command (Dockerfile reference, RUN --mount=type=ssh).
 // A mount without a target is at /run/buildkit/ssh_agent.N, and SSH_AUTH_SOCK names the first.
 type SSH struct {
+	// ID names the agent, if it is not "": a command that gets another one is another step.
+	ID string
 	// Socket is that of the caller's agent. Keys are files of private keys without a passphrase, of which an agent of oakum's own is made.
 	Socket string
 	Keys   []string

@@ -32,7 +32,8 @@ type digester struct {
 	h      *blake3.Hasher
 	to     *bufio.Writer // h, which takes long for a few bytes at a time
 	sums   FileSums
-	inodes map[[2]uint64]uint64
+	files  uint64               // how many regular files there were so far
+	inodes map[[2]uint64]uint64 // the number, among these, of the first name of a file with several
 	list   *fingerprints.Listing
 }
 
@@ -52,6 +53,7 @@ func (d *digester) end() string {
 
 func (d *digester) top(_ *Tree, name string, isDir bool) error {
 	clear(d.inodes)
+	d.files = 0
 	if isDir {
 		d.text("dir")
 		return nil
@@ -117,27 +119,37 @@ func (d *digester) meta(src *Tree, e *entry) error {
 	if src.Timed && e.kind() == unix.S_IFREG {
 		d.numbers(uint64(e.st.Mtim.Nano()))
 	}
-	n, seen := uint64(0), false
-	if e.kind() == unix.S_IFREG && e.st.Nlink > 1 {
-		// Which files are one is part of the result; their inode numbers are not.
-		key := [2]uint64{e.st.Dev, e.st.Ino}
-		n, seen = d.inodes[key]
-		if !seen {
-			n = uint64(len(d.inodes) + 1)
-			d.inodes[key] = n
-		}
-		d.numbers(n)
+	first := d.firstName(e)
+	if first > 0 {
+		d.numbers(first)
 	}
 	if err := d.xattrs(src, e); err != nil {
 		return err
 	}
-	d.listed(src, e, "", n)
+	d.listed(src, e, "", first)
 	return nil
 }
 
-// listed tells the listing of an entry: target is where a link leads, and inode the number of a file
-// with several names.
-func (d *digester) listed(src *Tree, e *entry, target string, inode uint64) {
+// firstName is the number of the name that a regular file was met by before, 0 for none. Which names are one file is part
+// of the result; inode numbers and names elsewhere are not.
+func (d *digester) firstName(e *entry) uint64 {
+	if e.kind() != unix.S_IFREG {
+		return 0
+	}
+	d.files++
+	if e.st.Nlink < 2 {
+		return 0
+	}
+	key := [2]uint64{e.st.Dev, e.st.Ino}
+	first := d.inodes[key]
+	if first == 0 {
+		d.inodes[key] = d.files
+	}
+	return first
+}
+
+// listed tells the listing of an entry: target is where a link leads, and first that of firstName.
+func (d *digester) listed(src *Tree, e *entry, target string, first uint64) {
 	if d.list == nil {
 		return
 	}
@@ -146,8 +158,8 @@ func (d *digester) listed(src *Tree, e *entry, target string, inode uint64) {
 		f.UID, f.GID = e.st.Uid, e.st.Gid
 	}
 	var more []string
-	if target != "" || e.st.Rdev != 0 || inode != 0 || len(e.attrs) > 0 {
-		more = append(more, target, fmt.Sprint(e.st.Rdev, inode))
+	if target != "" || e.st.Rdev != 0 || first != 0 || len(e.attrs) > 0 {
+		more = append(more, target, fmt.Sprint(e.st.Rdev, first))
 		for _, a := range e.attrs {
 			more = append(more, a.Name, string(a.Value))
 		}

@@ -3,6 +3,7 @@
 package filecopy
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -43,14 +44,47 @@ func TestDigestStays(t *testing.T) {
 		name, want string
 		source     Tree
 	}{
-		{"all", "4851df478ffac3d902eecb12319c0c1ae6fe894d6a655d7a46461d38726d8060", Tree{}},
-		{"but some", "eaba53248a53554eb7894ab449b76ae05b519a3f01d7ad36f5caf6a80875fe1a", Tree{Selection: Selection{Ignore: []string{"many/1", "**/*7", "!many/1/0/4*"}}}},
-		{"excluded", "653c3aa6226eb173956173320d8c9e02e7fe44888194faf0cb565ad22a0593a3", Tree{Selection: Selection{Exclude: []string{"many/2", "**/*5"}}}},
+		{"all", "8e948492317ce5dc1097664623f128eb0c2cb2893f2c2b3a1d933ab5ccb649bb", Tree{}},
+		{"but some", "bb35c6607609e8f74e9dbd827ae1ae156ac1c3e565bd7889f2ebe48921c50427", Tree{Selection: Selection{Ignore: []string{"many/1", "**/*7", "!many/1/0/4*"}}}},
+		{"excluded", "c5588264c2a83d228cf152ea5a8c2eb045c5f1ee89127bd7660f17ad1b0e3338", Tree{Selection: Selection{Exclude: []string{"many/2", "**/*5"}}}},
 		{"one", "18e06b2f96cb55fa5a2225b1a806c1bfed0766184872e87164ec7a9cd29c90bc", Tree{Selection: Selection{Patterns: []string{"many/[02]/1"}}}},
 	} {
 		test.source.Root, test.source.Owner = root, &IDs{}
 		if got, err := Digest(t.Context(), test.source); err != nil || got != test.want {
 			t.Errorf("%s: %s, %v", test.name, got, err)
 		}
+	}
+}
+
+// Names that a file has outside of what is copied change nothing, those within do.
+func TestDigestOfSeveralNames(t *testing.T) {
+	t.Parallel()
+	root := makeTree(t, "a b")
+	digest := func() string {
+		t.Helper()
+		got, err := Digest(t.Context(), Tree{Root: root, Owner: &IDs{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	in := func(name string) string { return filepath.Join(root.Name(), name) }
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(in(name), []byte("same"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alone := digest()
+	if err := os.Link(in("a"), filepath.Join(t.TempDir(), "elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	if digest() != alone {
+		t.Error("a name elsewhere changes the digest")
+	}
+	if err := errors.Join(os.Remove(in("b")), os.Link(in("a"), in("b"))); err != nil {
+		t.Fatal(err)
+	}
+	if digest() == alone {
+		t.Error("two names of one file have the digest of two files")
 	}
 }

@@ -92,7 +92,7 @@ func TestOwnersAreCopied(t *testing.T) {
 		if err != nil || read != digests[0] {
 			t.Errorf("digest %s, of the copy %s, %v", read, digests[0], err)
 		}
-		const known = "adafdc358327167bbe5af0c7aef657626285619c92dc35e32ed25a8f363cfc12"
+		const known = "6955153031d642b387d4795b416d8a8375ff097a760ba1e45bd722f7b972b9ac"
 		if read != known {
 			t.Errorf("digest %s, of others %s", read, known)
 		}

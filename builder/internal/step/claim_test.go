@@ -176,6 +176,11 @@ func TestTTL(t *testing.T) {
 	do(t, open(t, e, base, Options{TTL: time.Nanosecond}), linked.Operation, false)
 	e.Wait()
 	linked.done(t, 2)
+	nothing := writing("nothing", 0)
+	nothing.Do = func(context.Context, workspace.Workspace) (string, error) { nothing.times.Add(1); return "", nil }
+	do(t, open(t, e, base, Options{}), nothing.Operation, false)
+	e.Wait()
+	do(t, open(t, e, base, Options{TTL: time.Nanosecond}), nothing.Operation, true) // what changes nothing has no age
 }
 
 // A layer that is removed while it is looked up is made again, and the stage is where it was.

@@ -35,9 +35,9 @@ func mountKey(m input.Mount) step.MountKey {
 	case m.Tmpfs != nil:
 		k.Kind, k.Mode, k.Size = "tmpfs", int(m.Tmpfs.Mode), int(m.Tmpfs.Size)
 	case m.Secret != nil:
-		k.Kind, k.Env, k.Mode, k.UID, k.GID = "secret", m.Secret.Env, int(m.Secret.Mode), m.Secret.UID, m.Secret.GID
+		k.Kind, k.ID, k.Env, k.Mode, k.UID, k.GID = "secret", m.Secret.ID, m.Secret.Env, int(m.Secret.Mode), m.Secret.UID, m.Secret.GID
 	case m.SSH != nil:
-		k.Kind, k.Mode, k.UID, k.GID = "ssh", int(m.SSH.Mode), m.SSH.UID, m.SSH.GID
+		k.Kind, k.ID, k.Mode, k.UID, k.GID = "ssh", m.SSH.ID, int(m.SSH.Mode), m.SSH.UID, m.SSH.GID
 	}
 	return k
 }

@@ -5,10 +5,12 @@ package worker
 import (
 	"testing"
 
+	"github.com/oakum-build/oakum/builder/internal/input"
 	"github.com/oakum-build/oakum/builder/internal/protocol"
 	"github.com/oakum-build/oakum/builder/internal/step"
 	. "github.com/oakum-build/oakum/builder/internal/step/keytest"
 	"github.com/oakum-build/oakum/builder/isolation"
+	"github.com/oakum-build/oakum/builder/mount"
 )
 
 // What of each operation's parameters is in its key in the layer cache. A field that is not
@@ -38,6 +40,15 @@ func TestKeys(t *testing.T) {
 	})
 	Fields(t, isolation.Security{}, func(s isolation.Security) string { return inRun(isolation.Options{Security: s}) }, map[string]string{
 		"Insecure": InKey, "Add": InKey, "Drop": InKey, "Seccomp": InKey, "NoNewPrivileges": InKey, "Mask": InKey, "Unmask": InKey, "AppArmor": InKey, "Label": InKey,
+	})
+	ofMount := func(m input.Mount) string { return step.Sum("", runKey(protocol.Run{Mounts: []input.Mount{m}})) }
+	Fields(t, mount.Secret{}, func(s mount.Secret) string { return ofMount(input.Mount{Secret: &s}) }, map[string]string{
+		"ID": InKey, "Env": InKey, "Mode": InKey, "UID": InKey, "GID": InKey,
+		"Read": "a secret's content is nowhere",
+	})
+	Fields(t, mount.SSH{}, func(s mount.SSH) string { return ofMount(input.Mount{SSH: &s}) }, map[string]string{
+		"ID": InKey, "Mode": InKey, "UID": InKey, "GID": InKey,
+		"Socket": "it is where the agent is on this machine", "Keys": "they are a secret's files on this machine",
 	})
 	Fields(t, protocol.Terminal{}, func(p protocol.Terminal) string { return step.Sum("", runKey(protocol.Run{Terminal: &p})) }, map[string]string{
 		"Rows": InKey, "Columns": InKey,

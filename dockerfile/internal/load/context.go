@@ -69,13 +69,14 @@ func (l Loader) Named(ctx context.Context, place Place) (Tree, error) {
 	return t, err
 }
 
-// Stage makes a stage of a tree's files, without those that are ignored.
-func (l Loader) Stage(ctx context.Context, t Tree) (*builder.Stage, error) {
+// Stage makes a stage of a tree's files, without those that are ignored, and tells of the copying. The stage of a tree
+// that was fetched is closed.
+func (l Loader) Stage(ctx context.Context, t Tree, opts builder.StageOptions) (*builder.Stage, builder.Step, error) {
 	if t.stage != nil {
-		return t.stage, nil
+		s, err := t.stage.Fork(ctx, opts)
+		return s, builder.Step{}, errors.Join(err, t.Close())
 	}
-	into, err := l.into(ctx, builder.CopyOptions{}, "/", t.Files("."))
-	return into.stage, err
+	return l.copied(ctx, opts, builder.CopyOptions{}, "/", t.Files("."))
 }
 
 // fetch makes a tree of what a remote place has: the files of a repository, which change may
@@ -129,19 +130,29 @@ func (l Loader) download(ctx context.Context, url string) ([]byte, error) {
 
 // into makes a tree of a source's files in a stage of their own.
 func (l Loader) into(ctx context.Context, opts builder.CopyOptions, dest string, from builder.Source) (Tree, error) {
-	b, err := l.Builder(ctx)
+	s, _, err := l.copied(ctx, builder.StageOptions{Name: "context"}, opts, dest, from)
 	if err != nil {
 		return Tree{}, err
-	}
-	s, err := b.Stage(ctx, builder.Scratch, builder.StageOptions{Name: "context"})
-	if err != nil {
-		return Tree{}, err
-	}
-	opts.History = "context"
-	if _, err := s.CopyWith(ctx, opts, dest, from); err != nil {
-		return Tree{}, errors.Join(fmt.Errorf("build context: %w", err), s.Close())
 	}
 	return Tree{builder: l.Builder, stage: s}, nil
+}
+
+// copied makes a stage of a source's files.
+func (l Loader) copied(ctx context.Context, stage builder.StageOptions, opts builder.CopyOptions, dest string, from builder.Source) (*builder.Stage, builder.Step, error) {
+	b, err := l.Builder(ctx)
+	if err != nil {
+		return nil, builder.Step{}, err
+	}
+	s, err := b.Stage(ctx, builder.Scratch, stage)
+	if err != nil {
+		return nil, builder.Step{}, err
+	}
+	opts.History = "context"
+	did, err := s.CopyWith(ctx, opts, dest, from)
+	if err != nil {
+		return nil, builder.Step{}, errors.Join(fmt.Errorf("build context: %w", err), s.Close())
+	}
+	return s, did, nil
 }
 
 // Time is that of what a remote place has: of a repository that of its commit, of a file of

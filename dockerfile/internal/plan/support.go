@@ -58,7 +58,7 @@ func (p *Plan) checkCommand(c Command) error {
 		f.Hint = hinting.Hint()
 	}
 	if c.Trigger {
-		f.Err = fmt.Errorf("ONBUILD trigger %q of the base: %w", c.Source, err)
+		f.Err = fmt.Errorf("ONBUILD trigger %q of the base: %w", Redact(c.Source), err)
 	}
 	return f
 }

@@ -49,7 +49,7 @@ func change(v reflect.Value) {
 		v.SetBool(!v.Bool())
 	case reflect.Int, reflect.Int64:
 		v.SetInt(v.Int() + 1)
-	case reflect.Uint16:
+	case reflect.Uint16, reflect.Uint32:
 		v.SetUint(v.Uint() + 1)
 	case reflect.Slice:
 		one := reflect.New(v.Type().Elem()).Elem()

@@ -32,6 +32,9 @@ func (t *task) stepHint(err error, c command) string {
 	return ""
 }
 
+// notFound is a shell's status for a program that is not there.
+const notFound = 127
+
 // badSystemCall is a shell's status for a command that SIGSYS has ended.
 const badSystemCall = 128 + 31
 
@@ -51,12 +54,22 @@ func runHint(err error, c *instructions.RunCommand, user string) string {
 		return ""
 	}
 	switch {
-	case strings.HasPrefix(strings.Join(c.CmdLine, " "), "["):
+	case meantForExec(strings.Join(c.CmdLine, " "), exit.Code):
 		return `this is no JSON array, so the shell got it; the exec form has double quotes, commas and a closing bracket: RUN ["PROGRAM", "ARGUMENT"]`
-	case exit.Code == 127 && exit.Reason != "":
+	case exit.Code == notFound && exit.Reason != "":
 		return fmt.Sprintf(`the shell form needs %s in the image; use a base image that has it, SHELL, or the exec form: RUN ["PROGRAM", "ARGUMENT"]`, exit.Args[0])
 	}
 	return ""
+}
+
+// meantForExec says that a command that failed in the shell was to be an exec form, and no test of the shell's: a list of
+// quoted words, or one that begins with a bracket which the shell took for a part of a program's name.
+func meantForExec(command string, code int) bool {
+	if !strings.HasPrefix(command, "[") {
+		return false
+	}
+	isTest := strings.HasPrefix(command, "[ ") || strings.HasPrefix(command, "[[")
+	return strings.Contains(command, `",`) || strings.Contains(command, `',`) || code == notFound && !isTest
 }
 
 // sourceHint helps with a source that is not in the build context.

@@ -451,6 +451,23 @@ func expected(t *testing.T, dir string, source Tree) []string {
 	return files
 }
 
+// A backslash is a part of a name where there is no wildcard, and escapes where there is one.
+func TestBackslashes(t *testing.T) {
+	root := makeTree(t, `a\x2db xzy q\*r q*r`)
+	for pattern, want := range map[string]string{`a\x2db`: `a\x2db`, `a*\\x2db`: `a\x2db`, `q\*r`: `q\*r`, `?\*r`: `q*r`} {
+		got, _, err := into(t, "/to/", Tree{Root: root, Selection: Selection{Patterns: []string{pattern}}})
+		if err != nil || !strings.Contains(got, want) || strings.Contains(got, "xzy") || want == "q*r" && strings.Contains(got, `q\*r`) {
+			t.Errorf("%s: %q, %v", pattern, got, err)
+		}
+	}
+	var missing *NotFoundError
+	for _, pattern := range []string{`xz\y`, `nope\x2d`} {
+		if got, _, err := into(t, "/to/", Tree{Root: root, Selection: Selection{Patterns: []string{pattern}}}); !errors.As(err, &missing) {
+			t.Errorf("%s: %q, %v", pattern, got, err)
+		}
+	}
+}
+
 // FuzzPatterns selects from a small tree: nothing but what is in it, or an error of
 // those that are promised.
 func FuzzPatterns(f *testing.F) {

@@ -129,7 +129,19 @@ func matchName(pattern, name string) (bool, error) {
 // inside makes a path relative to the root, which it cannot leave.
 func inside(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
 
-func isPattern(p string) bool { return strings.ContainsAny(p, `*?[\`) }
+// isPattern says that a path has a wildcard. A backslash alone is none, as in BuildKit: it escapes in a path that has one
+// elsewhere, and is a part of the name in others.
+func isPattern(p string) bool {
+	for i := 0; i < len(p); i++ {
+		switch p[i] {
+		case '*', '?', '[':
+			return true
+		case '\\':
+			i++
+		}
+	}
+	return false
+}
 
 // matches gives the paths that a pattern names, cleaned to clean.
 func (w *walker) matches(pattern, clean string) ([]string, error) {

@@ -225,6 +225,9 @@ func (l *lines) Read(p []byte) (int, error) {
 // (Dockerfile reference, COPY --chown). "root" is 0 without any entry, as in BuildKit.
 func LookupOwner(root *os.File, spec string) (uid, gid int, err error) {
 	name, group, _ := strings.Cut(spec, ":")
+	if strings.Contains(group, ":") {
+		return 0, 0, fmt.Errorf("%q: %w: /etc/group has no group %s", spec, errdefs.ErrUserNotFound, group)
+	}
 	if name == "root" {
 		name = "0"
 	}

@@ -95,7 +95,7 @@ func TestLookupOwner(t *testing.T) {
 			t.Errorf("%q: got %d:%d, %v, want %v", spec, uid, gid, err, want)
 		}
 	}
-	for _, spec := range []string{"nobody", "app:nobody", "-1", "-1:0", "4294967295", "99999999999999999999"} {
+	for _, spec := range []string{"1:2:3", "nobody", "app:nobody", "-1", "-1:0", "4294967295", "99999999999999999999"} {
 		if uid, gid, err := LookupOwner(root, spec); !errors.Is(err, errdefs.ErrUserNotFound) {
 			t.Errorf("%q: got %d:%d, %v, want errdefs.ErrUserNotFound", spec, uid, gid, err)
 		}

@@ -41,6 +41,9 @@ func OpenLayout(dir, tag string, make bool) (*Layout, error) {
 			return nil, err
 		}
 	}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() { // OpenRoot would wait for who writes to a pipe
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -116,12 +119,21 @@ func (l *Layout) Get(_ context.Context, name string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := l.root.Open(file)
+	return openFile(l.root, file)
+}
+
+// openFile opens a file of a layout. What else may have its name is refused, and not waited for, as a pipe is that nobody
+// writes to.
+func openFile(layout *os.Root, name string) (*os.File, error) {
+	f, err := layout.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if errors.Is(err, unix.ENXIO) { // a socket, or a device that is not there
+		return nil, fmt.Errorf("%w: %s is no file: %w", ErrInvalid, name, err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, f.Close(), fmt.Errorf("%w: %s is no file", ErrInvalid, file))
+		return nil, errors.Join(err, f.Close(), fmt.Errorf("%w: %s is no file", ErrInvalid, name))
 	}
 	return f, nil
 }
@@ -194,7 +206,7 @@ func (l *Layout) put(content io.Reader) (d digest.Digest, size int64, err error)
 
 // readIndex reads index.json.
 func readIndex(layout *os.Root) (index imgspec.Index, err error) {
-	f, err := layout.Open("index.json")
+	f, err := openFile(layout, "index.json")
 	if err != nil {
 		return index, err
 	}

@@ -2,6 +2,7 @@ package remotecache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,7 +33,8 @@ type Content struct {
 	Offers map[digest.Digest]imgspec.Descriptor
 	// Digest is that of the manifest.
 	Digest digest.Digest
-	// Dropped is how many records were left out, since they cannot be any.
+	// Dropped is how many records were left out, since they cannot be any, and how many images of an index, since they
+	// could not be read.
 	Dropped int
 }
 
@@ -67,28 +69,42 @@ func Open(ctx context.Context, src types.ImageSource, allow Allow) (Content, err
 	return c, err
 }
 
-// addAll adds what the images of an index have.
+// addAll adds what the images of an index have. One that fails is counted as dropped, since each may be of another branch,
+// whose cache goes without the others'; when none is left that has a cache, the first failure is the error.
 func (c *Content) addAll(ctx context.Context, src types.ImageSource, raw []byte, kind string) (found bool, err error) {
 	list, err := manifest.ListFromBlob(raw, kind)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	instances := list.Instances()
+	var first error
 	for _, d := range instances[:min(len(instances), mostInstances)] {
-		raw, kind, err := image.UnparsedInstance(src, &d).Manifest(ctx)
-		if err != nil || manifest.MIMETypeIsMultiImage(kind) {
-			return found, errors.Join(err, ctx.Err())
+		has, err := c.addInstance(ctx, src, d)
+		if ctx.Err() != nil {
+			return false, errors.Join(err, ctx.Err())
 		}
-		has, err := c.add(ctx, src, raw)
 		if err != nil {
-			return found, err
+			c.Dropped++
+			first = cmp.Or(first, err)
 		}
 		found = found || has
 	}
-	return found, nil
+	if !found {
+		return false, first
+	}
+	return true, nil
 }
 
-// add adds what one manifest has.
+// addInstance adds what an image of an index has. An index within the index has nothing.
+func (c *Content) addInstance(ctx context.Context, src types.ImageSource, d digest.Digest) (found bool, err error) {
+	raw, kind, err := image.UnparsedInstance(src, &d).Manifest(ctx)
+	if err != nil || manifest.MIMETypeIsMultiImage(kind) {
+		return false, err
+	}
+	return c.add(ctx, src, raw)
+}
+
+// add adds what one manifest has, all of it or nothing.
 func (c *Content) add(ctx context.Context, src types.ImageSource, raw []byte) (found bool, err error) {
 	var m imgspec.Manifest // Docker's second schema has the same fields
 	if err := json.Unmarshal(raw, &m); err != nil {
@@ -117,19 +133,17 @@ func (c *Content) add(ctx context.Context, src types.ImageSource, raw []byte) (f
 	if len(x.Layers) != len(m.Layers) {
 		return false, fmt.Errorf("%w: it tells of %d layers, and its manifest has %d", ErrInvalid, len(x.Layers), len(m.Layers))
 	}
+	if len(c.Records)+len(x.Records) > maxRecords || len(c.Reads)+len(x.Reads) > maxReads {
+		return false, fmt.Errorf("%w: the images of the index have more records together than a cache may have", ErrInvalid)
+	}
 	for i, l := range m.Layers {
 		if d := x.Layers[i]; records.Usable(d) && records.Usable(l.Digest) && l.Size >= 0 && isLayer(l.MediaType) {
 			c.Offers[d] = imgspec.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, Annotations: l.Annotations}
 		}
 	}
 	c.Records, c.Reads, c.Dropped = append(c.Records, x.Records...), append(c.Reads, x.Reads...), c.Dropped+dropped
-	if c.tooMany() {
-		return false, fmt.Errorf("%w: the images of the index have more records together than a cache may have", ErrInvalid)
-	}
 	return true, nil
 }
-
-func (c *Content) tooMany() bool { return len(c.Records) > maxRecords || len(c.Reads) > maxReads }
 
 func isLayer(mediaType string) bool {
 	switch mediaType {

@@ -113,12 +113,17 @@ func (b *Builder) forget(names ...string) {
 	}
 }
 
-func (b *Builder) placeOf(name string) (cache.Place, error) {
+// placeOf is a place that is to be asked for what has a name. The program is promised what the names look like, and may make
+// paths of them: no other name gets to it, whatever a cache that was read has.
+func (b *Builder) placeOf(place, name string) (cache.Place, error) {
+	if err := remotecache.CheckName(name); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := b.places[name]
+	p := b.places[place]
 	if p == nil {
-		return nil, fmt.Errorf("%w: no place %q", ErrInvalid, name)
+		return nil, fmt.Errorf("%w: no place %q", ErrInvalid, place)
 	}
 	return p, nil
 }
@@ -126,7 +131,7 @@ func (b *Builder) placeOf(name string) (cache.Place, error) {
 // answerPlaces does for the worker what the program's own places do.
 func (b *Builder) answerPlaces(s *wire.Server) {
 	wire.Handle(s, func(ctx context.Context, _ *wire.Call, q question.PlaceHas) (has bool, err error) {
-		p, err := b.placeOf(q.Place)
+		p, err := b.placeOf(q.Place, q.Name)
 		if err != nil {
 			return false, err
 		}
@@ -134,7 +139,7 @@ func (b *Builder) answerPlaces(s *wire.Server) {
 		return has, err
 	})
 	wire.Handle(s, func(ctx context.Context, call *wire.Call, q question.PlaceGet) (none wire.None, err error) {
-		p, err := b.placeOf(q.Place)
+		p, err := b.placeOf(q.Place, q.Name)
 		if err != nil || len(call.Files) != 1 {
 			return none, errors.Join(err, fs.ErrInvalid)
 		}
@@ -149,7 +154,7 @@ func (b *Builder) answerPlaces(s *wire.Server) {
 		})
 	})
 	wire.Handle(s, func(ctx context.Context, call *wire.Call, q question.PlacePut) (none wire.None, err error) {
-		p, err := b.placeOf(q.Place)
+		p, err := b.placeOf(q.Place, q.Name)
 		if err != nil || len(call.Files) != 1 {
 			return none, errors.Join(err, fs.ErrInvalid)
 		}

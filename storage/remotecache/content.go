@@ -159,8 +159,8 @@ func readSmall(ctx context.Context, src types.ImageSource, d imgspec.Descriptor)
 	if d.Size < 0 || d.Size > maxIndex {
 		return nil, fmt.Errorf("%w: it has %d bytes, and may have %d", ErrInvalid, d.Size, maxIndex)
 	}
-	if !records.Usable(d.Digest) {
-		return nil, fmt.Errorf("%w: %.80q is no digest", ErrInvalid, d.Digest)
+	if err := checkDigest(d.Digest); err != nil {
+		return nil, err
 	}
 	body, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: d.Digest, Size: d.Size}, memory.New())
 	if err != nil {

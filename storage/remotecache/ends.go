@@ -94,6 +94,9 @@ func (s *placeSource) Close() error                    { return nil }
 func (s *placeSource) GetManifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error) {
 	name := ManifestName
 	if instance != nil {
+		if err := checkDigest(*instance); err != nil { // an index is whatever somebody wrote
+			return nil, "", err
+		}
 		name = instance.String()
 	}
 	body, err := s.place.Get(ctx, name)
@@ -106,6 +109,9 @@ func (s *placeSource) GetManifest(ctx context.Context, instance *digest.Digest) 
 }
 
 func (s *placeSource) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobInfoCache) (io.ReadCloser, int64, error) {
+	if err := checkDigest(info.Digest); err != nil {
+		return nil, 0, err
+	}
 	body, err := s.place.Get(ctx, info.Digest.String())
 	return body, info.Size, err
 }

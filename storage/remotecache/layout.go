@@ -19,7 +19,6 @@ import (
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
-	"github.com/oakum-build/oakum/storage/records"
 	"github.com/oakum-build/oakum/storage/wholefile"
 )
 
@@ -96,8 +95,8 @@ func (l *Layout) Close() error { return l.root.Close() }
 // blob is the file of a name that is a digest.
 func blob(name string) (string, error) {
 	d := digest.Digest(name)
-	if !records.Usable(d) {
-		return "", fmt.Errorf("%w: %.80q is no digest", ErrInvalid, name)
+	if err := checkDigest(d); err != nil {
+		return "", err
 	}
 	return path.Join(blobsDir, d.Encoded()), nil
 }
@@ -157,7 +156,7 @@ func (l *Layout) Has(ctx context.Context, name string) (bool, error) {
 // Put writes a blob, or the manifest.
 func (l *Layout) Put(_ context.Context, name string, _ int64, content io.Reader) error {
 	if name != ManifestName {
-		if _, err := blob(name); err != nil {
+		if err := checkDigest(digest.Digest(name)); err != nil {
 			return err
 		}
 		is, _, err := l.put(content)

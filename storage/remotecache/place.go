@@ -13,6 +13,9 @@ import (
 	"fmt"
 	"io"
 
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/oakum-build/oakum/storage/records"
 	"github.com/oakum-build/oakum/storage/registry"
 )
 
@@ -31,6 +34,22 @@ type Place interface {
 
 // ManifestName is the name of the manifest in a Place.
 const ManifestName = "manifest.json"
+
+// CheckName fails with ErrInvalid for what cannot be a name in a Place.
+func CheckName(name string) error {
+	if name == ManifestName {
+		return nil
+	}
+	return checkDigest(digest.Digest(name))
+}
+
+// checkDigest fails with ErrInvalid for what names no blob.
+func checkDigest(d digest.Digest) error {
+	if !records.Usable(d) {
+		return fmt.Errorf("%w: %.80q is no digest", ErrInvalid, d)
+	}
+	return nil
+}
 
 // At is where a cache is. Exactly one of its first three fields is given.
 type At struct {

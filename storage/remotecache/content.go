@@ -106,7 +106,10 @@ func (c *Content) addInstance(ctx context.Context, src types.ImageSource, d dige
 
 // add adds what one manifest has, all of it or nothing.
 func (c *Content) add(ctx context.Context, src types.ImageSource, raw []byte) (found bool, err error) {
-	var m imgspec.Manifest // Docker's second schema has the same fields
+	var m struct { // Docker's second schema has the same fields
+		Config imgspec.Descriptor       `json:"config"`
+		Layers list[imgspec.Descriptor] `json:"layers"`
+	}
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return false, fmt.Errorf("%w: its manifest: %w", ErrInvalid, err)
 	}

@@ -30,6 +30,19 @@ type Read struct {
 	Layers  []digest.Digest `json:"layers"`
 }
 
+// UnmarshalJSON reads it, and no more of its layers than show that they are too many.
+func (r *Read) UnmarshalJSON(raw []byte) (err error) {
+	type plain Read
+	f := struct {
+		*plain
+		Layers json.RawMessage `json:"layers"`
+	}{plain: (*plain)(r)}
+	if err = json.Unmarshal(raw, &f); err == nil && f.Layers != nil {
+		r.Layers, err = firstOf[digest.Digest](f.Layers, mostOfRead+1)
+	}
+	return err
+}
+
 // Check fails with ErrInvalid for a Read that cannot be one.
 func (r Read) Check() error {
 	if !records.ValidKey(r.Key) || !records.ValidKey(r.Content) || len(r.Layers) == 0 || len(r.Layers) > mostOfRead {
@@ -53,15 +66,44 @@ const (
 	mostOfRead = 8
 )
 
+// list is a list as JSON. Of one that has more than any here may have, no more are decoded than show that: as values they
+// take a hundred times the room of a text such as {}.
+type list[T any] []T
+
+func (l *list[T]) UnmarshalJSON(raw []byte) (err error) {
+	*l, err = firstOf[T](raw, max(maxRecords, maxReads, maxLayers)+1)
+	return err
+}
+
+// firstOf decodes a list, and at most n of it.
+func firstOf[T any](raw []byte, n int) (all []T, err error) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	begin, err := d.Token()
+	if err != nil || begin == nil { // null is none
+		return nil, err
+	}
+	if begin != json.Delim('[') {
+		return nil, fmt.Errorf("%w: %.80q is no list", ErrInvalid, raw)
+	}
+	for all = []T{}; len(all) < n && d.More(); {
+		var one T
+		if err := d.Decode(&one); err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
 // version is that of the format.
 const version = 1
 
 // file is an Index as JSON.
 type file struct {
-	Version int             `json:"version"`
-	Records []record        `json:"records"`
-	Reads   []Read          `json:"reads"`
-	Layers  []digest.Digest `json:"layers,omitempty"`
+	Version int                 `json:"version"`
+	Records list[record]        `json:"records"`
+	Reads   list[Read]          `json:"reads"`
+	Layers  list[digest.Digest] `json:"layers,omitempty"`
 }
 
 // record is a records.Record as JSON. Its chain is not there, for it is that of the others.
@@ -150,7 +192,7 @@ func inline(config []byte) (*Index, int, error) {
 	}
 	var image struct {
 		RootFS struct {
-			DiffIDs []digest.Digest `json:"diff_ids"`
+			DiffIDs list[digest.Digest] `json:"diff_ids"`
 		} `json:"rootfs"`
 		Cache json.RawMessage `json:"oakum.cache"`
 	}

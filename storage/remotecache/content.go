@@ -33,9 +33,10 @@ type Content struct {
 	Offers map[digest.Digest]imgspec.Descriptor
 	// Digest is that of the manifest.
 	Digest digest.Digest
-	// Dropped is how many records were left out, since they cannot be any, and how many images of an index, since they
-	// could not be read.
+	// Dropped is how many records were left out, since they cannot be any.
 	Dropped int
+	// Skipped says why images of an index were passed over.
+	Skipped []error
 }
 
 // mostInstances is of how many images of an index the configurations are read.
@@ -69,7 +70,7 @@ func Open(ctx context.Context, src types.ImageSource, allow Allow) (Content, err
 	return c, err
 }
 
-// addAll adds what the images of an index have. One that fails is counted as dropped, since each may be of another branch,
+// addAll adds what the images of an index have. One that fails is skipped, since each may be of another branch,
 // whose cache goes without the others'; when none is left that has a cache, the first failure is the error.
 func (c *Content) addAll(ctx context.Context, src types.ImageSource, raw []byte, kind string) (found bool, err error) {
 	list, err := manifest.ListFromBlob(raw, kind)
@@ -84,7 +85,7 @@ func (c *Content) addAll(ctx context.Context, src types.ImageSource, raw []byte,
 			return false, errors.Join(err, ctx.Err())
 		}
 		if err != nil {
-			c.Dropped++
+			c.Skipped = append(c.Skipped, fmt.Errorf("its image %s: %w", d, err))
 			first = cmp.Or(first, err)
 		}
 		found = found || has

@@ -100,8 +100,8 @@ func TestIndexOfBrokenImages(t *testing.T) {
 		b, _ := p.branch(t, 2, 2)
 		p.index(t, ManifestName, c.of(p, a, b, config)...)
 		got, err := Open(t.Context(), Source(p, At{}), allow)
-		if !errors.Is(err, c.err) || len(got.Records) != c.records || got.Dropped != c.dropped {
-			t.Errorf("%s: %d records, %d dropped, %v", c.name, len(got.Records), got.Dropped, err)
+		if !errors.Is(err, c.err) || len(got.Records) != c.records || len(got.Skipped) != c.dropped {
+			t.Errorf("%s: %d records, %d skipped, %v", c.name, len(got.Records), len(got.Skipped), err)
 		}
 	}
 }

@@ -76,6 +76,9 @@ func (w *worker) importCache(ctx context.Context, call *wire.Call, p outgoing.Im
 			if got.Dropped > 0 {
 				reach.Warn(fmt.Sprintf("the cache %s: %d of its records are none, and are passed over", at, got.Dropped))
 			}
+			for _, err := range got.Skipped {
+				reach.Warn(fmt.Sprintf("the cache %s: %v, and is passed over", at, err))
+			}
 			got.At.Place, got.Access = nil, p.Access // those of a call end with it
 			found[i] = got
 		})

@@ -37,6 +37,9 @@ func imagePrune(c *cli.Context, std streams) error {
 		return usagef("image prune --all removes every image that no container uses, Podman's too; give --force if that is meant")
 	}
 	if !all {
+		if only.dangling != nil && !*only.dangling {
+			return usagef("image prune --filter dangling=false: without --all the images without a name go, which this filter leaves out; --all --force --filter dangling=false removes those with names that no container uses")
+		}
 		nameless := true
 		only.dangling = &nameless
 	}

@@ -74,7 +74,7 @@ func parsePolicy(text string) ([]usage.Options, error) {
 			return nil, fmt.Errorf("the rule %d of prune: %w", i+1, err)
 		}
 		if !o.Limited() && o.KeepDuration == 0 {
-			return nil, fmt.Errorf("the rule %d of prune would empty the cache after each build: it needs keep-duration, max-used-space, min-free-space or reserved-space", i+1)
+			return nil, fmt.Errorf("the rule %d of prune would empty the cache after each build: it needs keep-duration, max-used-space, min-free-space or reserved-space, and more than 0", i+1)
 		}
 		policy = append(policy, o)
 	}

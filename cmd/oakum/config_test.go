@@ -32,6 +32,12 @@ func TestParsePolicy(t *testing.T) {
 		"no time":      {text: "prune-every = \"x\"", fault: "prune-every"},
 		"no duration":  {text: "[[prune]]\nkeep-duration = \"x\"", fault: "rule 1 of prune: keep-duration \"x\""},
 		"no size":      {text: "[[prune]]\nmax-used-space = \"x\"", fault: "max-used-space \"x\""},
+		"zero time":    {text: "[[prune]]\nkeep-duration = \"0s\"", fault: "keep-duration \"0s\""},
+		"nothing used": {text: "[[prune]]\nmax-used-space = \"0\"", fault: "rule 1 of prune would empty"},
+		"no reserve":   {text: "[[prune]]\nreserved-space = \"0B\"", fault: "rule 1 of prune would empty"},
+		"nothing free": {text: "[[prune]]\nmax-used-space = \"1\"\nmin-free-space = \"0\"", fault: "rule 1 of prune: min-free-space \"0\" asks for nothing"},
+		"none of some": {text: "[[prune]]\nmax-used-space = \"0\"\nmin-free-space = \"1\"", fault: "rule 1 of prune: max-used-space \"0\" lets"},
+		"some of none": {text: "[[prune]]\nmax-used-space = \"0\"\nreserved-space = \"5\"", want: []usage.Options{{ReservedSpace: 5, Every: pruneSeldom}}},
 		"no filter":    {text: "[[prune]]\nfilter = [\"x\"]", fault: "invalid filter"},
 		"no limit":     {text: "[[prune]]\nmax-used-space = \"1\"\n[[prune]]\nall = true", fault: "rule 2 of prune would empty"},
 	} {

@@ -29,9 +29,9 @@ func pruneCommand(std streams) *cli.Command {
 			&cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "forget what is known of the layers of images too, so that the next build does every step"},
 			&cli.StringSliceFlag{Name: "filter", Usage: usageFilterUsage},
 			&cli.DurationFlag{Name: "keep-duration", Usage: "keep what was used within `DURATION`, such as 24h; the same as --filter until=DURATION"},
-			&cli.StringFlag{Name: "max-used-space", Usage: "remove until the caches take at most `SIZE`, such as 20GB"},
-			&cli.StringFlag{Name: "min-free-space", Usage: "remove until the file system has `SIZE` left"},
-			&cli.StringFlag{Name: "reserved-space", Aliases: []string{"keep-storage"}, Usage: "let the caches have `SIZE` whatever the other limits say; alone, remove down to that"},
+			&cli.StringFlag{Name: "max-used-space", Usage: "remove until the caches take at most `SIZE`, such as 20GB; 0 empties them"},
+			&cli.StringFlag{Name: "min-free-space", Usage: "remove until the file system has `SIZE` left, which is more than 0"},
+			&cli.StringFlag{Name: "reserved-space", Aliases: []string{"keep-storage"}, Usage: "let the caches have `SIZE` whatever the other limits say; alone, remove down to that, and with 0 everything"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "remove nothing, and say what would be"},
 			&cli.BoolFlag{Name: "verbose", Usage: "list what is removed"},
 			&cli.StringFlag{Name: "format", Usage: "`json|TEMPLATE` print this of what is removed; the fields are those of du"},
@@ -96,6 +96,11 @@ func readPrune(c *cli.Context) (o usage.Options, err error) {
 		All: c.Bool("all"), Filter: values(c, "filter"),
 		MaxUsedSpace: c.String("max-used-space"), MinFreeSpace: c.String("min-free-space"), ReservedSpace: c.String("reserved-space"),
 	}
+	for _, name := range []string{"max-used-space", "min-free-space", "reserved-space"} {
+		if c.IsSet(name) && c.String(name) == "" { // as of a variable that is not set: without a limit all goes
+			return o, usagef("--%s needs a size such as 512MB or 20GB", name)
+		}
+	}
 	if o, err = r.options("--"); err != nil {
 		return o, usagef("%v", err)
 	}
@@ -132,6 +137,12 @@ func (r pruneRule) options(prefix string) (usage.Options, error) {
 			return o, fmt.Errorf("%skeep-duration %q is no time such as 24h", prefix, r.KeepDuration)
 		}
 	}
+	return o, r.sizes(prefix, &o)
+}
+
+// sizes reads the limits. To usage.Options 0 is no limit, and without one everything goes. That is what a
+// 0 says that is written, too, but for those that are refused here.
+func (r pruneRule) sizes(prefix string, o *usage.Options) error {
 	for _, size := range []struct {
 		name, text string
 		to         *int64
@@ -143,9 +154,15 @@ func (r pruneRule) options(prefix string) (usage.Options, error) {
 		}
 		bytes, err := units.RAMInBytes(size.text)
 		if err != nil || bytes < 0 {
-			return o, fmt.Errorf("%s%s %q is no size such as 512MB or 20GB", prefix, size.name, size.text)
+			return fmt.Errorf("%s%s %q is no size such as 512MB or 20GB", prefix, size.name, size.text)
 		}
 		*size.to = bytes
 	}
-	return o, nil
+	switch {
+	case r.MinFreeSpace != "" && o.MinFreeSpace == 0:
+		return fmt.Errorf("%smin-free-space %q asks for nothing, since that much is always free: leave it away; alone it would empty the caches", prefix, r.MinFreeSpace)
+	case r.MaxUsedSpace != "" && o.MaxUsedSpace == 0 && o.MinFreeSpace > 0:
+		return fmt.Errorf("%smax-used-space %q lets the caches have nothing, whatever is free: leave it or %smin-free-space away", prefix, r.MaxUsedSpace, prefix)
+	}
+	return nil
 }

@@ -53,11 +53,16 @@ func readCall(c *cli.Context) (call, error) {
 			return out, usagef("--call %q: %q is not format=json, format=text or ignorestatus=true", text, field)
 		}
 	}
+	flag := "--call=" + out.method
 	if c.Bool("check") {
+		flag = "--check"
 		if out.method != "" && out.method != "check" {
 			return out, usagef("--check and --call=%s exclude each other", out.method)
 		}
 		out.method = "check"
+	}
+	if out.method != "" && c.Generic("dry-run").(*dryRun).String() != "" {
+		return out, usagef("--dry-run and %s exclude each other", flag)
 	}
 	return out, nil
 }

@@ -27,6 +27,21 @@ func checkRun(t *testing.T, text string, flags ...string) (code int, stdout, std
 	return code, out.String(), errs.String()
 }
 
+// One of two things that are done in place of a build is not done without a word.
+func TestCallsBesideDryRun(t *testing.T) {
+	for flag, name := range map[string]string{
+		"--check": "--check", "--call=check": "--call=check", "--call=outline,format=json": "--call=outline", "--call=subrequests.describe": "--call=subrequests.describe",
+	} {
+		code, out, errs := checkRun(t, "FROM scratch\n", "--dry-run", flag)
+		if want := "error: --dry-run and " + name + " exclude each other\n"; code != exitUsage || out != "" || errs != want {
+			t.Errorf("%s: %d %q %q", flag, code, out, errs)
+		}
+	}
+	if code, _, errs := checkRun(t, "FROM scratch\nWORKDIR /a\n", "--dry-run=false", "--check"); code != exitOK || errs != "" {
+		t.Errorf("--dry-run=false: %d %q", code, errs)
+	}
+}
+
 func TestCheckFlag(t *testing.T) {
 	code, out, errs := checkRun(t, "FROM scratch\nCMD a\nWORKDIR b\n", "--check")
 	const want = `Check complete, 2 warnings have been found!

@@ -64,10 +64,6 @@ func readLanguageFlags(c *cli.Context, o *dockerfile.Options) error {
 	if !c.IsSet("timestamp") {
 		return nil
 	}
-	_, argument := o.BuildArgs[epochVariable]
-	if argument && os.Getenv(epochVariable) == "" {
-		return usagef("--timestamp and --source-date-epoch exclude each other")
-	}
 	seconds, err := strconv.ParseUint(c.String("timestamp"), 10, 62)
 	if err != nil {
 		return usagef("--timestamp %q is not a number of seconds", c.String("timestamp"))
@@ -80,7 +76,8 @@ func readLanguageFlags(c *cli.Context, o *dockerfile.Options) error {
 // buildArgs reads the build arguments, those that count more last.
 func buildArgs(c *cli.Context) (map[string]*string, error) {
 	args := map[string]*string{}
-	if epoch := c.String("source-date-epoch"); epoch != "" {
+	epoch := c.String("source-date-epoch")
+	if epoch != "" {
 		if _, err := strconv.ParseUint(epoch, 10, 62); err != nil && os.Getenv(epochVariable) != epoch {
 			return nil, usagef("--source-date-epoch %q is not a number of seconds", epoch)
 		}
@@ -102,6 +99,11 @@ func buildArgs(c *cli.Context) (map[string]*string, error) {
 	}
 	more, err := keyValues("build-arg", values(c, "build-arg"))
 	maps.Copy(args, more)
+	// The variable yields to --timestamp, also where an argument without a value hands it on.
+	at := args[epochVariable]
+	if c.IsSet("timestamp") && (c.IsSet("source-date-epoch") && epoch != "" || at != nil && at != &epoch) {
+		return nil, usagef("--timestamp and --source-date-epoch exclude each other")
+	}
 	return args, err
 }
 

@@ -28,6 +28,11 @@ func (f *boolFlag) Names() []string        { return f.names }
 func (f *stringFlag) Names() []string      { return f.names }
 func (f *stringSliceFlag) Names() []string { return f.names }
 
+// IsSet is asked by cli.Context.IsSet for flags that are not on the command line, and would say that the flag's variable
+// sets it. But a variable yields to what excludes its flag: it may be there for another command.
+func (f *stringFlag) IsSet() bool      { return false }
+func (f *stringSliceFlag) IsSet() bool { return false }
+
 // withNames gives the same flags, of these kinds where there is one for them.
 func withNames(flags []cli.Flag) []cli.Flag {
 	quick := slices.Clone(flags)

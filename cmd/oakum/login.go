@@ -28,11 +28,11 @@ func loginPlaceFlags() []cli.Flag {
 
 func loginPlace(c *cli.Context) (login.Place, error) {
 	l := login.Place{AuthFile: c.String("authfile"), Docker: c.String("compat-auth-file")}
-	if l.Docker != "" && c.IsSet("authfile") {
-		if os.Getenv("REGISTRY_AUTH_FILE") != l.AuthFile {
+	if l.Docker != "" {
+		if c.IsSet("authfile") {
 			return l, usagef("--authfile and --compat-auth-file exclude each other")
 		}
-		l.AuthFile = ""
+		l.AuthFile = "" // of the variable
 	}
 	return l, nil
 }

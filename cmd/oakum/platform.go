@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -42,7 +41,7 @@ func platforms(c *cli.Context) ([]string, error) {
 	if !parts {
 		return slices.DeleteFunc(strings.Split(strings.Join(values(c, "platform"), ","), ","), func(text string) bool { return text == "" }), nil
 	}
-	if c.IsSet("platform") && os.Getenv(platformVariable) == "" {
+	if c.IsSet("platform") {
 		return nil, usagef("--platform excludes --os, --arch and --variant")
 	}
 	text := cmp.Or(c.String("os"), runtime.GOOS) + "/" + cmp.Or(c.String("arch"), runtime.GOARCH)

@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -193,7 +194,29 @@ func readCaches(c *cli.Context, req *buildRequest) error {
 	if o.Inline && req.options.Steps.CacheOnly {
 		return usagef("--cache-to: type=inline is in an image, and --output type=cacheonly writes none")
 	}
+	readInlineArgument(req)
 	return nil
+}
+
+// inlineArgument is the build argument by which --cache-to type=inline was written before that was there, as buildx
+// still takes it.
+const inlineArgument = "BUILDKIT_INLINE_CACHE"
+
+// readInlineArgument reads it. Where there is no image, that is no reason to fail: scripts give the argument to all builds.
+func readInlineArgument(req *buildRequest) {
+	value, given := req.options.BuildArgs[inlineArgument]
+	text := os.Getenv(inlineArgument) // which an argument without a value stands for
+	if value != nil {
+		text = *value
+	}
+	if on, err := strconv.ParseBool(text); !given || err != nil || !on {
+		return
+	}
+	if req.options.Steps.CacheOnly {
+		req.warnings = append(req.warnings, "--build-arg "+inlineArgument+" has no effect: --output type=cacheonly writes no image")
+		return
+	}
+	req.options.Cache.Inline = true
 }
 
 // namedIn are the names of the image, or where these say no registry, those of the caches. localhost/NAME is what names

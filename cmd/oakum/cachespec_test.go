@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/oakum-build/oakum/dockerfile"
 )
 
 // What buildx and buildah take is taken, and what is wrong is said without the values, of which one may be
@@ -115,6 +117,35 @@ func TestPlacesOfMounts(t *testing.T) {
 		places, _, err := readCachePlaces([]string{text + ",mounts=true"}, true, env)
 		if err != nil || len(places) != 1 || places[0].mountsAt().String() != want {
 			t.Errorf("%s: %+v, %v, want %s", text, places, err, want)
+		}
+	}
+}
+
+// The build argument that buildx takes for type=inline means that, in the words that it takes.
+func TestInlineArgument(t *testing.T) {
+	t.Setenv(inlineArgument, "1")
+	text := func(s string) *string { return &s }
+	for name, test := range map[string]struct {
+		args map[string]*string
+		want bool
+	}{
+		"not given":            {nil, false},
+		"on":                   {map[string]*string{inlineArgument: text("1")}, true},
+		"true":                 {map[string]*string{inlineArgument: text("true")}, true},
+		"off":                  {map[string]*string{inlineArgument: text("0")}, false},
+		"empty":                {map[string]*string{inlineArgument: text("")}, false},
+		"no word for it":       {map[string]*string{inlineArgument: text("yes")}, false},
+		"from the environment": {map[string]*string{inlineArgument: nil}, true},
+	} {
+		req := buildRequest{options: dockerfile.Options{BuildArgs: test.args}}
+		readInlineArgument(&req)
+		if req.options.Cache.Inline != test.want || len(req.warnings) > 0 {
+			t.Errorf("%s: %t, %q", name, req.options.Cache.Inline, req.warnings)
+		}
+		req = buildRequest{options: dockerfile.Options{BuildArgs: test.args, Steps: dockerfile.Steps{CacheOnly: true}}}
+		readInlineArgument(&req)
+		if req.options.Cache.Inline || (len(req.warnings) == 1) != test.want {
+			t.Errorf("%s, without an image: %t, %q", name, req.options.Cache.Inline, req.warnings)
 		}
 	}
 }

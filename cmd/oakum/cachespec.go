@@ -375,6 +375,9 @@ func (p *cachePlace) check(to bool) (err error) {
 		if p.ref == "" {
 			return errors.New("ref=NAME is missing")
 		}
+		if _, _, digest := splitName(p.ref); p.mounts && digest != "" {
+			return errors.New("mounts: the caches of commands lie beside a tag, and ref has a digest")
+		}
 	case inDirectory:
 		if p.dir == "" {
 			return fmt.Errorf("%s=DIR is missing", map[bool]string{false: "src", true: "dest"}[to])

@@ -47,6 +47,19 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// What a command does not look at when it writes is found at its end.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	var errs strings.Builder
+	code := run(t.Context(), []string{"help"}, streams{out: fullWriter{}, err: &errs})
+	if want := "error: standard output: full\n"; code != exitError || errs.String() != want {
+		t.Errorf("%d %q, want %d %q", code, errs.String(), exitError, want)
+	}
+}
+
+type fullWriter struct{}
+
+func (fullWriter) Write([]byte) (int, error) { return 0, errors.New("full") }
+
 func TestWriteLastLines(t *testing.T) {
 	for _, test := range []struct {
 		in   string

@@ -57,6 +57,8 @@ func (s streams) harmless() streams {
 // exit code.
 func run(ctx context.Context, args []string, std streams) int {
 	std = std.harmless()
+	out := &keptError{to: std.out}
+	std.out = out
 	app := newApp(std)
 	args, warnings, err := arrange(app, args)
 	if err == nil {
@@ -65,5 +67,23 @@ func run(ctx context.Context, args []string, std streams) int {
 		}
 		err = app.RunContext(ctx, append([]string{app.Name}, args...))
 	}
+	if err == nil {
+		err = out.err
+	}
 	return report(ctx, err, std)
+}
+
+// keptError is a writer of results that keeps its first error. What a script reads must be whole, or the exit code
+// say that it is not, whether or not a command looks at each line that it writes.
+type keptError struct {
+	to  io.Writer
+	err error
+}
+
+func (w *keptError) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	if err != nil && w.err == nil {
+		w.err = fmt.Errorf("standard output: %w", err)
+	}
+	return n, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 
@@ -115,6 +116,7 @@ func duplicates(files []*os.File) (copies []*os.File, err error) {
 
 // request is a call or a question as it crosses the wire.
 type request struct {
+	Number int `json:",omitempty"` // of a question, which no other of its call has
 	Method string
 	Params json.RawMessage
 	Files  int `json:",omitempty"`
@@ -123,6 +125,7 @@ type request struct {
 // reply is what comes back for a call: events and questions, and then its result or error. A
 // question is answered by a reply too.
 type reply struct {
+	Number int             `json:",omitempty"` // of the question that is answered
 	Event  json.RawMessage `json:",omitempty"`
 	Ask    *request        `json:",omitempty"`
 	Result json.RawMessage `json:",omitempty"`
@@ -139,9 +142,13 @@ func (r reply) result() (json.RawMessage, error) {
 
 // answer answers a question, which came with files.
 func answer(ctx context.Context, from *Server, q request, files []*os.File) reply {
-	if from == nil || len(files) != q.Files {
+	if from == nil {
 		closeAll(files)
 		return reply{Error: &Error{Message: "nobody answers"}}
+	}
+	if len(files) != q.Files {
+		closeAll(files)
+		return reply{Error: &Error{Message: fmt.Sprintf("%d of the %d files of a question have come: too many are open", len(files), q.Files)}}
 	}
 	raw, failed := from.handle(ctx, &Call{Files: files, method: q.Method, params: q.Params, event: func(json.RawMessage) {}})
 	return reply{Result: raw, Error: failed, Done: true}

@@ -16,7 +16,8 @@ import (
 
 // Over a socket, each call is a socket pair of its own, sent over the control socket together
 // with the call's files: the request goes one way as JSON, then events, questions and one
-// result come back; one question is asked at a time, and its files come with its JSON. Closing the caller's
+// result come back. A question's files come with its JSON. Several questions may be asked at a time, of which the
+// answer to one may need that to another: each has a number, which its answer repeats. Closing the caller's
 // end cancels the call, and the worker's death ends all of them.
 
 // client is the caller's side of a control socket.
@@ -106,7 +107,10 @@ func receive(ctx context.Context, conn *net.UnixConn, call Outgoing) (json.RawMe
 			question, files := *r.Ask, in.take(r.Ask.Files)
 			answering.Go(func() {
 				a := reply{Error: &Error{Message: "who was to answer has ended"}} // by runtime.Goexit, as tests do that fail
-				defer func() { _ = json.NewEncoder(conn).Encode(a) }()
+				defer func() {
+					a.Number = question.Number
+					_ = json.NewEncoder(conn).Encode(a)
+				}()
 				a = answer(ctx, call.Answers, question, files)
 			})
 		case r.Error != nil || r.Done:
@@ -120,10 +124,12 @@ type withFiles struct {
 	conn  *net.UnixConn
 	oob   []byte
 	files []*os.File
+	lost  bool // some have not come
 }
 
 func (r *withFiles) Read(p []byte) (int, error) {
-	n, oobn, _, _, err := r.conn.ReadMsgUnix(p, r.oob)
+	n, oobn, flags, _, err := r.conn.ReadMsgUnix(p, r.oob)
+	r.lost = r.lost || flags&unix.MSG_CTRUNC != 0
 	if oobn > 0 {
 		files, rightsErr := rights(r.oob[:oobn])
 		r.files, err = append(r.files, files...), cmp.Or(err, rightsErr)
@@ -131,8 +137,13 @@ func (r *withFiles) Read(p []byte) (int, error) {
 	return max(n, 0), err // with an error it may be -1
 }
 
-// take gives the files of a message that was read whole: they came with it.
+// take gives the files of a message that was read whole: they came with it. Once some were lost, as happens when no more
+// can be open, no message gets any, since those that come later would be taken for those of another one.
 func (r *withFiles) take(n int) []*os.File {
+	if r.lost {
+		closeAll(r.files)
+		r.files = nil
+	}
 	n = max(0, min(n, len(r.files)))
 	files := r.files[:n:n]
 	r.files = r.files[n:]
@@ -185,13 +196,13 @@ func (s *Server) serveCall(ctx context.Context, files []*os.File) {
 	call.method, call.params = req.Method, req.Params
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	back := &talk{conn: conn.(*net.UnixConn), answers: make(chan reply, 1)}
+	back := &talk{conn: conn.(*net.UnixConn), asked: map[int]chan reply{}}
 	call.event = func(raw json.RawMessage) { _ = back.send(reply{Event: raw}) }
 	call.ask = back.ask
 	go func() {
 		// Only answers are sent: the read ends when the caller cancels or dies.
 		defer cancel()
-		back.listen(ctx, dec)
+		back.listen(dec)
 	}()
 	raw, failed := s.handle(ctx, call)
 	_ = back.send(reply{Result: raw, Error: failed, Done: failed == nil})
@@ -199,10 +210,13 @@ func (s *Server) serveCall(ctx context.Context, files []*os.File) {
 
 // talk is what the server says to a call's caller, and the answers that it gets.
 type talk struct {
-	mu      sync.Mutex
-	conn    *net.UnixConn
-	asking  sync.Mutex
-	answers chan reply
+	mu   sync.Mutex // of what is sent
+	conn *net.UnixConn
+
+	// asking is another lock than mu, which is held while the caller reads slowly: answers are taken meanwhile.
+	asking sync.Mutex
+	last   int
+	asked  map[int]chan reply // by the numbers of questions that are waited for
 }
 
 func (t *talk) send(r reply, files ...*os.File) error {
@@ -228,31 +242,49 @@ func (t *talk) send(r reply, files ...*os.File) error {
 }
 
 func (t *talk) ask(ctx context.Context, question Outgoing) (json.RawMessage, error) {
-	t.asking.Lock()
-	defer t.asking.Unlock()
-	ask := &request{Method: question.Method, Params: question.Params, Files: len(question.Files)}
+	number, answered := t.expect()
+	defer t.forget(number)
+	ask := &request{Number: number, Method: question.Method, Params: question.Params, Files: len(question.Files)}
 	if err := t.send(reply{Ask: ask}, question.Files...); err != nil {
 		return nil, err
 	}
 	select {
-	case a := <-t.answers:
+	case a := <-answered:
 		return a.result()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// listen takes answers until the caller closes its end.
-func (t *talk) listen(ctx context.Context, dec *json.Decoder) {
+// expect gives a question its number, and where its answer comes.
+func (t *talk) expect() (int, <-chan reply) {
+	t.asking.Lock()
+	defer t.asking.Unlock()
+	t.last++
+	answered := make(chan reply, 1) // so that who delivers waits for nobody
+	t.asked[t.last] = answered
+	return t.last, answered
+}
+
+// forget gives what was waited for by a number, nil if nothing is, and has nobody wait for it any more.
+func (t *talk) forget(number int) chan<- reply {
+	t.asking.Lock()
+	defer t.asking.Unlock()
+	answered := t.asked[number]
+	delete(t.asked, number)
+	return answered
+}
+
+// listen takes answers until the caller closes its end. Those that come again, or after their question has been given up,
+// are dropped.
+func (t *talk) listen(dec *json.Decoder) {
 	for {
 		var a reply
 		if dec.Decode(&a) != nil {
 			return
 		}
-		select {
-		case t.answers <- a:
-		case <-ctx.Done():
-			return
+		if answered := t.forget(a.Number); answered != nil {
+			answered <- a
 		}
 	}
 }

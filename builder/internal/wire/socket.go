@@ -151,7 +151,8 @@ func (r *withFiles) take(n int) []*os.File {
 }
 
 // Serve handles calls from a control socket until the socket is closed by the other side;
-// then it cancels them and waits for them.
+// then it cancels them and waits for them. When so many files are open that those of a call cannot come, the kernel
+// has closed what it did not pass; that call ends by what is left of it being closed, and the others go on.
 func (s *Server) Serve(control *os.File) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -159,7 +160,7 @@ func (s *Server) Serve(control *os.File) error {
 	defer cancel()
 	buf, oob := make([]byte, 16), roomForFiles()
 	for {
-		n, oobn, _, _, err := unix.Recvmsg(int(control.Fd()), buf, oob, closeReceived)
+		n, oobn, flags, _, err := unix.Recvmsg(int(control.Fd()), buf, oob, closeReceived)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -170,8 +171,9 @@ func (s *Server) Serve(control *os.File) error {
 			return nil
 		}
 		files, err := rights(oob[:oobn])
-		if err != nil || len(files) == 0 {
-			return fmt.Errorf("control message without files: %w", err)
+		if err != nil || len(files) == 0 || flags&unix.MSG_CTRUNC != 0 {
+			closeAll(files)
+			continue
 		}
 		wg.Go(func() { s.serveCall(ctx, files) })
 	}

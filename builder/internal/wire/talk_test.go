@@ -309,3 +309,52 @@ func TestAskWithFilesThatAreLost(t *testing.T) {
 		t.Errorf("%q was written, %v", data, err)
 	}
 }
+
+// A call whose files the kernel cannot pass, or not all of them, ends, and no other call does.
+func TestCallsWithFilesThatAreLost(t *testing.T) {
+	t.Parallel()
+	started, goOn := make(chan struct{}), make(chan struct{})
+	c, _ := socket(t, server(func(ctx context.Context, _ string, call *Call) (any, error) {
+		close(started)
+		select {
+		case <-goOn:
+			return "done", nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}))
+	done := make(chan error, 1)
+	go func() { done <- raw(t.Context(), c, "", nil, nil, Outgoing{}) }()
+	<-started
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	// As it comes where none can be open.
+	if err := unix.Sendmsg(int(c.conn.Fd()), []byte{0}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := c.open(slices.Repeat([]*os.File{w}, 3*maxFiles)) // there is no room for so many
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := errors.Join(conn.SetDeadline(time.Now().Add(patience)), r.SetDeadline(time.Now().Add(patience))); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("a call that has lost files: %d bytes, %v", n, err)
+	}
+	if _, err := io.ReadAll(r); err != nil { // ends because no copy is left
+		t.Error(err)
+	}
+	close(goOn)
+	if err := <-done; err != nil {
+		t.Fatal("the call under way:", err)
+	}
+	if err := raw(t.Context(), c, "none", nil, nil, Outgoing{}); err == nil || errors.Is(err, ErrGone) {
+		t.Error("the next call:", err)
+	}
+}

@@ -355,8 +355,7 @@ func TestFiles(t *testing.T) {
 	})
 }
 
-// A message that is not a call's ends the server, and no garbage on a call's own
-// socket does.
+// No garbage on a call's own socket ends the server.
 func TestGarbage(t *testing.T) {
 	t.Parallel()
 	c, _ := socket(t, adding())

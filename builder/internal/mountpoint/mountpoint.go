@@ -28,6 +28,7 @@ type Traces struct {
 	aside  *os.File // see Fill; nil where something is mounted
 	points []point  // what was made, parents first
 	above  []above  // the directories that were there, parents first, with the root
+	failed error    // see Err
 }
 
 // point is a mount point, or a directory that was made for one, by its path without links.
@@ -66,7 +67,9 @@ func (t *Traces) make(points []string) {
 		t.above = append([]above{{path: "/", st: st}}, t.above...)
 	}
 	for i := range t.points {
-		t.points[i].make(t)
+		if t.failed = t.points[i].make(t); t.failed != nil {
+			break
+		}
 	}
 	for _, a := range t.above {
 		setTime(t.root, a.path, a.st.Mtim)
@@ -105,15 +108,18 @@ func (t *Traces) find(name string, isDir bool) {
 	}
 }
 
-func (p *point) make(t *Traces) {
+// make makes a mount point if it can be made. The error is that of what could not be set aside.
+func (p *point) make(t *Traces) error {
 	dir, err := straight(int(t.root.Fd()), path.Dir(p.path))
 	if err != nil {
-		return
+		return nil
 	}
 	defer unix.Close(dir)
 	name := path.Base(p.path)
-	if p.fill != nil && !p.fill.clear(dir, name, t.aside) {
-		return
+	if p.fill != nil {
+		if err := p.fill.clear(dir, name, t.aside); err != nil {
+			return fmt.Errorf("setting aside what is in place of the mount point %s: %w", p.path, err)
+		}
 	}
 	if p.dir {
 		err = unix.Mkdirat(dir, name, 0o755)
@@ -127,6 +133,7 @@ func (p *point) make(t *Traces) {
 	if err == nil && unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
 		p.ino = st.Ino
 	}
+	return nil
 }
 
 // setTime sets the time at which a directory was changed.
@@ -168,6 +175,9 @@ func (t *Traces) Remove() error {
 		}
 		_ = keepTime(dir, func() error { p.remove(dir); return nil })
 		unix.Close(dir)
+	}
+	if t.aside != nil && errs == nil {
+		empty(t.aside)
 	}
 	return errs
 }

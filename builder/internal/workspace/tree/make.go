@@ -21,6 +21,7 @@ type making struct {
 	tree    *tree
 	change  workspace.Change
 	leftOut tarfilter.LeftOut
+	aside   *os.File // see points; nil when nothing is filled
 }
 
 // run does what changes the tree.
@@ -39,6 +40,9 @@ func (m *making) run(do func() error) error {
 		return err
 	}
 	traces, err := m.points()
+	if m.aside != nil {
+		defer m.aside.Close()
+	}
 	if err != nil {
 		return err
 	}
@@ -114,11 +118,15 @@ func (m *making) points() (*mountpoint.Traces, error) {
 	if err := os.Mkdir(name, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}
-	aside, err := os.Open(name)
-	if err != nil {
+	var err error
+	if m.aside, err = os.Open(name); err != nil {
 		return nil, err
 	}
-	return mountpoint.Fill(m.tree.root, m.tree.owners, aside, m.change.Mounts), nil
+	traces := mountpoint.Fill(m.tree.root, m.tree.owners, m.aside, m.change.Mounts)
+	if err := traces.Err(); err != nil {
+		return nil, errors.Join(err, traces.Remove())
+	}
+	return traces, nil
 }
 
 // rootMode is the mode of the root of every image, which belongs to 0:0.

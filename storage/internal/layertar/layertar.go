@@ -145,7 +145,11 @@ func (w *walker) directory(dir *os.File, name, rel string, st *unix.Stat_t) erro
 	if err := w.out.noContent(rel + "/"); err != nil {
 		return err
 	}
-	if w.isOpaque(sub) && w.inLower(rel) {
+	hides, err := w.hides(sub, rel)
+	if err != nil {
+		return err
+	}
+	if hides {
 		if err := w.marker(tarfilter.Opaque(rel, st)); err != nil {
 			return err
 		}
@@ -153,31 +157,60 @@ func (w *walker) directory(dir *os.File, name, rel string, st *unix.Stat_t) erro
 	return w.children(sub, rel)
 }
 
-// isOpaque says whether overlay hides the directories below this one. It marks every
-// new directory so.
-func (w *walker) isOpaque(dir *os.File) bool {
-	var value [1]byte
-	n, err := unix.Fgetxattr(int(dir.Fd()), w.Opaque, value[:])
-	return err == nil && n == 1 && value[0] == 'y'
+// hides says whether a directory hides something of the layers below, which the stream must say.
+func (w *walker) hides(dir *os.File, rel string) (bool, error) {
+	opaque, err := w.isOpaque(dir)
+	if err != nil {
+		return false, &os.PathError{Op: "getxattr " + w.Opaque, Path: rel, Err: err}
+	}
+	if !opaque {
+		return false, nil
+	}
+	there, err := w.inLower(rel)
+	if err != nil {
+		return false, &os.PathError{Op: "open in a layer below", Path: rel, Err: err}
+	}
+	return there, nil
 }
 
-// inLower says whether a layer below has something of this name.
-func (w *walker) inLower(rel string) bool {
+// isOpaque says whether overlay hides the directories below this one. It marks every
+// new directory so.
+func (w *walker) isOpaque(dir *os.File) (bool, error) {
+	var value [1]byte
+	n, err := unix.Fgetxattr(int(dir.Fd()), w.Opaque, value[:])
+	switch {
+	case err == nil:
+		return n == 1 && value[0] == 'y', nil
+	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+		return false, nil
+	case errors.Is(err, unix.ERANGE): // a longer value, which is none of overlay's
+		return false, nil
+	}
+	return false, err
+}
+
+// inLower says whether a layer below has something of this name. That it cannot be told is an error: what
+// was taken for absent would come back in the layer.
+func (w *walker) inLower(rel string) (bool, error) {
 	for _, lower := range w.Lowers {
 		fd, err := openat2.Open(int(lower.Fd()), rel, &unix.OpenHow{
 			Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 		})
-		if err != nil {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			continue
+		}
+		if err != nil {
+			return false, err
 		}
 		var st unix.Stat_t
 		err = unix.Fstat(fd, &st)
 		unix.Close(fd)
-		if err == nil {
-			return st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != 0
+		if err != nil {
+			return false, err
 		}
+		return st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != 0, nil
 	}
-	return false
+	return false, nil
 }
 
 // header makes an entry's header.

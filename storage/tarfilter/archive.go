@@ -26,8 +26,8 @@ type Archive struct {
 	// LeftOut is told what is left out; it may be nil.
 	LeftOut *LeftOut
 
-	left  nodes
-	seen  map[string]bool
+	left  paths // of device nodes
+	seen  paths
 	loose string // see Loose
 }
 
@@ -35,22 +35,6 @@ type Archive struct {
 // does: a reason to look for when unpacking has failed, and none when the file was where
 // the archive goes to.
 func (a *Archive) Loose() string { return a.loose }
-
-// nodes are the paths of device nodes that were left out.
-type nodes map[string]bool
-
-func (n *nodes) add(name string) {
-	if *n == nil {
-		*n = nodes{}
-	}
-	(*n)[path.Clean("/"+name)] = true
-}
-
-// has says whether a path is that of a node which was left out.
-func (n nodes) has(name string) bool { return n[path.Clean("/"+name)] }
-
-// replaced says that something else has come to a path.
-func (n nodes) replaced(name string) { delete(n, path.Clean("/"+name)) }
 
 // Judge is the Judge of the archive's entries, one after the other.
 func (a *Archive) Judge(h *tar.Header) (Verdict, error) {
@@ -63,17 +47,14 @@ func (a *Archive) Judge(h *tar.Header) (Verdict, error) {
 		}
 	}
 	verdict := Keep
-	if a.seen == nil {
-		a.seen = map[string]bool{}
-	}
-	a.seen[path.Clean("/"+h.Name)] = true
+	a.seen.add(h.Name)
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeFifo:
 	case tar.TypeLink:
 		if a.left.has(h.Linkname) {
 			return a.leave(h), nil
 		}
-		if a.loose == "" && !a.seen[path.Clean("/"+h.Linkname)] {
+		if a.loose == "" && !a.seen.has(h.Linkname) {
 			a.loose = fmt.Sprintf("the hard link %q leads to %q, which is not before it in the archive", h.Name, h.Linkname)
 		}
 	case tar.TypeChar, tar.TypeBlock:
@@ -94,7 +75,7 @@ func (a *Archive) Judge(h *tar.Header) (Verdict, error) {
 	if a.Free != nil && h.Typeflag == tar.TypeReg && h.Size > maxUnasked && uint64(h.Size) > a.Free() {
 		return Drop, &EntryError{h.Name, fmt.Sprintf("has %d bytes, more than there is room for", h.Size)}
 	}
-	a.left.replaced(h.Name)
+	a.left.remove(h.Name)
 	if dropped := dropXattrs(h, keptBy(h.Typeflag)); len(dropped) > 0 {
 		verdict = Rewrite
 		for _, attr := range dropped {

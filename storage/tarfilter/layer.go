@@ -9,7 +9,7 @@ type Layer struct {
 	// Devices says that device nodes can be made.
 	Devices bool
 
-	left nodes
+	left paths // of device nodes
 }
 
 // Judge is the Judge of the layer's entries, one after the other. Left out are the entry for the root
@@ -25,7 +25,7 @@ func (l *Layer) Judge(h *tar.Header) (Verdict, error) {
 		l.left.add(h.Name)
 		return Drop, nil
 	}
-	l.left.replaced(h.Name)
+	l.left.remove(h.Name)
 	if dropped := dropXattrs(h, func(attr string) bool { return !StoresOwn(attr) }); len(dropped) > 0 {
 		return Rewrite, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -304,4 +305,37 @@ func FuzzCopy(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Names take no memory once they were judged, however long they are.
+func TestLongNames(t *testing.T) {
+	const count = 10
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	for name, judge := range map[string]Judge{
+		"layer": (&Layer{}).Judge, "archive": (&Archive{AnyName: true}).Judge,
+	} {
+		for _, kind := range []byte{tar.TypeChar, tar.TypeReg} {
+			before := heap()
+			for i := range count {
+				for _, filler := range []string{"/x", "//"} {
+					h := &tar.Header{Name: strconv.Itoa(i) + strings.Repeat(filler, 1<<19), Typeflag: kind, Devmajor: 1}
+					if _, err := judge(h); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if taken := (heap() - before) >> 20; taken > count/2 {
+				t.Errorf("%s: %d names of 1 MiB of the type %q take %d MiB", name, 2*count, kind, taken)
+			}
+		}
+		// They are known all the same.
+		if v, err := judge(&tar.Header{Name: "link", Typeflag: tar.TypeLink, Linkname: "7" + strings.Repeat("/x", 1<<19)}); v != Keep || err != nil {
+			t.Errorf("%s: a link to a file: %v, %v", name, v, err)
+		}
+	}
 }

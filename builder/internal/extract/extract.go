@@ -127,19 +127,14 @@ type extraction struct {
 
 	last  *place // the directory of the last entry
 	name  string // by which it was asked for
-	dirs  []directory
 	block []byte
-}
 
-// directory is one that gets its owner, mode, attributes and times at the end: what comes into
-// it changes its times, and its mode may forbid that.
-type directory struct {
-	path   string
-	header *tar.Header
+	dirs          map[string]*directory // by their paths, for finishAll
+	entries, kept int                   // how many were for directories, and what dirs has of attributes
 }
 
 func newExtraction(root *os.File, o Options) *extraction {
-	return &extraction{Options: o, root: root, made: map[uint64]struct{}{}, seed: maphash.MakeSeed(), block: make([]byte, 256<<10)}
+	return &extraction{Options: o, root: root, made: map[uint64]struct{}{}, dirs: map[string]*directory{}, seed: maphash.MakeSeed(), block: make([]byte, 256<<10)}
 }
 
 // stream extracts all that the judge takes of a stream.

@@ -9,9 +9,7 @@ import (
 	"io"
 	"os"
 	"path"
-	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -73,58 +71,7 @@ func (x *extraction) directory(at *place, base string, h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	x.dirs = append(x.dirs, directory{at.join(base), h})
-	return nil
-}
-
-// finishAll finishes the directories, what is in one before itself, and each as its last entry says.
-func (x *extraction) finishAll() error {
-	done := map[string]bool{}
-	for _, d := range slices.Backward(x.dirs) {
-		if done[d.path] {
-			continue
-		}
-		done[d.path] = true
-		if err := x.finish(d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// finish gives a directory what its entry says, if it is still there.
-func (x *extraction) finish(d directory) error {
-	dir, err := x.open(d.path)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return nil // something else has taken its place, or that of a directory above it
-	}
-	if err != nil {
-		return err
-	}
-	defer dir.dir.Close()
-	if x.alone {
-		// Those of a layer below do not show through, and neither do they in an overlay.
-		if err := x.dropXattrs(dir.dir); err != nil {
-			return err
-		}
-	}
-	if err := x.attributes(dir.dir, "", d.header); err != nil {
-		return err
-	}
-	return touch(dir.dir, ".", d.header)
-}
-
-func (x *extraction) dropXattrs(dir *os.File) error {
-	attrs, err := x.Owners.Xattrs(dir, "", func(attr string) bool { return tarfilter.Keeps(attr) })
-	if err != nil {
-		return err
-	}
-	for _, attr := range attrs {
-		if err := x.Owners.Removexattr(dir, "", attr.Name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return x.later(at.join(base), h)
 }
 
 func (x *extraction) regular(at *place, base string, h *tar.Header, content io.Reader) error {
@@ -157,11 +104,14 @@ func (x *extraction) fill(out *os.File, h *tar.Header, content io.Reader) error 
 			return err
 		}
 	}
-	if err := x.attributes(out, "", h); err != nil {
+	s, err := stateOf(h)
+	if err != nil {
 		return err
 	}
-	times := times(h)
-	if err := unix.UtimesNanoAt(int(out.Fd()), "", times, unix.AT_EMPTY_PATH); err != nil {
+	if err := x.attributes(out, "", s); err != nil {
+		return err
+	}
+	if err := unix.UtimesNanoAt(int(out.Fd()), "", s.times[:], unix.AT_EMPTY_PATH); err != nil {
 		return &os.PathError{Op: "utimensat", Path: out.Name(), Err: err}
 	}
 	return nil
@@ -172,10 +122,14 @@ func (x *extraction) special(at *place, base string, h *tar.Header, make func(di
 	if err := x.anew(at, base, func() error { return make(int(at.dir.Fd())) }); err != nil {
 		return err
 	}
-	if err := x.attributes(at.dir, base, h); err != nil {
+	s, err := stateOf(h)
+	if err != nil {
 		return err
 	}
-	return touch(at.dir, base, h)
+	if err := x.attributes(at.dir, base, s); err != nil {
+		return err
+	}
+	return touch(at.dir, base, s)
 }
 
 // link makes a hard link. A file of a layer below cannot be linked to: in the layer alone it is not there.
@@ -206,13 +160,17 @@ func (x *extraction) link(at *place, base string, h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	if err := x.attributes(at.dir, base, h); err != nil {
+	s, err := stateOf(h)
+	if err != nil {
+		return err
+	}
+	if err := x.attributes(at.dir, base, s); err != nil {
 		return err
 	}
 	if _, err := readlink(at.dir, base); err == nil {
 		return nil // a link keeps its times
 	}
-	return touch(at.dir, base, h)
+	return touch(at.dir, base, s)
 }
 
 // target opens the directory of what a hard link leads to, which is none of at's.
@@ -222,61 +180,4 @@ func (x *extraction) target(h *tar.Header, dir string) (*place, error) {
 		at, err = x.walk(h.Name, dir)
 	}
 	return at, err
-}
-
-// attributes gives a file its owner, mode and extended attributes, in this order: a change of owner
-// clears set-id bits and capabilities.
-func (x *extraction) attributes(dir *os.File, name string, h *tar.Header) error {
-	uid, gid := h.Uid, h.Gid
-	if x.Owner != nil {
-		uid, gid = x.Owner.UID, x.Owner.GID
-	} else if !isID(uid) || !isID(gid) {
-		return &tarfilter.EntryError{Name: h.Name, Why: fmt.Sprintf("belongs to %d:%d, which nobody can be", uid, gid)}
-	}
-	if err := x.Owners.Chown(dir, name, uid, gid); err != nil {
-		return fmt.Errorf("giving %s to %d:%d: %w", h.Name, uid, gid, err)
-	}
-	if h.Typeflag != tar.TypeSymlink {
-		if err := x.Owners.Chmod(dir, name, uint32(h.Mode)&0o7777); err != nil {
-			return err
-		}
-	}
-	for key, value := range h.PAXRecords {
-		attr, ok := strings.CutPrefix(key, "SCHILY.xattr.")
-		if !ok {
-			continue
-		}
-		err := x.Owners.Setxattr(dir, name, attr, []byte(value))
-		if err != nil && !errors.Is(err, unix.ENOTSUP) && !errors.Is(err, unix.EPERM) {
-			return err
-		}
-	}
-	return nil
-}
-
-// isID says whether a number can be the id of a user or group. The largest of 32 bits is none.
-func isID(id int) bool { return id >= 0 && id < 1<<32-1 }
-
-// touch sets the times of a file by its name in a directory; a link is not followed.
-func touch(dir *os.File, name string, h *tar.Header) error {
-	if err := unix.UtimesNanoAt(int(dir.Fd()), name, times(h), unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return &os.PathError{Op: "utimensat", Path: h.Name, Err: err}
-	}
-	return nil
-}
-
-// times are those of access and of change; a file was not read before it was written.
-func times(h *tar.Header) []unix.Timespec {
-	access := h.AccessTime
-	if access.Before(h.ModTime) {
-		access = h.ModTime
-	}
-	return []unix.Timespec{timespec(access), timespec(h.ModTime)}
-}
-
-func timespec(t time.Time) unix.Timespec {
-	if t.IsZero() {
-		t = time.Unix(0, 0)
-	}
-	return unix.Timespec{Sec: t.Unix(), Nsec: int64(t.Nanosecond())}
 }

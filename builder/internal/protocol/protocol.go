@@ -21,7 +21,7 @@ import (
 
 // Version is that of the methods. It changes with each change of them, since a Builder may
 // start another program as its worker.
-const Version = "28"
+const Version = "29"
 
 // Hello opens the store. It is the first call.
 type Hello struct {

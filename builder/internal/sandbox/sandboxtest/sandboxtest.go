@@ -181,6 +181,7 @@ func (p *place) sandboxed(ctx context.Context, t testing.TB, c sandbox.Command) 
 	ok(t, err)
 	defer aside.Close()
 	points := mountpoint.Fill(root, nil, aside, p.sandbox.MountPoints(c))
+	ok(t, points.Err())
 	code, err := p.sandbox.Run(ctx, c)
 	ok(t, points.Remove())
 	return code, err

@@ -177,7 +177,7 @@ func TestTTL(t *testing.T) {
 	e.Wait()
 	linked.done(t, 2)
 	nothing := writing("nothing", 0)
-	nothing.Do = func(context.Context, workspace.Workspace) (string, error) { nothing.times.Add(1); return "", nil }
+	nothing.Skip = func(*storage.Layer) (bool, error) { return true, nil }
 	do(t, open(t, e, base, Options{}), nothing.Operation, false)
 	e.Wait()
 	do(t, open(t, e, base, Options{TTL: time.Nanosecond}), nothing.Operation, true) // what changes nothing has no age

@@ -212,7 +212,7 @@ func (t *task) openContext(ctx context.Context, opts builder.StageOptions) (err 
 		return nil
 	}
 	var did builder.Step
-	if t.fs, did, err = t.in.loader.Stage(ctx, tree, opts); err == nil {
+	if t.fs, did, err = t.in.loader.Stage(ctx, tree, opts); err == nil && t.Index >= 0 {
 		t.stepped(plan.Redact(t.Parsed.SourceCode), did)
 	}
 	return err

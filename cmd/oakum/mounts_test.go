@@ -97,7 +97,7 @@ func TestRunMounts(t *testing.T) {
 		"--mount type=secret,id=none --mount type=ssh,id=none":   nil,
 		"--mount type=bind,source=token,target=y":                {{Target: "y", From: builder.Dir(dir).Select("token"), ReadOnly: true}},
 		"--ssh default": {{SSH: &mount.SSH{Socket: "agent"}}},
-		"--ssh a=token --mount type=ssh,id=a,target=/s,mode=0666,required": {{Target: "/s", SSH: &mount.SSH{Keys: []string{"token"}, Mode: 0o666}}},
+		"--ssh a=token --mount type=ssh,id=a,target=/s,mode=0666,required": {{Target: "/s", SSH: &mount.SSH{ID: "a", Keys: []string{"token"}, Mode: 0o666}}},
 	} {
 		got, err := withFlags(t, readRunMounts, append(append([]string{"run"}, strings.Fields(in)...), "x")...)
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -106,9 +106,9 @@ func TestRunMounts(t *testing.T) {
 	}
 	for in, want := range map[string][]builder.Mount{
 		"--secret id=token": {{Target: "/run/secrets/token", Secret: &mount.Secret{}}},
-		"--secret id=a,src=token --mount type=secret,id=a,target=/s,mode=0444": {{Target: "/s", Secret: &mount.Secret{Mode: 0o444}}},
-		"--secret id=a,src=token --mount type=secret,id=a,env=A,required":      {{Secret: &mount.Secret{Env: "A"}}},
-		"--secret id=a,src=token --mount type=secret,target=/s/a,uid=7,gid=8":  {{Target: "/s/a", Secret: &mount.Secret{UID: 7, GID: 8}}},
+		"--secret id=a,src=token --mount type=secret,id=a,target=/s,mode=0444": {{Target: "/s", Secret: &mount.Secret{ID: "a", Mode: 0o444}}},
+		"--secret id=a,src=token --mount type=secret,id=a,env=A,required":      {{Secret: &mount.Secret{ID: "a", Env: "A"}}},
+		"--secret id=a,src=token --mount type=secret,target=/s/a,uid=7,gid=8":  {{Target: "/s/a", Secret: &mount.Secret{ID: "a", UID: 7, GID: 8}}},
 	} {
 		got, err := withFlags(t, readRunMounts, append(append([]string{"run"}, strings.Fields(in)...), "x")...)
 		if err != nil || len(got) != 1 {

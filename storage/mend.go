@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -152,31 +153,43 @@ func (s *Store) whole(record *cs.Layer) (bool, error) {
 	}
 	l, err := s.Layer(record.ID)
 	if err != nil {
-		return false, nil // one below it is not there
+		return false, unlessOfFiles(err)
 	}
 	if linked, err := s.linked(l); !linked || err != nil {
 		return linked, err
 	}
 	tar, err := s.OpenTar(l)
 	if err != nil {
-		return false, ofMachine(err)
+		return false, unlessOfFiles(err)
 	}
 	defer tar.Close()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, tar); err != nil {
-		return false, ofMachine(err)
+		return false, unlessOfContent(err)
 	}
 	return digest.NewDigest(digest.SHA256, sum) == record.UncompressedDigest, nil
 }
 
-// ofMachine is an error that has to do with the machine or the user, and nil for one of which the files are the cause.
-func ofMachine(err error) error {
-	for _, errno := range []unix.Errno{unix.EIO, unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.EACCES, unix.EPERM, unix.ENOSPC} {
-		if errors.Is(err, errno) {
-			return err
+// unlessOfFiles is nil for an error of which a layer's files are the cause: one is not there, or is of another kind. All other
+// errors may be those of the machine, the user, the network or whoever serves the file system (of which there are more than can be
+// listed), and what cannot be read for a while must not be removed.
+func unlessOfFiles(err error) error {
+	for _, of := range []error{cs.ErrLayerUnknown, ErrRemoved, fs.ErrNotExist, unix.ENOTDIR, unix.EISDIR, unix.ELOOP} {
+		if errors.Is(err, of) {
+			return nil
 		}
 	}
-	return nil
+	return err
+}
+
+// unlessOfContent is unlessOfFiles of an error of reading a layer's tar to its end, which is also that of a file that is too short, cannot
+// be decompressed or decoded, or has another checksum. These are those that the kernel has given no number.
+func unlessOfContent(err error) error {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return nil
+	}
+	return unlessOfFiles(err)
 }
 
 // linked says whether the overlay driver knows which layers are below one: it keeps that in files of its own.
@@ -189,8 +202,11 @@ func (s *Store) linked(l *Layer) (bool, error) {
 		return false, err
 	}
 	meta, err := driver.Metadata(l.ID())
+	if errors.Is(err, unix.EINVAL) {
+		return false, nil // an empty name led it to what is no link
+	}
 	if err != nil {
-		return false, ofMachine(err)
+		return false, unlessOfFiles(err)
 	}
 	below := 0
 	for p := l.Parent(); p != nil; p = p.Parent() {
@@ -204,7 +220,7 @@ func (s *Store) linked(l *Layer) (bool, error) {
 	for file, want := range map[string]int{"link": 1, "lower": below} {
 		names, err := os.ReadFile(filepath.Join(filepath.Dir(meta["UpperDir"]), file))
 		if want > 0 && count(string(names)) != want {
-			return false, ofMachine(err)
+			return false, unlessOfFiles(err)
 		}
 	}
 	return true, nil

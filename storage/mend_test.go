@@ -3,7 +3,11 @@
 package storage
 
 import (
+	"compress/gzip"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +15,7 @@ import (
 	"testing"
 
 	cs "go.podman.io/storage"
+	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/storage/internal/treedriver"
 )
@@ -147,6 +152,73 @@ func TestMendOthers(t *testing.T) {
 		}
 		if lookedThrough(s.private.Name()) {
 			t.Error("who opens the store next does not look again")
+		}
+	}
+}
+
+// What cannot be read for a reason that is not in the layer's files stays, with its image, and is looked at again.
+func TestMendUnsure(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	s := openIn(t, root)
+	defer func() { must(t, s.Close()) }()
+	layers := chainOfThree(t, s)
+	dir, err := s.diffDir(layers[1].id)
+	must(t, err)
+	at := filepath.Join(dir, "file")
+	if driver() == DriverTree {
+		at = filepath.Join(dir, treedriver.Blob)
+	}
+	must(t, os.Remove(at))
+	must(t, unix.Mknod(at, unix.S_IFSOCK|0o600, 0)) // which cannot be opened: ENXIO
+	must(t, os.Remove(filepath.Join(root, privateDir(driver()), bootFile)))
+	s = reopen(t, s, root)
+	if got, want := names(t, s), []string{"localhost/above:latest", "localhost/below:latest"}; !slices.Equal(got, want) || s.Lost() != "" {
+		t.Errorf("there are %v: %s", got, s.Lost())
+	}
+	if lookedThrough(s.private.Name()) {
+		t.Error("who opens the store next does not look again")
+	}
+}
+
+// unread is a catalog that cannot be read.
+type unread struct {
+	catalog
+	err error
+}
+
+func (u unread) Layers() ([]cs.Layer, error) { return nil, u.err }
+
+// Only what says something of the files says that a layer is not whole.
+func TestWhatIsBroken(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	layer(t, s, nil, "file", "")
+	all, err := s.cs.Layers()
+	must(t, err)
+	for _, errno := range []error{unix.ETIMEDOUT, unix.ESTALE, unix.EIO, unix.EMFILE, unix.ENOTCONN} {
+		s.index = index{}
+		of := s.catalog
+		s.catalog = unread{of, &os.PathError{Op: "open", Path: "layers.json", Err: errno}}
+		if whole, err := s.whole(&all[0]); whole || !errors.Is(err, errno) {
+			t.Errorf("where the list gives %v: %v, %v", errno, whole, err)
+		}
+		s.catalog = of
+		if read := fmt.Errorf("reading: %w", os.NewSyscallError("read", errno)); unlessOfContent(read) == nil || unlessOfFiles(read) == nil {
+			t.Errorf("%v is said to be of the files", read)
+		}
+	}
+	if whole, err := s.whole(&all[0]); !whole || err != nil {
+		t.Errorf("the layer: %v, %v", whole, err)
+	}
+	for _, of := range []error{gzip.ErrHeader, gzip.ErrChecksum, io.ErrUnexpectedEOF, &json.SyntaxError{}, errors.New("another checksum"), unix.ENOENT, unix.ENOTDIR, ErrRemoved} {
+		if err := unlessOfContent(fmt.Errorf("reading: %w", of)); err != nil {
+			t.Errorf("%v is not said to be of the files", err)
+		}
+	}
+	for _, of := range []error{cs.ErrLayerUnknown, unix.ENOENT, ErrRemoved} {
+		if err := unlessOfFiles(fmt.Errorf("opening: %w", of)); err != nil {
+			t.Errorf("%v is not said to be of the files", err)
 		}
 	}
 }

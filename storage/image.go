@@ -199,18 +199,40 @@ func (s *Store) Remove(ref string, force, unnamed bool) (Removed, error) {
 		return Removed{Untagged: []string{name}}, s.cs.RemoveNames(img.ID, []string{name})
 	}
 	if byID && len(img.Names) > 1 && !force {
-		return Removed{}, fmt.Errorf("%w: %s has the names %v; remove them one by one, or use force", ErrInUse, ref, img.Names)
+		return Removed{}, severalNames(ref, img)
 	}
 	s.releaseUnused()
-	removed := Removed{Untagged: img.Names}
-	err = s.removing(func(inUse func(string) *note) (err error) {
-		removed.Deleted, err = s.removeWhole(img, unnamed, inUse)
+	var removed Removed
+	err = s.removing(func(inUse func(string) *note) error {
+		now, err := s.cs.Image(img.ID)
+		if err != nil {
+			return err
+		}
+		switch named := namedSince(img, now); {
+		case named && !byID && len(img.Names) > 0: // it has several by now, or another one
+			removed.Untagged = img.Names
+			return s.cs.RemoveNames(img.ID, img.Names)
+		case named && !force && !unnamed:
+			return severalNames(ref, now)
+		}
+		removed.Untagged = now.Names
+		removed.Deleted, err = s.removeWhole(now, unnamed, inUse)
 		return err
 	})
 	if err != nil {
 		return Removed{}, fmt.Errorf("removing %s: %w", ref, err)
 	}
 	return removed, nil
+}
+
+func severalNames(ref string, img *cs.Image) error {
+	return fmt.Errorf("%w: %s has the names %v; remove them one by one, or use force", ErrInUse, ref, img.Names)
+}
+
+// namedSince says whether an image has got a name after it was looked up, as a build of the same image gives it one and
+// reports that. Whoever removes it did not mean that name.
+func namedSince(before, now *cs.Image) bool {
+	return slices.ContainsFunc(now.Names, func(name string) bool { return !slices.Contains(before.Names, name) })
 }
 
 // removeWhole removes an image that no index has, and with an index those of its images that nobody

@@ -176,3 +176,75 @@ func TestPrunedBeforeItIsNamed(t *testing.T) {
 		}
 	}
 }
+
+// tagging is a store in which another process names an image when that was looked up to be removed.
+type tagging struct {
+	cs.Store
+	id, name string
+}
+
+func (g *tagging) Image(id string) (*cs.Image, error) {
+	if name := g.name; id == g.id && name != "" {
+		g.name = ""
+		if err := g.AddNames(id, []string{name}); err != nil {
+			return nil, err
+		}
+	}
+	return g.Store.Image(id)
+}
+
+// A name that an image gets while it is removed by another one stays, and the image with it, as if it had had both before.
+// By its id the image goes with force alone, or stays.
+func TestNamedWhileRemoved(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	const mine, others = "localhost/app:1", "localhost/app:2"
+	for _, test := range []struct {
+		byID, force, digested bool
+		untagged, left        []string
+	}{
+		{untagged: []string{mine}, left: []string{others}},
+		{force: true, untagged: []string{mine}, left: []string{others}},
+		{byID: true, left: []string{mine, others}},
+		{byID: true, force: true, untagged: []string{mine, others}},
+		{digested: true, left: []string{others}}, // it had no name to be removed
+	} {
+		img := commit(t, s, layer(t, s, nil, "f", ""), "app:1")
+		ref := "app:1"
+		switch {
+		case test.byID:
+			ref = img.ID
+		case test.digested:
+			commit(t, s, layer(t, s, nil, "f", "another"), "app:1")
+			ref = "localhost/app@" + img.Digest.String()
+		}
+		plain := s.cs
+		through(s, &tagging{plain, img.ID, others})
+		removed, err := s.Remove(ref, test.force, false)
+		through(s, plain)
+		if fails := test.untagged == nil; fails != errors.Is(err, ErrInUse) || !fails && err != nil {
+			t.Errorf("%+v: %v", test, err)
+		}
+		slices.Sort(removed.Untagged)
+		if !slices.Equal(removed.Untagged, test.untagged) || (len(removed.Deleted) > 0) != (err == nil && test.left == nil) {
+			t.Errorf("%+v: %+v", test, removed)
+		}
+		now, err := s.cs.Image(img.ID)
+		if test.left == nil {
+			if !errors.Is(err, cs.ErrImageUnknown) {
+				t.Errorf("%+v: the image is there: %v", test, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%+v: %v", test, err)
+			continue
+		}
+		if slices.Sort(now.Names); !slices.Equal(now.Names, test.left) {
+			t.Errorf("%+v: it has the names %v", test, now.Names)
+		}
+		if _, err := s.Remove(img.ID, true, false); err != nil {
+			t.Error(err)
+		}
+	}
+}

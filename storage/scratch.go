@@ -3,7 +3,6 @@
 package storage
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,6 +86,9 @@ func (s *Store) ScratchDir(prefix string) (dir string, done func() error, err er
 	return dir, func() error { return remove.Path(dir) }, nil
 }
 
+// noteRoom is what a process's file has on the disk from the beginning: room for a note of some 900 layers.
+const noteRoom = 64 << 10
+
 // owner is the process's locked file, which is made when it is first asked for.
 func (s *Store) owner() (*os.File, error) {
 	s.mu.Lock()
@@ -113,8 +115,9 @@ func (s *Store) makeOwner() error {
 		}
 		if err == nil {
 			s.scratch = scratch{name: name, lock: lock}
-			data, err := json.Marshal(s.user)
-			return errors.Join(err, writeAt(lock, data))
+			// So notes can be written when the disk is full later on. Where nothing can be set aside, it is told when one cannot be.
+			_ = unix.Fallocate(int(lock.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, noteRoom)
+			return putNote(lock, s.user)
 		}
 		lock.Close()
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -171,15 +174,15 @@ func (s *Store) sweepScratch() error {
 // sweepNote removes the holds of a process that has died.
 func (s *Store) sweepNote(f *os.File) error {
 	n, ok := readNote(f)
-	if !ok || len(n.Holds) == 0 {
+	if !ok {
+		return f.Truncate(0) // lest others take it for one of a process that lives
+	}
+	if len(n.Holds) == 0 {
 		return nil
 	}
 	n.Layers = nil // it uses nothing any more
-	data, err := json.Marshal(n)
+	err := putNote(f, n)
 	if err != nil {
-		return err
-	}
-	if err := errors.Join(f.Truncate(0), writeAt(f, data)); err != nil {
 		return err
 	}
 	for _, id := range n.Holds {

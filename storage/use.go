@@ -3,6 +3,7 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -159,7 +160,7 @@ func (u *Use) Close() {
 		return
 	}
 	delete(s.uses.open, u)
-	if u.noted && u.layer != nil {
+	if u.layer != nil { // also where it could not be noted, for then a part of a note may stand there
 		// If this fails, the old note stays. It only keeps others from removing what nobody uses.
 		_ = s.writeNote()
 	}
@@ -199,13 +200,9 @@ func (s *Store) openUses(lock func(f *os.File, how int) error) (err error) {
 	return err
 }
 
-// writeNote writes the process's note. The caller holds uses.mu.
+// writeNote writes the process's note, and remembers in each Use that it stands there. The caller holds uses.mu.
 func (s *Store) writeNote() error {
 	owner, err := s.owner()
-	if err != nil {
-		return err
-	}
-	data, err := json.Marshal(s.note())
 	if err != nil {
 		return err
 	}
@@ -213,14 +210,38 @@ func (s *Store) writeNote() error {
 		return err
 	}
 	defer s.unlockRemoval()
-	if _, err := owner.WriteAt(data, 0); err != nil {
+	if err := putNote(owner, s.note()); err != nil {
 		return err
 	}
-	return owner.Truncate(int64(len(data)))
+	for u := range s.uses.open {
+		u.noted = true
+	}
+	return nil
 }
 
-// note gives the note of this process as it must be now, and remembers in each Use that it
-// stands there. The caller holds uses.mu.
+// putNote writes a note into a process's file. That never becomes shorter, since what was set aside beyond its end would be let go
+// (see makeOwner): spaces follow where the note before was longer. When the disk is full after a part, that part alone stays, which
+// nobody takes for a note (see livingNote): together with the rest of the one before it could be read as another.
+func putNote(f *os.File, n note) error {
+	data, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	before, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if more := before.Size() - int64(len(data)); more > 0 {
+		data = append(data, bytes.Repeat([]byte(" "), int(min(more, maxNote)))...)
+	}
+	wrote, err := f.WriteAt(data, 0)
+	if err != nil && wrote > 0 {
+		err = errors.Join(err, f.Truncate(int64(wrote)))
+	}
+	return err
+}
+
+// note gives the note of this process as it must be now. The caller holds uses.mu.
 func (s *Store) note() note {
 	n := note{PID: s.user.PID, Program: s.user.Program}
 	list := func(l *Layer) {
@@ -234,7 +255,6 @@ func (s *Store) note() note {
 	for u := range s.uses.open {
 		list(u.layer)
 		list(u.from)
-		u.noted = true
 	}
 	for l, registered := range s.uses.made {
 		if registered {
@@ -322,7 +342,8 @@ func (s *Store) removing(remove func(inUse func(layer string) *note) error) erro
 	})
 }
 
-// alone calls do with all notes, while none of them can be written.
+// alone calls do with all notes, while none of them can be written. It fails when one cannot be read, for then nobody knows what
+// must not be removed.
 func (s *Store) alone(do func([]note) error) error {
 	s.uses.mu.Lock()
 	defer s.uses.mu.Unlock()
@@ -342,21 +363,62 @@ func (s *Store) alone(do func([]note) error) error {
 func (s *Store) notes() ([]note, error) {
 	notes := []note{s.note()}
 	err := s.eachOwner(func(name string, f *os.File) error {
-		if name == s.scratch.name || unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
-			return nil // our own, or of one that has died
+		if name == s.scratch.name {
+			return nil
 		}
-		if n, ok := readNote(f); ok {
-			notes = append(notes, n)
+		n, err := livingNote(f)
+		if err == nil && n != nil {
+			notes = append(notes, *n)
 		}
-		return nil
+		return err
 	})
 	return notes, err
 }
 
-// readNote reads a note; there is none where a process has used nothing yet.
-func readNote(f *os.File) (n note, ok bool) {
-	data, err := io.ReadAll(io.LimitReader(f, 1<<24))
-	return n, err == nil && json.Unmarshal(data, &n) == nil
+// livingNote reads the note of a process, and gives nil for one that has died or that uses nothing. Who sweeps has the file of one that
+// has died for a moment, before the note is gone.
+func livingNote(f *os.File) (found *note, err error) {
+	err = patiently(func() error {
+		if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
+			return nil
+		}
+		n, err := decodeNote(f)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("what %s uses in the store cannot be read, so that nothing is removed; try again when it has ended: %s: %w", writer(f), f.Name(), err)
+		}
+		found = &n
+		return nil
+	})
+	return found, err
+}
+
+const maxNote = 1 << 24
+
+// readNote reads a note; there is none where a process has used nothing yet, and where it was not written to its end.
+func readNote(f *os.File) (note, bool) {
+	n, err := decodeNote(f)
+	return n, err == nil
+}
+
+// decodeNote reads a note. The error of a file that has none is io.EOF. What follows a note is not looked at: a process of another
+// release that was killed may have left the end of a longer one.
+func decodeNote(f *os.File) (n note, err error) {
+	err = json.NewDecoder(io.NewSectionReader(f, 0, maxNote)).Decode(&n)
+	return n, err
+}
+
+// writer says who has written a note, as far as its beginning tells that.
+func writer(f *os.File) string {
+	n := note{Program: "another process"}
+	start := make([]byte, 1<<10)
+	read, _ := f.ReadAt(start, 0)
+	if found, _ := fmt.Sscanf(string(start[:read]), `{"PID":%d,"Program":%q`, &n.PID, &n.Program); found == 0 {
+		return n.Program
+	}
+	return n.String()
 }
 
 // eachOwner calls do for each process's locked file.

@@ -4,6 +4,7 @@ package storage
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	cs "go.podman.io/storage"
@@ -19,7 +20,7 @@ import (
 // To make a hold costs some milliseconds. So a layer gets one only when it has been in use for
 // holdDelay. If it is removed before that, the step that is done on it fails (see
 // Store.Intact). The holds of a process stand in its note: if it is killed, the next process
-// finds them there and removes them.
+// finds them there and removes them. A power cut may leave a hold and not the note: see releaseStray.
 
 const holdDelay = 250 * time.Millisecond
 
@@ -136,8 +137,11 @@ func (s *Store) wantedHolds() (wanted map[string]*Layer, young bool) {
 	return wanted, young
 }
 
-func (s *Store) makeHold(h *hold) error {
-	_, err := s.cs.CreateLayer(h.id, h.layer.id, nil, "", false, &cs.LayerOptions{Flags: map[string]any{holdFlag: s.user.PID}})
+func (s *Store) makeHold(h *hold) error { return s.putHold(h.id, h.layer.id) }
+
+// putHold makes the layer of a hold. That stands in the process's note.
+func (s *Store) putHold(id, on string) error {
+	_, err := s.cs.CreateLayer(id, on, nil, "", false, &cs.LayerOptions{Flags: map[string]any{holdFlag: s.user.PID}})
 	return err
 }
 
@@ -158,6 +162,10 @@ func (s *Store) release(id string) error {
 	if err != nil || !isHold(*l) {
 		return err
 	}
+	// Where it cannot be told what is in use, the hold stays too: nobody would remove the layers below it later on.
+	if err := s.alone(func([]note) error { return nil }); err != nil {
+		return err
+	}
 	if err := s.deleteLayer(l.ID); err != nil {
 		return err
 	}
@@ -165,6 +173,30 @@ func (s *Store) release(id string) error {
 		s.removeOrphans(l.Parent, inUse)
 		return nil
 	})
+}
+
+// releaseStray removes the holds that stand in no note of a process that lives. Whoever makes one has noted it before, so nobody has
+// them. What cannot be removed is tried again another time.
+func (s *Store) releaseStray() {
+	all, err := s.cs.Layers() // before the notes: what is gone from them by then is gone itself
+	all = slices.DeleteFunc(all, func(l cs.Layer) bool { return !isHold(l) })
+	if err != nil || len(all) == 0 {
+		return
+	}
+	noted := map[string]bool{}
+	err = s.alone(func(notes []note) error {
+		for _, n := range notes {
+			for _, id := range n.Holds {
+				noted[id] = true
+			}
+		}
+		return nil
+	})
+	for _, l := range all {
+		if err == nil && !noted[l.ID] {
+			_ = s.release(l.ID)
+		}
+	}
 }
 
 // removeOrphans removes a layer, and then those below it, on which nothing is any more.
@@ -181,7 +213,7 @@ func (s *Store) removeOrphans(id string, inUse func(string) *note) {
 	}
 }
 
-// closeUses ends all uses and removes the holds.
+// closeUses ends all uses and removes the holds. Those that cannot be removed are left to the next process, in the note.
 func (s *Store) closeUses() error {
 	s.uses.mu.Lock()
 	s.uses.closed = true
@@ -194,9 +226,18 @@ func (s *Store) closeUses() error {
 	s.uses.mu.Unlock()
 	s.uses.keeping.Lock()
 	defer s.uses.keeping.Unlock()
-	var errs []error
+	ids := slices.Clone(s.uses.marks)
 	for _, h := range s.uses.holds {
-		errs = append(errs, s.release(h.id))
+		ids = append(ids, h.id)
 	}
-	return errors.Join(append(errs, s.uses.removal.Close())...)
+	if len(ids) > 0 {
+		s.makeRoom()
+	}
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, s.release(id))
+	}
+	err := errors.Join(errs...)
+	s.uses.left = err != nil
+	return errors.Join(err, s.uses.removal.Close())
 }

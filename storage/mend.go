@@ -123,6 +123,7 @@ func (s *Store) mend() error {
 	if err := s.removeBroken(all, known, bad); err != nil {
 		return err
 	}
+	s.releaseStray() // the list of layers was synced, and notes are not
 	if unsure || len(s.disk.broken) > 0 {
 		return nil // who opens the store next looks again
 	}
@@ -261,22 +262,34 @@ func (s *Store) removeBroken(all []cs.Layer, known map[string]*cs.Layer, bad map
 	return errors.Join(err, done())
 }
 
-// keepBelow puts a layer on each one below those that go, so that it does not go with their images.
+// keepBelow puts a hold on each layer below those that go, so that it does not go with their images.
 func (s *Store) keepBelow(doomed []*cs.Layer) (done func() error, err error) {
-	var marks []string
+	var marks, on, made []string
 	for _, l := range doomed {
-		if l.Parent == "" || s.disk.broken[l.Parent] {
-			continue
+		if l.Parent != "" && !s.disk.broken[l.Parent] {
+			marks, on = append(marks, stringid.GenerateRandomID()), append(on, l.Parent)
 		}
-		id := stringid.GenerateRandomID()
-		if _, err = s.cs.CreateLayer(id, l.Parent, nil, "", false, &cs.LayerOptions{Flags: map[string]any{holdFlag: s.user.PID}}); err != nil {
+	}
+	if len(marks) > 0 {
+		err = s.noteMarks(marks) // first, as in keep
+	}
+	for i, id := range marks {
+		if err != nil {
 			break
 		}
-		marks = append(marks, id)
+		if err = s.putHold(id, on[i]); err == nil {
+			made = append(made, id)
+		}
 	}
 	return func() (err error) {
-		for _, id := range marks {
-			err = errors.Join(err, s.deleteLayer(id))
+		var left []string
+		for _, id := range made {
+			if failed := s.deleteLayer(id); failed != nil {
+				err, left = errors.Join(err, failed), append(left, id)
+			}
+		}
+		if len(marks) > 0 {
+			_ = s.noteMarks(left) // if this fails, the old note stays, and names some that are gone
 		}
 		return err
 	}, err

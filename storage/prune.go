@@ -50,6 +50,7 @@ func (s *Store) Prune(ctx context.Context, o usage.Options) (out Pruned, err err
 	defer done()
 	s.releaseUnused()
 	if !o.DryRun {
+		s.releaseStray()
 		err = errors.Join(s.sweepCaches(&out), s.sweepImages())
 	}
 	items, listErr := s.cacheItems(o.All)

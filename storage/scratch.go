@@ -126,25 +126,34 @@ func (s *Store) makeOwner() error {
 	}
 }
 
-// closeScratch removes the process's scratch directory and its file. If the directory cannot be
-// removed, the file stays too, so that the next process finds both and tries again.
+// closeScratch removes the process's scratch directory and its file. If the directory or a hold cannot be
+// removed, the file stays too, so that the next process finds them and tries again.
 func (s *Store) closeScratch() error {
 	if s.scratch.lock == nil {
 		return nil
 	}
-	return errors.Join(s.removeScratch(s.scratch.name), closeLock(s.scratch.lock))
+	names := []string{s.scratch.name, s.scratch.name + ".lock"}
+	if s.uses.left {
+		names = names[:1]
+	}
+	return errors.Join(s.removeTemp(names...), closeLock(s.scratch.lock))
 }
 
-func (s *Store) removeScratch(name string) error {
+func (s *Store) removeScratch(name string) error { return s.removeTemp(name, name+".lock") }
+
+// removeTemp removes what has some names, one after the other.
+func (s *Store) removeTemp(names ...string) error {
 	dir, err := s.temp.Open(".")
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if err := remove.Force(dir, name); err != nil {
-		return err
+	for _, name := range names {
+		if err := remove.Force(dir, name); err != nil {
+			return err
+		}
 	}
-	return remove.Force(dir, name+".lock")
+	return nil
 }
 
 // sweepScratch removes what processes that have died left. What cannot be removed is
@@ -163,12 +172,21 @@ func (s *Store) sweepScratch() error {
 			_ = s.removeScratch(e.Name())
 		}
 	}
-	return s.eachOwner(func(name string, f *os.File) error {
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && s.sweepNote(f) == nil {
+	swept := false
+	err = s.eachOwner(func(name string, f *os.File) error {
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+			return nil
+		}
+		swept = true
+		if s.sweepNote(f) == nil {
 			_ = s.removeScratch(name)
 		}
 		return nil
 	})
+	if swept {
+		s.releaseStray() // its note may not have been written to its end
+	}
+	return err
 }
 
 // sweepNote removes the holds of a process that has died.

@@ -50,6 +50,8 @@ type uses struct {
 
 	keeping sync.Mutex       // one pass over the holds at a time
 	holds   map[string]*hold // by the layer that is held; mu guards it too
+	marks   []string         // the same, of keepBelow; mu guards it
+	left    bool             // some could not be removed
 }
 
 // note is what a process says about itself.
@@ -267,7 +269,16 @@ func (s *Store) note() note {
 	for _, h := range s.uses.holds {
 		n.Holds = append(n.Holds, h.id)
 	}
+	n.Holds = append(n.Holds, s.uses.marks...)
 	return n
+}
+
+// noteMarks says which holds keepBelow has.
+func (s *Store) noteMarks(ids []string) error {
+	s.uses.mu.Lock()
+	defer s.uses.mu.Unlock()
+	s.uses.marks = ids
+	return s.writeNote()
 }
 
 // made says of a layer that is being made that no Use has had it.

@@ -19,7 +19,6 @@ import (
 	ocilayout "go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/types"
 	cs "go.podman.io/storage"
-	"golang.org/x/sys/unix"
 
 	"github.com/oakum-build/oakum/storage/imageref"
 	"github.com/oakum-build/oakum/storage/owndir"
@@ -100,18 +99,23 @@ func intoLayout(path string, send func(dir, blobs string) error) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := unix.Renameat(int(own.File().Fd()), imgspec.ImageLayoutFile, int(layout.Fd()), imgspec.ImageLayoutFile); err != nil {
-		return wrap("rename", imgspec.ImageLayoutFile, err)
+	version, err := os.ReadFile(filepath.Join(procPath(own.File()), imgspec.ImageLayoutFile))
+	if err != nil {
+		return err
 	}
 	root, err := os.OpenRoot(procPath(layout))
 	if err != nil {
 		return err
 	}
-	return errors.Join(remotecache.ChangeIndex(root, func(index *imgspec.Index) {
+	defer root.Close()
+	if err := wholefile.InSynced(root, imgspec.ImageLayoutFile, version, 0o644); err != nil {
+		return err
+	}
+	return remotecache.ChangeIndex(root, func(index *imgspec.Index) {
 		for _, m := range sent.Manifests {
 			addEntry(index, m)
 		}
-	}), root.Close())
+	})
 }
 
 // addEntry adds an image to an index, as containers/image does: another one of its name loses that, and an entry without a name of

@@ -80,11 +80,11 @@ func (l *Layout) init() error {
 		return err
 	}
 	if !slices.Contains(names, "index.json") {
-		if err := wholefile.In(l.root, "index.json", []byte(`{"schemaVersion":2,"mediaType":"`+imgspec.MediaTypeImageIndex+`","manifests":[]}`), 0o644); err != nil {
+		if err := wholefile.InSynced(l.root, "index.json", []byte(`{"schemaVersion":2,"mediaType":"`+imgspec.MediaTypeImageIndex+`","manifests":[]}`), 0o644); err != nil {
 			return err
 		}
 	}
-	return wholefile.In(l.root, imgspec.ImageLayoutFile, []byte(`{"imageLayoutVersion":"`+imgspec.ImageLayoutVersion+`"}`), 0o644)
+	return wholefile.InSynced(l.root, imgspec.ImageLayoutFile, []byte(`{"imageLayoutVersion":"`+imgspec.ImageLayoutVersion+`"}`), 0o644)
 }
 
 const blobsDir = "blobs/sha256"
@@ -264,7 +264,7 @@ func changeIndex(layout *os.Root, change func(index *imgspec.Index) (written fun
 	index.Versioned = specs.Versioned{SchemaVersion: 2}
 	raw, err := json.Marshal(index)
 	if err == nil {
-		err = wholefile.In(layout, "index.json", raw, 0o644)
+		err = wholefile.InSynced(layout, "index.json", raw, 0o644)
 	}
 	if err == nil {
 		written()

@@ -32,6 +32,9 @@ func openNew(name string) (f *os.File, place func(path string) error, err error)
 		if !errors.Is(err, unix.EEXIST) {
 			return err
 		}
+		if err := f.Sync(); err != nil { // see InSynced
+			return err
+		}
 		if err := link(name); err != nil {
 			return err
 		}

@@ -55,6 +55,7 @@ type node struct {
 	author string
 	all    []plan.Command // of the stage, with the triggers of its base
 	last   string         // the text of the last step that changed the files
+	steps  []int          // the numbers of its steps in the events
 
 	missed bool           // in a building that only looks up: not all steps are in the cache
 	gone   bool           // in such a one: the layer that it has come to is

@@ -210,8 +210,6 @@ type Event struct {
 	Rule        string // the build check that warns; "" for other warnings
 	Err         error
 	Explained   *explain.Step // why a step was found or not; its texts are foreign, too
-
-	stage *plan.Stage // whose name others may have too
 }
 
 // Build parses, plans and builds, and commits the target stage under opts.Names.

@@ -60,7 +60,7 @@ var errNotFetched = errors.New("what is at the server is not fetched to compare 
 
 // forecast looks the whole build up.
 func (r *building) forecast(ctx context.Context) ([]forecast.Step, error) {
-	opts, seen := r.opts, &watch{steps: map[*plan.Stage][]*watched{}}
+	opts, seen := r.opts, &watch{steps: map[int]*watched{}}
 	opts.Progress = func(e Event) {
 		if e.Kind == Warning && r.opts.Progress != nil {
 			r.opts.Progress(e)
@@ -83,7 +83,7 @@ func (r *building) forecast(ctx context.Context) ([]forecast.Step, error) {
 	read := look.readStages(target)
 	var all []forecast.Step
 	for _, s := range look.needed() {
-		steps := look.ofStage(look.node(s), seen.steps[s], read[s])
+		steps := look.ofStage(look.node(s), seen.of(look.node(s)), read[s])
 		if steps[0].Prospect == forecast.Hit && !look.isHere(ctx, s) {
 			steps[0].Prospect, steps[0].Text = forecast.Miss, "the image is not in the store: what is needed of it would be pulled"
 		}
@@ -102,8 +102,8 @@ func (r *building) isHere(ctx context.Context, s *plan.Stage) bool {
 	return !errors.Is(err, builder.ErrImageNotFound)
 }
 
-// watch keeps the steps that were looked up, by their stages.
-type watch struct{ steps map[*plan.Stage][]*watched }
+// watch keeps the steps that were looked up, by their numbers.
+type watch struct{ steps map[int]*watched }
 
 type watched struct {
 	done Event // StepFinished
@@ -113,18 +113,26 @@ type watched struct {
 // event is called one at a time.
 func (w *watch) event(e Event) {
 	if e.Kind == StepStarted {
-		w.steps[e.stage] = append(w.steps[e.stage], &watched{})
+		w.steps[e.Step] = &watched{}
 	}
-	steps := w.steps[e.stage]
-	if len(steps) == 0 {
+	of := w.steps[e.Step]
+	if of == nil {
 		return
 	}
-	switch last := steps[len(steps)-1]; e.Kind {
+	switch e.Kind {
 	case StepExplained:
-		last.told = e.Explained
+		of.told = e.Explained
 	case StepFinished:
-		last.done = e
+		of.done = e
 	}
+}
+
+// of are the steps of a stage, whose name others may have too.
+func (w *watch) of(n *node) (steps []*watched) {
+	for _, step := range n.steps {
+		steps = append(steps, w.steps[step])
+	}
+	return steps
 }
 
 // ofStage is what would become of the steps of a stage. With read its files are needed.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/oakum-build/oakum/builder/explain"
 	"github.com/oakum-build/oakum/dockerfile/internal/lint"
-	"github.com/oakum-build/oakum/dockerfile/internal/plan"
 )
 
 // progress hands out the events of a building.
@@ -80,12 +79,12 @@ type step struct {
 }
 
 // start begins the next step.
-func (p *progress) start(stage *plan.Stage, instruction string, line int) *step {
+func (p *progress) start(stage, instruction string, line int) *step {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.step++
 	s := &step{progress: p, began: time.Now(), event: Event{
-		Step: p.step, Platform: p.platform, Stage: stage.Name, Instruction: instruction, Line: line, stage: stage,
+		Step: p.step, Platform: p.platform, Stage: stage, Instruction: instruction, Line: line,
 	}}
 	s.send(StepStarted, func(*Event) {})
 	return s

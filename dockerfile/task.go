@@ -114,7 +114,7 @@ func (t *task) from(ctx context.Context) ([]plan.Command, error) {
 			return nil, err
 		}
 	}
-	s := t.progress.start(t.Stage, t.Parsed.SourceCode, t.Line)
+	s := t.begin(t.Parsed.SourceCode, t.Line)
 	t.doing, t.told = s, explain.Step{}
 	err := t.open(ctx, opts)
 	s.finish(false, err)
@@ -226,6 +226,13 @@ type command struct {
 	step     *step
 }
 
+// begin begins a step of the stage.
+func (t *task) begin(instruction string, line int) *step {
+	s := t.progress.start(t.Name, instruction, line)
+	t.steps = append(t.steps, s.event.Step)
+	return s
+}
+
 // step does one instruction.
 func (t *task) step(ctx context.Context, c plan.Command) (builder.Step, error) {
 	doing := command{Command: c}
@@ -242,7 +249,7 @@ func (t *task) step(ctx context.Context, c plan.Command) (builder.Step, error) {
 	if err := ctx.Err(); err != nil {
 		return builder.Step{}, err
 	}
-	doing.step = t.progress.start(t.Stage, title(c), c.Line)
+	doing.step = t.begin(title(c), c.Line)
 	t.doing, t.told = doing.step, explain.Step{}
 	var did builder.Step
 	var err error

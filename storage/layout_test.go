@@ -5,10 +5,14 @@ package storage
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	imgspec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -113,5 +117,41 @@ func TestLayoutIsSynced(t *testing.T) {
 				t.Errorf("%s: %s is another", what, now.Name())
 			}
 		}
+	}
+}
+
+// Whoever adds an image looks for blobs when nobody can be removing any who did not know of that.
+func TestImageWaitsForSweep(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	waits := func() bool {
+		locks, err := os.ReadFile("/proc/locks")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(strings.Split(string(locks), "\n"), func(line string) bool {
+			return strings.Contains(line, "-> FLOCK") && strings.Contains(line, fmt.Sprintf(":%d 0 EOF", st.Ino))
+		})
+	}
+	var over, early atomic.Bool
+	done := make(chan error, 1)
+	err = remotecache.ChangeIndex(root, func(*imgspec.Index) {
+		go func() { done <- addTo(path, "one", func() { early.Store(!over.Load()) }) }()
+		for !early.Load() && len(done) == 0 && !waits() {
+			time.Sleep(time.Millisecond)
+		}
+		over.Store(true)
+	})
+	if err := errors.Join(err, <-done); err != nil || early.Load() {
+		t.Errorf("looked while another was changing the layout: %v, %v", early.Load(), err)
 	}
 }

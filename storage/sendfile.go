@@ -21,7 +21,6 @@ import (
 	cs "go.podman.io/storage"
 
 	"github.com/oakum-build/oakum/storage/imageref"
-	"github.com/oakum-build/oakum/storage/owndir"
 	"github.com/oakum-build/oakum/storage/registry"
 	"github.com/oakum-build/oakum/storage/remotecache"
 	"github.com/oakum-build/oakum/storage/wholefile"
@@ -82,7 +81,13 @@ func intoLayout(path string, send func(dir, blobs string) error) (err error) {
 	if err != nil {
 		return err
 	}
-	own, err := owndir.In(layout, remotecache.LayoutAside)
+	defer layout.Close()
+	root, err := os.OpenRoot(procPath(layout))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	own, err := remotecache.Aside(root)
 	if err != nil {
 		return err
 	}
@@ -103,11 +108,6 @@ func intoLayout(path string, send func(dir, blobs string) error) (err error) {
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(procPath(layout))
-	if err != nil {
-		return err
-	}
-	defer root.Close()
 	if err := wholefile.InSynced(root, imgspec.ImageLayoutFile, version, 0o644); err != nil {
 		return err
 	}

@@ -27,6 +27,9 @@ import (
 type Layout struct {
 	root *os.Root
 	tag  string
+
+	aside string // in the directory, for as long as it is open to be written to
+	leave func() error
 }
 
 // maxManifest is what is read of a manifest or an index.json, as much as clients of registries read.
@@ -47,9 +50,9 @@ func OpenLayout(dir, tag string, make bool) (*Layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Layout{root, At{Tag: tag}.tag()}
+	l := &Layout{root: root, tag: At{Tag: tag}.tag(), leave: func() error { return nil }}
 	if make {
-		err = l.init()
+		err = l.begin()
 	} else {
 		_, err = root.Stat(imgspec.ImageLayoutFile)
 	}
@@ -58,6 +61,18 @@ func OpenLayout(dir, tag string, make bool) (*Layout, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// begin prepares it for being written to. What blobs it has by then stay while it is open.
+func (l *Layout) begin() error {
+	if err := l.init(); err != nil {
+		return err
+	}
+	aside, leave, err := announce(l.root)
+	if err == nil {
+		l.aside, l.leave = aside, leave
+	}
+	return err
 }
 
 // init makes an empty layout. A directory with other things in it is left alone.
@@ -90,7 +105,7 @@ func (l *Layout) init() error {
 const blobsDir = "blobs/sha256"
 
 // Close closes it.
-func (l *Layout) Close() error { return l.root.Close() }
+func (l *Layout) Close() error { return errors.Join(l.leave(), l.root.Close()) }
 
 // blob is the file of a name that is a digest.
 func blob(name string) (string, error) {
@@ -244,6 +259,29 @@ func ChangeIndex(layout *os.Root, change func(index *imgspec.Index)) error {
 
 // changeIndex is ChangeIndex, and calls written before others may change it.
 func changeIndex(layout *os.Root, change func(index *imgspec.Index) (written func())) error {
+	return alone(layout, func() error {
+		index, err := readIndex(layout)
+		if errors.Is(err, fs.ErrNotExist) {
+			index, err = imgspec.Index{MediaType: imgspec.MediaTypeImageIndex}, nil
+		}
+		if err != nil {
+			return err
+		}
+		written := change(&index)
+		index.Versioned = specs.Versioned{SchemaVersion: 2}
+		raw, err := json.Marshal(index)
+		if err == nil {
+			err = wholefile.InSynced(layout, "index.json", raw, 0o644)
+		}
+		if err == nil {
+			written()
+		}
+		return err
+	})
+}
+
+// alone waits until nobody changes a layout, and keeps others from it while do runs.
+func alone(layout *os.Root, do func() error) error {
 	lock, err := layout.Open(".")
 	if err != nil {
 		return err
@@ -253,32 +291,18 @@ func changeIndex(layout *os.Root, change func(index *imgspec.Index) (written fun
 		return &fs.PathError{Op: "flock", Path: layout.Name(), Err: err}
 	}
 	defer func() { _ = unix.Flock(int(lock.Fd()), unix.LOCK_UN) }() // closing alone leaves it to a process that is just being started
-	index, err := readIndex(layout)
-	if errors.Is(err, fs.ErrNotExist) {
-		index, err = imgspec.Index{MediaType: imgspec.MediaTypeImageIndex}, nil
-	}
-	if err != nil {
-		return err
-	}
-	written := change(&index)
-	index.Versioned = specs.Versioned{SchemaVersion: 2}
-	raw, err := json.Marshal(index)
-	if err == nil {
-		err = wholefile.InSynced(layout, "index.json", raw, 0o644)
-	}
-	if err == nil {
-		written()
-	}
-	return err
+	return do()
 }
 
-// LayoutAside is what the names of directories in that of a layout begin with in which images are put together, to be entered then.
+// LayoutAside is what the names of directories in that of a layout begin with that those have who write to it: in which images are
+// put together, to be entered then, or with nothing in them.
 const LayoutAside = ".oakum-layout-"
 
 // sweep removes what the cache before had and nothing has now. Where it is not known what others have, as of an index
-// within the index, or while others add images, it removes nothing: blobs that stay cost room and nothing else.
+// within the index, or while others add images or caches, it removes nothing: blobs that stay cost room and nothing else.
 func (l *Layout) sweep(before digest.Digest, index imgspec.Index) {
-	if others, err := fs.Glob(l.root.FS(), LayoutAside+"*"); err != nil || len(others) > 0 {
+	writers, err := fs.Glob(l.root.FS(), LayoutAside+"*")
+	if err != nil || slices.ContainsFunc(writers, func(name string) bool { return name != l.aside }) {
 		return
 	}
 	used := map[digest.Digest]bool{}

@@ -149,9 +149,9 @@ func (t *task) sources(ctx context.Context, c transfer) (sources []builder.Sourc
 			}
 			sources = append(sources, src)
 		case c.parents:
-			patterns = append(patterns, source) // for "/./" has a meaning in it
+			patterns = append(patterns, asPattern(source)) // for "/./" has a meaning in it
 		default:
-			patterns = append(patterns, inRoot(source))
+			patterns = append(patterns, asPattern(inRoot(source)))
 		}
 	}
 	if len(patterns) > 0 {
@@ -172,6 +172,32 @@ func (t *task) sources(ctx context.Context, c transfer) (sources []builder.Sourc
 		sources = append(sources, builder.Bytes(name, []byte(doc.Data)))
 	}
 	return sources, bare, nil
+}
+
+// asPattern is a source as Source.Select has it, to which a backslash always escapes. In a Dockerfile it does that only from the first
+// name with a wildcard on, and is a part of names before, as in BuildKit.
+func asPattern(source string) string {
+	names := strings.Split(source, "/")
+	for i, name := range names {
+		if isPattern(name) {
+			break
+		}
+		names[i] = literal.Replace(name)
+	}
+	return strings.Join(names, "/")
+}
+
+// isPattern says that a name of a source has a wildcard, which a backslash before it keeps it from.
+func isPattern(name string) bool {
+	for i := 0; i < len(name); i++ {
+		switch name[i] {
+		case '*', '?', '[':
+			return true
+		case '\\':
+			i++
+		}
+	}
+	return false
 }
 
 // history is what the image's history shows.

@@ -5,6 +5,7 @@ package filecopy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -451,20 +452,24 @@ func expected(t *testing.T, dir string, source Tree) []string {
 	return files
 }
 
-// A backslash is a part of a name where there is no wildcard, and escapes where there is one.
+// A backslash escapes what follows it, and a pattern that has nothing but that names one file, which must be there.
 func TestBackslashes(t *testing.T) {
-	root := makeTree(t, `a\x2db xzy q\*r q*r`)
-	for pattern, want := range map[string]string{`a\x2db`: `a\x2db`, `a*\\x2db`: `a\x2db`, `q\*r`: `q\*r`, `?\*r`: `q*r`} {
+	root := makeTree(t, `a\x2db xzy q\*r q*r d\e/f`)
+	for pattern, want := range map[string]string{`a\\x2db`: `a\x2db`, `a*\\x2db`: `a\x2db`, `q\*r`: `q*r`, `?\*r`: `q*r`, `d\\e/f`: "f", `d\\e/?`: "f", `x\zy`: "xzy"} {
 		got, _, err := into(t, "/to/", Tree{Root: root, Selection: Selection{Patterns: []string{pattern}}})
-		if err != nil || !strings.Contains(got, want) || strings.Contains(got, "xzy") || want == "q*r" && strings.Contains(got, `q\*r`) {
+		if err != nil || got != fmt.Sprintf("to/ to/%s", want) {
 			t.Errorf("%s: %q, %v", pattern, got, err)
 		}
 	}
 	var missing *NotFoundError
-	for _, pattern := range []string{`xz\y`, `nope\x2d`} {
+	var invalid *InvalidError
+	for _, pattern := range []string{`a\x2db`, `nope\\x2d`, `\.\./x`, `x\*`} {
 		if got, _, err := into(t, "/to/", Tree{Root: root, Selection: Selection{Patterns: []string{pattern}}}); !errors.As(err, &missing) {
 			t.Errorf("%s: %q, %v", pattern, got, err)
 		}
+	}
+	if _, _, err := into(t, "/to/", Tree{Root: root, Selection: Selection{Patterns: []string{`x\`}}}); !errors.As(err, &invalid) {
+		t.Errorf("a backslash before nothing: %v", err)
 	}
 }
 

@@ -33,12 +33,17 @@ func (w *walker) parents(p string) error {
 			return &InvalidError{fmt.Sprintf("pattern %q: %v", p, err)}
 		}
 	}
-	bases := []string{base}
+	var bases []string
+	var err error
 	if isPattern(base) {
-		var err error
-		if bases, err = w.matches(p, base); err != nil {
-			return err
-		}
+		bases, err = w.matches(p, base)
+	} else if name, failed := exactly(base); failed == nil {
+		bases = []string{name}
+	} else {
+		err = failed
+	}
+	if err != nil {
+		return err
 	}
 	exact := !isPattern(base) && !isPattern(rest)
 	for _, base := range bases {

@@ -20,10 +20,14 @@ import (
 func (w *walker) pattern(p string) error {
 	clean := inside(p)
 	if !isPattern(clean) {
-		if err := w.checkApart(p, clean); err != nil {
+		name, err := exactly(clean)
+		if err == nil {
+			err = w.checkApart(p, name)
+		}
+		if err != nil {
 			return err
 		}
-		return w.named(p, clean)
+		return w.named(p, name)
 	}
 	names, err := w.matches(p, clean)
 	if err != nil {
@@ -129,8 +133,7 @@ func matchName(pattern, name string) (bool, error) {
 // inside makes a path relative to the root, which it cannot leave.
 func inside(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
 
-// isPattern says that a path has a wildcard. A backslash alone is none, as in BuildKit: it escapes in a path that has one
-// elsewhere, and is a part of the name in others.
+// isPattern says that a path has a wildcard that is not escaped.
 func isPattern(p string) bool {
 	for i := 0; i < len(p); i++ {
 		switch p[i] {
@@ -141,6 +144,20 @@ func isPattern(p string) bool {
 		}
 	}
 	return false
+}
+
+// exactly gives the path that a pattern without a wildcard names, cleaned.
+func exactly(p string) (string, error) {
+	var name strings.Builder
+	for i := 0; i < len(p); i++ {
+		if p[i] == '\\' {
+			if i++; i == len(p) {
+				return "", &InvalidError{fmt.Sprintf("pattern %q: %v", p, path.ErrBadPattern)}
+			}
+		}
+		name.WriteByte(p[i])
+	}
+	return inside(name.String()), nil
 }
 
 // matches gives the paths that a pattern names, cleaned to clean.
@@ -159,7 +176,10 @@ func (w *walker) matches(pattern, clean string) ([]string, error) {
 // up to the first wildcard, as in BuildKit.
 func (w *walker) expand(components []string) ([]string, error) {
 	n := slices.IndexFunc(components, isPattern)
-	base := path.Join(components[:n]...)
+	base, err := exactly(path.Join(components[:n]...))
+	if err != nil {
+		return nil, err
+	}
 	if apart, err := w.apart(base); err != nil || apart {
 		return nil, err
 	}

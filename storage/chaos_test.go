@@ -89,6 +89,13 @@ func files(t testing.TB, root string) []string {
 	return all
 }
 
+// settledFiles are those that a store has when nothing goes on in it: what keeps a layer that was in use goes by a timer else.
+func settledFiles(t testing.TB, s *Store, root string) []string {
+	t.Helper()
+	s.releaseUnused()
+	return files(t, root)
+}
+
 // differ tells what is in one of two sorted lists alone.
 func differ(t testing.TB, before, after []string) {
 	t.Helper()
@@ -239,7 +246,7 @@ func TestPullsFromChaos(t *testing.T) {
 			if _, err := s.Pull(t.Context(), r.Host+"/other:1", platform.Platform{}, patient()); err != nil {
 				t.Fatal(err) // what a store makes when it is first needed is there then
 			}
-			before := files(t, root)
+			before := settledFiles(t, s, root)
 			r.Break(test.rules...)
 			img, err := s.Pull(t.Context(), r.Host+"/app:1", platform.Platform{}, patient())
 			switch {
@@ -256,7 +263,7 @@ func TestPullsFromChaos(t *testing.T) {
 			if n := len(r.Requests("")); n > 60 {
 				t.Errorf("%d requests", n)
 			}
-			differ(t, before, files(t, root))
+			differ(t, before, settledFiles(t, s, root))
 			r.Break()
 			if _, err := s.Pull(t.Context(), r.Host+"/app:1", platform.Platform{}, patient()); err != nil {
 				t.Errorf("and then: %v", err)
@@ -321,7 +328,7 @@ func TestDigestsInChaos(t *testing.T) {
 			if _, err := s.Pull(t.Context(), r.Host+"/other:1", platform.Platform{}, patient()); err != nil {
 				t.Fatal(err)
 			}
-			before := files(t, root)
+			before := settledFiles(t, s, root)
 			if test.index != nil {
 				r.PutManifest("app", "1", list, test.index)
 			}
@@ -333,7 +340,7 @@ func TestDigestsInChaos(t *testing.T) {
 				t.Fatalf("pulled %q, %v, want %s", img.ID, err, of.id)
 			}
 			if err != nil {
-				differ(t, before, files(t, root))
+				differ(t, before, settledFiles(t, s, root))
 			}
 		})
 	}
@@ -452,7 +459,7 @@ func TestCancelledInChaos(t *testing.T) {
 			if _, err := s.Pull(t.Context(), r.Host+"/other:1", platform.Platform{}, patient()); err != nil {
 				t.Fatal(err)
 			}
-			before := files(t, root)
+			before := settledFiles(t, s, root)
 			silent := func(_ http.ResponseWriter, q *http.Request, _ http.Handler) {
 				cancel()
 				_, _ = io.Copy(io.Discard, q.Body) // else the server does not notice that the client has gone
@@ -468,7 +475,7 @@ func TestCancelledInChaos(t *testing.T) {
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("got %v", err)
 			}
-			differ(t, before, files(t, root))
+			differ(t, before, settledFiles(t, s, root))
 			if _, raw := r.Manifest("app", "2"); raw != nil {
 				t.Error("the manifest is there")
 			}
